@@ -1,0 +1,86 @@
+"""The settings of each process: a YAML file or the CLI's flags become one of these dataclasses.
+
+Nothing below the CLI reads a file of settings or the environment.
+"""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import yaml
+
+from bramble.errors import BadInput
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True, slots=True)
+class StageConfig:
+    node: str  # this stage's name in the head's list
+    head: str  # the head's control endpoint, tcp://HOST:PORT
+    listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
+    models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
+    threads: int = 0  # 0 = one per core
+    memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = 80 % of this machine's memory
+
+
+@dataclass(frozen=True, slots=True)
+class HeadConfig:
+    model: Path  # the model folder
+    stages: tuple[str, ...]  # the nodes of the ring, in its order
+    control: str = "tcp://127.0.0.1:7100"  # stages report here
+    sampled: str = "tcp://127.0.0.1:7099"  # the last stage's tokens arrive here
+    client: str = "ipc:///run/bramble/head.sock"  # web and CLI ask here
+    max_length: int = 0  # tokens of context per request; 0 = the model's own, 8192 at most
+    max_rows: int = 16  # sequences in the KV cache at once
+    max_queue: int = 64  # requests that may wait; one more gets a 429
+    prefill_tokens: int = 128  # tokens of a prompt that go round in one step
+
+
+@dataclass(frozen=True, slots=True)
+class WebConfig:
+    head: str = "ipc:///run/bramble/head.sock"
+    listen: str = "0.0.0.0:8080"
+    threads: int = 160  # one per open HTTP request; more wait in the accept queue
+    max_body_bytes: int = 1_000_000
+
+
+def read_config(kind: type[Config], path: Path) -> Config:
+    """Read YAML into `kind`. Raises BadInput that names the key, what was got and what is allowed."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: got a {type(document).__name__}, need `key: value` lines")
+    return from_dict(kind, document, str(path))
+
+
+def from_dict(kind: type[Config], document: dict[str, Any], origin: str) -> Config:
+    """Check keys and types against the dataclass `kind`; a list becomes a tuple, a str a Path."""
+    hints = get_type_hints(kind)
+    unknown = sorted(set(document) - set(hints))
+    if unknown:
+        raise BadInput(f"{origin}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
+    missing = [
+        f.name
+        for f in fields(kind)  # type: ignore[arg-type]
+        if f.default is MISSING and f.default_factory is MISSING and f.name not in document
+    ]
+    if missing:
+        raise BadInput(f"{origin}: key {missing[0]!r} is missing")
+    return kind(**{key: _value(hints[key], document[key], f"{origin}: {key}") for key in document})
+
+
+def _value(hint: Any, value: Any, origin: str) -> Any:
+    if hint is Path and isinstance(value, str):
+        return Path(value)
+    if hint == tuple[str, ...] and isinstance(value, list):
+        if all(isinstance(item, str) for item in value):
+            return tuple(value)
+    elif isinstance(hint, type) and type(value) is hint:
+        return value
+    wanted = "list of texts" if hint == tuple[str, ...] else getattr(hint, "__name__", str(hint))
+    raise BadInput(f"{origin}: got {value!r}, need a {wanted}")

@@ -1,0 +1,287 @@
+"""The logical messages of all three conversations, as frozen dataclasses; no bytes, no sockets.
+
+ring     Step, Sampled                            head → stage → … → stage → head
+control  Hello, Beat, Ready, Failed, Assign       stage ↔ head
+client   Generate, Cancel, Query … Delta, Done    web or CLI ↔ head
+
+WIRE.md is the specification; `frames.py` turns these into bytes and back.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+# ----------------------------------------------------------------------------------------- ring
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the last stage picks a token from the full logits.
+
+    Applied in this order: logit_bias, repetition, presence and frequency penalties, temperature,
+    top_k, top_p, min_p. The random number of a token is a function of (seed, position) only.
+    """
+
+    temperature: float = 1.0  # 0 = greedy
+    top_k: int = 0  # 0 = off
+    top_p: float = 1.0  # 1 = off
+    min_p: float = 0.0  # 0 = off; relative to the most likely token
+    repetition_penalty: float = 1.0  # over prompt and reply, as in CTRL (arXiv 1909.05858)
+    presence_penalty: float = 0.0  # over the reply, as in OpenAI's API
+    frequency_penalty: float = 0.0  # over the reply, as in OpenAI's API
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    seed: int = 0  # uint64
+    top_logprobs: int = -1  # -1 = none, 0 = of the chosen token alone, 1..20 = and the likeliest
+
+
+@dataclass(frozen=True, slots=True)
+class Open:
+    """Tell the last stage's sampler of a sequence before its first token.
+
+    num_prompt_tokens  the prompt's length: token ids at positions beyond it count as reply,
+                       also when a preempted sequence is prefilled with both
+    """
+
+    sequence: int
+    num_prompt_tokens: int
+    sampling: Sampling
+
+
+class StepKind(IntEnum):
+    DECODE = 0  # n rows of one token each
+    PREFILL = 1  # one row of t tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One message round a ring: new tokens for the cache rows [first_row, first_row + n).
+
+    Applied by every stage in the order: swaps, trims, layers; and by the last one's sampler:
+    closes, opens, sampling. Steps of an epoch have rising numbers and arrive in that order.
+    """
+
+    plan_id: bytes  # 16 bytes; a stage refuses another plan's message
+    epoch: int  # rises at each activation, so that a restarted ring drops what was under way
+    step: int  # rises by at least one; a stage drops repeats
+    lane: int
+    kind: StepKind
+    is_sampled: bool  # the last stage samples after each row's last token; else it acknowledges
+    is_check: bool  # each stage appends a digest of its output (golden check)
+    first_row: int
+    sequences: NDArray[np.uint64]  # (n,)
+    positions: NDArray[np.int32]  # (n,) index of each row's first new token
+    token_ids: NDArray[np.int32]  # (n, t)
+    swaps: tuple[tuple[int, int, int], ...] = ()  # (row a, row b, tokens to exchange)
+    trims: tuple[tuple[int, int], ...] = ()  # (row, tokens to keep): the rest gives back its memory
+    opens: tuple[Open, ...] = ()
+    closes: tuple[int, ...] = ()  # sequences the sampler forgets
+    hidden: NDArray[np.float32] | None = None  # (n * t, hidden_size); None before the first stage
+    traces: NDArray[np.uint32] = field(  # (stages passed, 3) µs: waiting, compute, Python and wire
+        default_factory=lambda: np.zeros((0, 3), np.uint32)
+    )
+    digests: NDArray[np.float32] = field(  # (stages passed, DIGEST_SIZE), for is_check
+        default_factory=lambda: np.zeros((0, 8), np.float32)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """The last stage's answer to one Step; no token ids where the step was not sampled."""
+
+    plan_id: bytes
+    epoch: int
+    step: int
+    lane: int
+    kind: StepKind
+    sequences: NDArray[np.uint64]  # (n,)
+    positions: NDArray[np.int32]  # (n,) position of the sampled token; (0,) if not sampled
+    token_ids: NDArray[np.int32]  # (n,) or (0,)
+    logprobs: NDArray[np.float32]  # (n,) natural log, before penalties and temperature; or (0,)
+    top_ids: NDArray[np.int32]  # (n, k) k = largest top_logprobs among the rows; -1 = unasked
+    top_logprobs: NDArray[np.float32]  # (n, k)
+    traces: NDArray[np.uint32]  # (stages, 3)
+    digests: NDArray[np.float32]  # (stages, DIGEST_SIZE) or (0, DIGEST_SIZE)
+
+
+# -------------------------------------------------------------------------------------- control
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """A stage's first message, and again whenever the head does not know it."""
+
+    node: str
+    incarnation: int  # random per process: a changed one means the KV cache is gone
+    endpoint: str  # where its predecessor connects to, e.g. tcp://10.0.0.11:7101
+    version: str
+    memory_bytes: int  # what weights and KV cache may take
+    num_cores: int
+    machine: str  # platform.machine()
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A stage's sign of life; the head answers each with a Beat of its own."""
+
+    node: str
+    incarnation: int
+    stats: dict[str, Any] = field(default_factory=dict)  # for /api/status: speeds, memory, sensors
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """The head tells a stage what to run. A repeat of the current (plan_id, epoch) is a no-op."""
+
+    plan_id: str  # 32 hex digits
+    epoch: int
+    model: str  # the model folder's name
+    manifest_sha256: str
+    stage: int
+    num_stages: int
+    start: int  # decoder layers [start, stop)
+    stop: int
+    has_embed: bool
+    has_lm_head: bool
+    next_endpoint: str  # the next stage's, or the head's for the last
+    rows: int
+    max_length: int  # tokens of one row
+    kv_bytes: int  # the ceiling of this shard's KV cache
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The stage serves this assignment."""
+
+    node: str
+    incarnation: int
+    plan_id: str
+    epoch: int
+    load_s: float
+    resident_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The stage cannot serve this assignment; `reason` is a sentence for a person."""
+
+    node: str
+    incarnation: int
+    plan_id: str
+    epoch: int
+    reason: str
+
+
+# --------------------------------------------------------------------------------------- client
+
+
+class Finish(StrEnum):
+    STOP = "stop"
+    LENGTH = "length"
+    CANCELLED = "cancelled"
+
+
+@dataclass(frozen=True, slots=True)
+class Generate:
+    """Ask for one completion. Exactly one of `messages` and `prompt` is given.
+
+    `generated` holds the token ids already received when a client resubmits after the head was
+    lost: the reply continues behind them exactly as it would have.
+    """
+
+    request: str  # unique, chosen by the client
+    sampling: Sampling
+    messages: list[dict[str, Any]] | None = None  # role and content, as in OpenAI's chat API
+    prompt: str | list[int] | None = None
+    max_tokens: int | None = None  # None = until the context is full
+    stop: tuple[str, ...] = ()
+    ignore_eos: bool = False  # for benchmarks
+    echo: bool = False
+    generated: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Ask for the status document (see `head/status.py`)."""
+
+    request: str
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    request: str
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Sent at least once a second to each request that gets no text: the head is alive."""
+
+    request: str
+    queue_position: int  # 0 = running
+    prefilled_tokens: int
+    prompt_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenLogprob:
+    token: str
+    bytes: list[int]
+    logprob: float
+    top: list[dict[str, Any]] = field(default_factory=list)  # token, bytes, logprob
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """New text, of complete characters only; `token_ids` may run ahead of the text."""
+
+    request: str
+    text: str
+    token_ids: tuple[int, ...]
+    logprobs: tuple[TokenLogprob, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    request: str
+    finish: Finish
+    prompt_tokens: int
+    completion_tokens: int
+    queue_s: float
+    first_token_s: float  # from arrival at the head
+    total_s: float
+    preemptions: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The request ended in an error; `family` is the class name in errors.py."""
+
+    request: str
+    family: str
+    message: str
+    param: str | None = None
+    code: str | None = None
+    retry_after_s: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    request: str
+    document: dict[str, Any]
+
+
+RingMessage = Step | Sampled
+ControlMessage = Hello | Beat | Assign | Ready | Failed
+ClientMessage = (
+    Generate | Cancel | Query | Accepted | Progress | Delta | Done | Refused | Status
+)
