@@ -1,0 +1,35 @@
+"""What the web and the CLI see of the head: one protocol, and no socket in it."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from typing import Any, Protocol
+
+from bramble.wire.messages import Accepted, Delta, Done, Generate, Progress
+
+
+class Client(Protocol):
+    """The head's door. Safe to call from many threads at once."""
+
+    def generate(
+        self, request: Generate, watch: socket.socket | None = None
+    ) -> Iterator[Accepted | Progress | Delta | Done]:
+        """Run one request: Accepted first, then Progress and Delta, then Done.
+
+        watch    the asking connection: once its peer has closed it, the request is cancelled and
+                 the iterator ends without Done
+        returns  an iterator that yields at least once a second; closing it cancels the request.
+                 One thread may take the first event and another the rest.
+
+        Raises BadInput, QueueFull or Unavailable before the first event; Unavailable or Broken
+        after it.
+        """
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Return the head's status document.
+
+        Raises Unavailable if the head does not answer within two seconds.
+        """
+        ...
