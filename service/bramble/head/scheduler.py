@@ -1,0 +1,355 @@
+"""Decides what goes round the ring next: pure, without clock, sockets or tensors.
+
+Continuous batching in lanes, one per stage, so that all stages work at once; prompts enter in
+chunks that follow one another. Preempting a sequence (drop its row, prefill its tokens again) is
+the only recovery path, for a full cache as for a restarted ring.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from bramble.errors import QueueFull
+from bramble.head.rows import Rows
+from bramble.head.sequence import Sequence, State
+from bramble.wire.messages import Finish, StepKind
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    num_stages: int
+    num_rows: int
+    budget_tokens: int  # of KV cache, over all rows
+    prefill_tokens: int  # of one chunk
+    max_queue: int
+
+    @property
+    def rows_per_lane(self) -> int:
+        return max(1, self.num_rows // self.num_stages)
+
+    @property
+    def max_chunks(self) -> int:
+        """Chunks under way at once: one per stage, and one that waits at the first."""
+        return self.num_stages + 1
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """What a Step has to say; token ids of row i are token_ids[i]."""
+
+    number: int
+    lane: int
+    kind: StepKind
+    is_sampled: bool
+    first_row: int
+    sequences: tuple[Sequence, ...]
+    ids: tuple[int, ...]  # the sequences' ids when this was planned
+    positions: tuple[int, ...]
+    token_ids: tuple[tuple[int, ...], ...]
+    swaps: tuple[tuple[int, int, int], ...]
+    trims: tuple[tuple[int, int], ...]
+    opens: tuple[Sequence, ...]
+    closes: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Emission:
+    """One new token of a sequence; `index` is its row within the step that sampled it."""
+
+    sequence: Sequence
+    token_id: int
+    index: int
+
+
+@dataclass(slots=True)
+class Lane:
+    """Rows [start, stop); the first `num_active` of them decode together."""
+
+    start: int
+    stop: int
+    num_active: int = 0
+    is_under_way: bool = False
+
+
+@dataclass(slots=True)
+class Counters:
+    preemptions: int = 0
+    prefix_tokens: int = 0  # prompt tokens that needed no prefill
+
+
+@dataclass(slots=True)
+class Scheduler:
+    limits: Limits
+    counters: Counters = field(default_factory=Counters)
+    waiting: deque[Sequence] = field(default_factory=deque)
+    _prefilling: deque[Sequence] = field(default_factory=deque)
+    _lanes: list[Lane] = field(init=False)
+    _rows: Rows = field(init=False)
+    _under_way: dict[int, StepPlan] = field(default_factory=dict)
+    _closes: list[int] = field(default_factory=list)
+    _num_chunks: int = 0
+    _last_id: int = 0
+    _last_arrival: int = 0
+    _last_step: int = 0
+
+    def __post_init__(self) -> None:
+        self._clear()
+
+    # --------------------------------------------------------------------------------- requests
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence. Raises QueueFull."""
+        if len(self.waiting) >= self.limits.max_queue:
+            raise QueueFull(
+                f"{len(self.waiting)} requests are waiting already, at most "
+                f"{self.limits.max_queue} may; try again in a moment"
+            )
+        self._last_arrival += 1
+        sequence.arrival = self._last_arrival
+        self._renew(sequence)
+        self.waiting.append(sequence)
+
+    def finish(self, sequence: Sequence, finish: Finish) -> None:
+        """End a sequence now, wherever it is; what is under way for it will find nobody."""
+        if sequence.state is State.FINISHED:
+            return
+        if sequence.state is State.WAITING:
+            self.waiting.remove(sequence)
+        else:
+            self._retire(sequence)
+        sequence.state, sequence.finish = State.FINISHED, finish
+
+    @property
+    def running(self) -> list[Sequence]:
+        return [owner for i in range(len(self._rows)) if (owner := self._rows.owner(i)) is not None]
+
+    @property
+    def steps_under_way(self) -> int:
+        return len(self._under_way)
+
+    @property
+    def reserved_tokens(self) -> int:
+        return self._rows.reserved_tokens
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def schedule(self) -> Iterator[StepPlan]:
+        """Yield every step that can be sent now, in the order in which to send them."""
+        self._admit()
+        for number, lane in enumerate(self._lanes):
+            if not lane.is_under_way and self._activate(lane):
+                yield self._decode(number, lane)
+        while self._prefilling and self._num_chunks < self.limits.max_chunks:
+            yield self._prefill()
+
+    def complete(self, number: int, token_ids: list[int]) -> list[Emission]:
+        """Take in a step's answer; an unknown number (of before a reset) yields nothing."""
+        plan = self._under_way.pop(number, None)
+        if plan is None:
+            return []
+        if plan.kind is StepKind.DECODE:
+            self._lanes[plan.lane].is_under_way = False
+        else:
+            self._num_chunks -= 1
+        emissions = []
+        for index, sequence in enumerate(plan.sequences):
+            if sequence.id != plan.ids[index] or sequence.state is State.FINISHED:
+                continue
+            sequence.num_prefilled = plan.positions[index] + len(plan.token_ids[index])
+            if plan.is_sampled:
+                emissions.append(self._append(sequence, token_ids[index], index))
+        return emissions
+
+    def reset(self, limits: Limits | None = None) -> None:
+        """Preempt everything: the ring's caches are gone, or the ring is another one."""
+        for sequence in sorted(self.running, key=lambda s: s.arrival, reverse=True):
+            self._requeue(sequence)
+        self.limits = limits or self.limits
+        self._clear()
+
+    # ------------------------------------------------------------------------------------ admit
+
+    def _admit(self) -> None:
+        while self.waiting:
+            lane = self._emptiest_lane()
+            if lane is None or not self._seat(self.waiting[0], lane):
+                return
+            sequence = self.waiting.popleft()
+            sequence.state = State.PREFILLING
+            self._prefilling.append(sequence)
+
+    def _emptiest_lane(self) -> Lane | None:
+        """Return the lane with fewest sequences among those with a row to give."""
+        return min(
+            (lane for lane in self._lanes if self._rows.free_row(lane.start, lane.stop) is not None),
+            key=self._num_owned,
+            default=None,
+        )
+
+    def _num_owned(self, lane: Lane) -> int:
+        return sum(self._rows.owner(i) is not None for i in range(lane.start, lane.stop))
+
+    def _seat(self, sequence: Sequence, lane: Lane) -> bool:
+        """Find a row in the lane, with as much of the prompt as is still cached anywhere."""
+        row = self._rows.free_row(lane.start, lane.stop)
+        assert row is not None
+        kept_row, kept = self._rows.longest_prefix(sequence.tokens)
+        source = row if kept_row is None else kept_row
+        if not self._rows.reserve(source, len(sequence.tokens) + 1):
+            return False
+        if not lane.start <= source < lane.stop:
+            self._rows.swap(source, row)
+            source = row
+        # The last token is always computed anew: its logits are what is asked for.
+        kept = min(kept, len(sequence.tokens) - 1)
+        self._rows.take(source, sequence, kept)
+        self.counters.prefix_tokens += kept
+        sequence.num_prefilled = kept
+        return True
+
+    # ----------------------------------------------------------------------------------- decode
+
+    def _activate(self, lane: Lane) -> bool:
+        """Gather the lane's ready sequences in its first rows, with room for one more token."""
+        for row in range(lane.start + lane.num_active, lane.stop):
+            owner = self._rows.owner(row)
+            if owner is not None and owner.state is State.READY:
+                self._rows.swap(row, lane.start + lane.num_active)
+                lane.num_active += 1
+        for row in range(lane.start, lane.stop):
+            owner = self._rows.owner(row)
+            if row < lane.start + lane.num_active and owner is not None:
+                self._grow(owner)
+        return lane.num_active > 0
+
+    def _grow(self, sequence: Sequence) -> None:
+        """Reserve room for the newest token, if need be at the cost of the latest arrival."""
+        while not self._rows.reserve(sequence.row, len(sequence.tokens)):
+            victim = max(self.running, key=lambda s: s.arrival)
+            self._preempt(victim)
+            if victim is sequence:
+                return
+
+    def _decode(self, number: int, lane: Lane) -> StepPlan:
+        owners = [self._rows.owner(lane.start + i) for i in range(lane.num_active)]
+        sequences = tuple(owner for owner in owners if owner is not None)
+        assert len(sequences) == lane.num_active
+        lane.is_under_way = True
+        positions = tuple(len(s.tokens) - 1 for s in sequences)
+        for sequence in sequences:
+            sequence.num_sent = len(sequence.tokens)
+            sequence.state = State.SAMPLING
+        tokens = tuple((s.tokens[-1],) for s in sequences)
+        return self._plan(number, StepKind.DECODE, True, lane.start, sequences, positions, tokens)
+
+    # ---------------------------------------------------------------------------------- prefill
+
+    def _prefill(self) -> StepPlan:
+        """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
+        sequence = self._prefilling.popleft()
+        start = sequence.num_sent
+        stop = min(start + self.limits.prefill_tokens, len(sequence.tokens))
+        is_last = stop == len(sequence.tokens)
+        opens = (sequence,) if sequence.state is State.PREFILLING and is_last else ()
+        sequence.num_sent = stop
+        if is_last:
+            sequence.state = State.SAMPLING
+        else:
+            self._prefilling.append(sequence)
+        self._num_chunks += 1
+        lane = self._lane_of(sequence.row)
+        tokens = (tuple(sequence.tokens[start:stop]),)
+        return self._plan(
+            lane, StepKind.PREFILL, is_last, sequence.row, (sequence,), (start,), tokens, opens
+        )
+
+    def _lane_of(self, row: int) -> int:
+        return row // self.limits.rows_per_lane
+
+    def _plan(
+        self,
+        lane: int,
+        kind: StepKind,
+        is_sampled: bool,
+        first_row: int,
+        sequences: tuple[Sequence, ...],
+        positions: tuple[int, ...],
+        token_ids: tuple[tuple[int, ...], ...],
+        opens: tuple[Sequence, ...] = (),
+    ) -> StepPlan:
+        self._last_step += 1
+        swaps, trims = self._rows.drain()
+        closes, self._closes = tuple(self._closes), []
+        plan = StepPlan(
+            self._last_step,
+            lane,
+            kind,
+            is_sampled,
+            first_row,
+            sequences,
+            tuple(s.id for s in sequences),
+            positions,
+            token_ids,
+            swaps,
+            trims,
+            opens,
+            closes,
+        )
+        self._under_way[plan.number] = plan
+        return plan
+
+    # ------------------------------------------------------------------------------------ ending
+
+    def _append(self, sequence: Sequence, token_id: int, index: int) -> Emission:
+        sequence.tokens.append(token_id)
+        sequence.state = State.READY
+        if token_id in sequence.eos_ids:
+            self.finish(sequence, Finish.STOP)
+        elif len(sequence.tokens) >= sequence.max_tokens:
+            self.finish(sequence, Finish.LENGTH)
+        return Emission(sequence, token_id, index)
+
+    def _retire(self, sequence: Sequence) -> None:
+        """Take a sequence out of its lane; its row keeps what is cached."""
+        if sequence in self._prefilling:
+            self._prefilling.remove(sequence)
+        lane = self._lanes[self._lane_of(sequence.row)]
+        last_active = lane.start + lane.num_active - 1
+        if sequence.row <= last_active:
+            self._rows.swap(sequence.row, last_active)
+            lane.num_active -= 1
+        self._rows.release(sequence.row)
+        self._closes.append(sequence.id)
+
+    def _preempt(self, sequence: Sequence) -> None:
+        row_before = sequence.row
+        lane = self._lanes[self._lane_of(row_before)]
+        last_active = lane.start + lane.num_active - 1
+        self._retire(sequence)
+        self._rows.forget(last_active if row_before <= last_active else row_before)
+        self._requeue(sequence)
+
+    def _requeue(self, sequence: Sequence) -> None:
+        """Put a sequence back before all that arrived after it."""
+        sequence.state, sequence.row = State.WAITING, -1
+        sequence.num_sent = sequence.num_prefilled = 0
+        sequence.preemptions += 1
+        self.counters.preemptions += 1
+        self._renew(sequence)
+        place = sum(other.arrival < sequence.arrival for other in self.waiting)
+        self.waiting.insert(place, sequence)
+
+    def _renew(self, sequence: Sequence) -> None:
+        self._last_id += 1
+        sequence.id = self._last_id
+
+    def _clear(self) -> None:
+        width = self.limits.rows_per_lane
+        self._lanes = [Lane(i * width, (i + 1) * width) for i in range(self.limits.num_stages)]
+        self._rows = Rows(width * self.limits.num_stages, self.limits.budget_tokens)
+        self._prefilling.clear()
+        self._under_way.clear()
+        self._closes = []
+        self._num_chunks = 0

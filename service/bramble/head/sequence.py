@@ -1,0 +1,45 @@
+"""A sequence: the token ids of one request's prompt and reply, and how far they are computed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from bramble.wire.messages import Finish, Sampling
+
+
+class State(Enum):
+    WAITING = "waiting"  # owns no row
+    PREFILLING = "prefilling"  # owns a row; tokens are still to be sent
+    SAMPLING = "sampling"  # all tokens are sent; the next one is being sampled
+    READY = "ready"  # the newest token is to be sent with its lane's next decode step
+    FINISHED = "finished"
+
+
+@dataclass(slots=True, eq=False)
+class Sequence:
+    """Mutable, and changed by the scheduler alone.
+
+    id          names this life of the sequence in steps; a preempted sequence gets a new one, so
+                that what is still under way for the old one finds nobody
+    max_tokens  most tokens of prompt and reply together
+    """
+
+    request: str
+    tokens: list[int]
+    num_prompt_tokens: int
+    max_tokens: int
+    sampling: Sampling = field(default_factory=Sampling)
+    eos_ids: frozenset[int] = frozenset()
+    id: int = 0
+    arrival: int = 0
+    state: State = State.WAITING
+    row: int = -1
+    num_sent: int = 0  # tokens that a step has carried, or whose row was inherited
+    num_prefilled: int = 0  # tokens whose steps came back; for progress
+    preemptions: int = 0
+    finish: Finish | None = None
+
+    @property
+    def num_completion_tokens(self) -> int:
+        return len(self.tokens) - self.num_prompt_tokens
