@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any, Protocol
 
 from bramble.wire.messages import Accepted, Delta, Done, Generate, Progress
+
+Event = Accepted | Progress | Delta | Done
+Events = Generator[Event, None, None]
 
 
 class Client(Protocol):
     """The head's door. Safe to call from many threads at once."""
 
-    def generate(
-        self, request: Generate, watch: socket.socket | None = None
-    ) -> Iterator[Accepted | Progress | Delta | Done]:
+    def generate(self, request: Generate, watch: socket.socket | None = None) -> Events:
         """Run one request: Accepted first, then Progress and Delta, then Done.
 
         watch    the asking connection: once its peer has closed it, the request is cancelled and
-                 the iterator ends without Done
-        returns  an iterator that yields at least once a second; closing it cancels the request.
+                 the generator ends without Done
+        returns  a generator that yields at least once a second; closing it cancels the request.
                  One thread may take the first event and another the rest.
 
         Raises BadInput, QueueFull or Unavailable before the first event; Unavailable or Broken

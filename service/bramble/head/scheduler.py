@@ -218,11 +218,14 @@ class Scheduler:
             if owner is not None and owner.state is State.READY:
                 self._rows.swap(row, lane.start + lane.num_active)
                 lane.num_active += 1
-        for row in range(lane.start, lane.stop):
-            owner = self._rows.owner(row)
-            if row < lane.start + lane.num_active and owner is not None:
-                self._grow(owner)
+        for sequence in self._active(lane):
+            if sequence.state is State.READY:  # not preempted for the one before
+                self._grow(sequence)
         return lane.num_active > 0
+
+    def _active(self, lane: Lane) -> tuple[Sequence, ...]:
+        owners = (self._rows.owner(lane.start + i) for i in range(lane.num_active))
+        return tuple(owner for owner in owners if owner is not None)
 
     def _grow(self, sequence: Sequence) -> None:
         """Reserve room for the newest token, if need be at the cost of the latest arrival."""
@@ -233,8 +236,7 @@ class Scheduler:
                 return
 
     def _decode(self, number: int, lane: Lane) -> StepPlan:
-        owners = [self._rows.owner(lane.start + i) for i in range(lane.num_active)]
-        sequences = tuple(owner for owner in owners if owner is not None)
+        sequences = self._active(lane)
         assert len(sequences) == lane.num_active
         lane.is_under_way = True
         positions = tuple(len(s.tokens) - 1 for s in sequences)
@@ -252,7 +254,7 @@ class Scheduler:
         start = sequence.num_sent
         stop = min(start + self.limits.prefill_tokens, len(sequence.tokens))
         is_last = stop == len(sequence.tokens)
-        opens = (sequence,) if sequence.state is State.PREFILLING and is_last else ()
+        opens = (sequence,) if is_last else ()
         sequence.num_sent = stop
         if is_last:
             sequence.state = State.SAMPLING

@@ -28,7 +28,7 @@ VERSION = 1
 ENVELOPE = struct.Struct("<4sBBHII")
 STEP = struct.Struct("<16sQIIIIIHHHHHBBBB2x")
 SAMPLED = struct.Struct("<16sQIIIIHBBB3x")
-OPEN = struct.Struct("<QIIiiQdddddd")
+OPEN = struct.Struct("<QIIIiiQdddddd")
 BIAS = struct.Struct("<id")
 
 MAX_ROWS = 4096
@@ -250,6 +250,7 @@ def _pack_open(opening: m.Open) -> bytes:
         opening.sequence,
         opening.num_prompt_tokens,
         len(s.logit_bias),
+        len(opening.history),
         s.top_k,
         s.top_logprobs,
         s.seed,
@@ -260,7 +261,8 @@ def _pack_open(opening: m.Open) -> bytes:
         s.presence_penalty,
         s.frequency_penalty,
     )
-    return head + b"".join(BIAS.pack(token, bias) for token, bias in s.logit_bias)
+    biases = b"".join(BIAS.pack(token, bias) for token, bias in s.logit_bias)
+    return head + biases + np.asarray(opening.history, "<i4").tobytes()
 
 
 def _unpack_opens(frame: Buffer, num_opens: int) -> tuple[m.Open, ...]:
@@ -277,14 +279,17 @@ def _unpack_opens(frame: Buffer, num_opens: int) -> tuple[m.Open, ...]:
 
 
 def _unpack_open(frame: Buffer, offset: int) -> tuple[m.Open, int]:
-    sequence, num_prompt, num_biases, top_k, top_logprobs, seed, *floats = OPEN.unpack_from(
-        frame, offset
+    sequence, num_prompt, num_biases, num_history, top_k, top_logprobs, seed, *floats = (
+        OPEN.unpack_from(frame, offset)
     )
     offset += OPEN.size
-    stop = offset + num_biases * BIAS.size
+    middle = offset + num_biases * BIAS.size
+    stop = middle + num_history * 4
     if stop > _size(frame):
-        raise BadFrame(f"Step: {num_biases} biases promised, the frame ends before")
-    biases = tuple(BIAS.iter_unpack(memoryview(frame)[offset:stop]))
+        raise BadFrame(f"Step: {num_biases} biases, {num_history} tokens promised, the frame ends")
+    view = memoryview(frame)
+    biases = tuple(BIAS.iter_unpack(view[offset:middle]))
+    history = tuple(np.frombuffer(view[middle:stop], "<i4").tolist())
     temperature, top_p, min_p, repetition, presence, frequency = floats
     sampling = m.Sampling(
         temperature=temperature,
@@ -298,7 +303,7 @@ def _unpack_open(frame: Buffer, offset: int) -> tuple[m.Open, int]:
         seed=seed,
         top_logprobs=top_logprobs,
     )
-    return m.Open(sequence, num_prompt, sampling), stop
+    return m.Open(sequence, num_prompt, sampling, history), stop
 
 
 # -------------------------------------------------------------------------------------- sampled

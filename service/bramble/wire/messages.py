@@ -38,18 +38,25 @@ class Sampling:
     seed: int = 0  # uint64
     top_logprobs: int = -1  # -1 = none, 0 = of the chosen token alone, 1..20 = and the likeliest
 
+    @property
+    def has_penalty(self) -> bool:
+        return (self.repetition_penalty, self.presence_penalty, self.frequency_penalty) != (1, 0, 0)
+
 
 @dataclass(frozen=True, slots=True)
 class Open:
-    """Tell the last stage's sampler of a sequence before its first token.
+    """Tell the last stage's sampler of a sequence, with the step that samples its first token.
 
-    num_prompt_tokens  the prompt's length: token ids at positions beyond it count as reply,
-                       also when a preempted sequence is prefilled with both
+    num_prompt_tokens  the prompt's length: what lies beyond counts as reply, also when a preempted
+                       sequence is prefilled with both
+    history            all token ids up to and with this step's, if a penalty needs them; else empty.
+                       (Earlier steps may have gone round for another sequence with this prefix.)
     """
 
     sequence: int
     num_prompt_tokens: int
     sampling: Sampling
+    history: tuple[int, ...] = ()
 
 
 class StepKind(IntEnum):

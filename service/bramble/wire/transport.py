@@ -26,7 +26,6 @@ HEARTBEAT_TIMEOUT_MS = 5_000
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
 MAX_MESSAGE_BYTES = 1 << 30
-ZERO_COPY_BYTES = 65_536  # below this a copy is cheaper than libzmq's bookkeeping (pyzmq's default)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,9 +118,12 @@ class Channel:
         return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, message: Message) -> None:
-        """Raise Broken if the peer takes nothing for SEND_TIMEOUT_MS."""
+        """Copy and queue the message, so that the caller may reuse its arrays at once.
+
+        Raises Broken if the peer takes nothing for SEND_TIMEOUT_MS.
+        """
         try:
-            self.socket.send_multipart(pack(message), copy=False)
+            self.socket.send_multipart(pack(message))
         except zmq.Again as error:
             raise Broken(f"{self.endpoint} takes no messages for {SEND_TIMEOUT_MS} ms") from error
 
