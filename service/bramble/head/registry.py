@@ -1,0 +1,120 @@
+"""Which stages there are, and how far each is with the current assignment.
+
+Pure: the time is passed in. It does not know how messages travel.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
+
+LOST_S = 10.0  # without a sign of life; a stage beats every second between steps
+
+
+@dataclass(slots=True)
+class StageEntry:
+    """One node of the ring as the head sees it; state is waiting, loading, ready, failed, lost."""
+
+    node: str
+    hello: Hello | None = None
+    peer: bytes = b""
+    heard_at: float = 0.0
+    state: str = "waiting"
+    reason: str | None = "not heard of yet"
+    assign: Assign | None = None
+    ready: Ready | None = None
+    stats: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_present(self) -> bool:
+        return self.hello is not None and self.state != "lost"
+
+
+class Registry:
+    def __init__(self, nodes: tuple[str, ...]) -> None:
+        self.stages = [StageEntry(node) for node in nodes]
+        self._by_node = {entry.node: entry for entry in self.stages}
+
+    @property
+    def is_complete(self) -> bool:
+        return all(entry.is_present for entry in self.stages)
+
+    @property
+    def is_ready(self) -> bool:
+        return all(entry.state == "ready" for entry in self.stages)
+
+    def knows(self, node: str) -> bool:
+        return node in self._by_node
+
+    def hello(self, peer: bytes, message: Hello, now: float) -> bool:
+        """Record a stage; True if it is new, restarted or back, so that the ring must start anew."""
+        entry = self._by_node[message.node]
+        is_new = entry.hello != message or entry.state == "lost"
+        entry.hello, entry.peer, entry.heard_at = message, peer, now
+        if is_new:
+            entry.state, entry.reason = "waiting", "known, not yet assigned"
+            entry.assign = entry.ready = None
+        return is_new
+
+    def beat(self, peer: bytes, message: Beat, now: float) -> bool:
+        """Record a sign of life; False if the sender has to say hello first."""
+        entry = self._by_node.get(message.node)
+        if entry is None or not entry.is_present or entry.hello is None:
+            return False
+        if entry.hello.incarnation != message.incarnation:
+            return False
+        entry.peer, entry.heard_at, entry.stats = peer, now, message.stats
+        return True
+
+    def assigned(self, assign: Assign) -> StageEntry:
+        entry = self.stages[assign.stage]
+        entry.assign, entry.ready = assign, None
+        entry.state, entry.reason = "loading", "loading its shard"
+        return entry
+
+    def ready(self, message: Ready, now: float) -> bool:
+        """Record that a stage has loaded; False if it speaks of another assignment."""
+        entry = self._current(message)
+        if entry is None:
+            return False
+        entry.state, entry.reason, entry.ready, entry.heard_at = "ready", None, message, now
+        return True
+
+    def failed(self, message: Failed, now: float) -> bool:
+        entry = self._current(message)
+        if entry is None:
+            return False
+        entry.state, entry.reason, entry.heard_at = "failed", message.reason, now
+        return True
+
+    def lose_silent(self, now: float) -> list[StageEntry]:
+        """Mark the stages that have been silent for LOST_S and return them.
+
+        One that is loading is busy, not silent: its process would say hello if it had died.
+        """
+        lost = [
+            entry
+            for entry in self.stages
+            if entry.is_present and entry.state != "loading" and now - entry.heard_at > LOST_S
+        ]
+        for entry in lost:
+            entry.state, entry.reason = "lost", f"not heard of for {LOST_S:.0f} s"
+        return lost
+
+    def problems(self) -> list[str]:
+        """One sentence for each stage that keeps the ring from serving."""
+        return [
+            f"stage {index} ({entry.node}): {entry.reason}"
+            for index, entry in enumerate(self.stages)
+            if entry.state != "ready"
+        ]
+
+    def _current(self, message: Ready | Failed) -> StageEntry | None:
+        entry = self._by_node.get(message.node)
+        if entry is None or entry.assign is None or entry.hello is None:
+            return None
+        wanted = (entry.hello.incarnation, entry.assign.plan_id, entry.assign.epoch)
+        got = (message.incarnation, message.plan_id, message.epoch)
+        return entry if wanted == got else None

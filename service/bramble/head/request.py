@@ -1,0 +1,147 @@
+"""One client's request: its sequence, and its tokens' way to text, logprobs and events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bramble.errors import BadInput
+from bramble.head.sequence import Sequence
+from bramble.head.stop import StopMatcher
+from bramble.model.tokenizer import Detokenizer, Tokenizer
+from bramble.wire.messages import Delta, Done, Finish, Generate, Sampled, TokenLogprob
+
+
+@dataclass(slots=True)
+class Request:
+    """`peer` is the connection that asked; times are of the head's monotonic clock."""
+
+    peer: bytes
+    asked: Generate
+    sequence: Sequence
+    arrived_at: float
+    detokenizer: Detokenizer
+    stops: StopMatcher
+    tokenizer: Tokenizer
+    started_at: float | None = None
+    first_token_at: float | None = None
+    heard_at: float = 0.0  # when the client was last sent something
+    has_met_stop: bool = False
+    _logprobs: list[TokenLogprob] = field(default_factory=list)
+
+    def delta(self, token_id: int, sampled: Sampled, index: int) -> Delta:
+        """Turn a sampled token into an event; sets has_met_stop."""
+        if self.asked.sampling.top_logprobs >= 0:
+            self._logprobs.append(self._logprob(token_id, sampled, index))
+        text = "" if token_id in self.sequence.eos_ids else self.detokenizer.push(token_id)
+        text, self.has_met_stop = self.stops.push(text)
+        if self.sequence.finish is not None and not self.has_met_stop:
+            text += self._rest()
+        logprobs, self._logprobs = tuple(self._logprobs), []
+        return Delta(self.asked.request, text, (token_id,), logprobs)
+
+    def done(self, now: float) -> Done:
+        sequence = self.sequence
+        first = self.first_token_at if self.first_token_at is not None else now
+        started = self.started_at if self.started_at is not None else now
+        return Done(
+            request=self.asked.request,
+            finish=Finish.STOP if self.has_met_stop else sequence.finish or Finish.CANCELLED,
+            prompt_tokens=sequence.num_prompt_tokens,
+            completion_tokens=sequence.num_completion_tokens,
+            queue_s=started - self.arrived_at,
+            first_token_s=first - self.arrived_at,
+            total_s=now - self.arrived_at,
+            preemptions=sequence.preemptions,
+        )
+
+    def _rest(self) -> str:
+        text, self.has_met_stop = self.stops.push(self.detokenizer.flush())
+        return text if self.has_met_stop else text + self.stops.flush()
+
+    def _logprob(self, token_id: int, sampled: Sampled, index: int) -> TokenLogprob:
+        count = self.asked.sampling.top_logprobs
+        top = zip(
+            sampled.top_ids[index, :count].tolist(),
+            sampled.top_logprobs[index, :count].tolist(),
+            strict=True,
+        )
+        return TokenLogprob(
+            *self._spell(token_id),
+            float(sampled.logprobs[index]),
+            [dict(zip(("token", "bytes"), self._spell(i), strict=True), logprob=p) for i, p in top],
+        )
+
+    def _spell(self, token_id: int) -> tuple[str, list[int]]:
+        raw = self.tokenizer.token_bytes(token_id)
+        return raw.decode("utf-8", "replace"), list(raw)
+
+
+def open_request(
+    peer: bytes,
+    asked: Generate,
+    tokenizer: Tokenizer,
+    eos_ids: tuple[int, ...],
+    max_length: int,
+    now: float,
+) -> Request:
+    """Tokenize what was asked and check it against the context. Raises BadInput.
+
+    Tokens that the client has already (after the head was lost) run through detokenizer and stop
+    matcher again without being shown.
+    """
+    prompt = _prompt_ids(asked, tokenizer)
+    max_tokens = _most_tokens(asked, len(prompt), max_length)
+    sequence = Sequence(
+        request=asked.request,
+        tokens=prompt + list(asked.generated),
+        num_prompt_tokens=len(prompt),
+        max_tokens=max_tokens,
+        sampling=asked.sampling,
+        eos_ids=frozenset() if asked.ignore_eos else frozenset(eos_ids),
+    )
+    request = Request(
+        peer=peer,
+        asked=asked,
+        sequence=sequence,
+        arrived_at=now,
+        detokenizer=Detokenizer(tokenizer),
+        stops=StopMatcher(asked.stop),
+        tokenizer=tokenizer,
+    )
+    for token_id in asked.generated:
+        request.stops.push(request.detokenizer.push(token_id))
+    return request
+
+
+def _prompt_ids(asked: Generate, tokenizer: Tokenizer) -> list[int]:
+    if asked.messages is not None:
+        ids = tokenizer.encode_chat(asked.messages)
+    elif isinstance(asked.prompt, str):
+        ids = tokenizer.encode(asked.prompt)
+    else:
+        ids = _checked_ids(asked.prompt or [], tokenizer.vocab_size)
+    if not ids:
+        raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
+    return ids
+
+
+def _checked_ids(ids: list[int], vocab_size: int) -> list[int]:
+    for token_id in ids:
+        if not 0 <= token_id < vocab_size:
+            raise BadInput(f"prompt: token id {token_id} is not in 0 … {vocab_size - 1}", "prompt")
+    return list(ids)
+
+
+def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:
+    """Most tokens of prompt and reply together. Raises BadInput with the numbers."""
+    param = "prompt" if asked.messages is None else "messages"
+    wanted = 1 if asked.max_tokens is None else asked.max_tokens
+    if num_prompt + wanted > max_length:
+        reply = "" if asked.max_tokens is None else f" and max_tokens is {asked.max_tokens}"
+        raise BadInput(
+            f"the context is {max_length} tokens; the prompt has {num_prompt}{reply}; "
+            "shorten the prompt, start a new conversation or lower max_tokens",
+            param,
+            "context_length_exceeded",
+        )
+    return max_length if asked.max_tokens is None else num_prompt + asked.max_tokens

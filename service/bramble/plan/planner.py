@@ -1,0 +1,159 @@
+"""Which node runs which layers: a pure function of the manifest and the nodes.
+
+Decoding reads every weight once per token, so a part's bytes are its cost, and the slowest stage
+is the ring's pace.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from dataclasses import asdict, dataclass
+
+from bramble.errors import BadInput
+from bramble.model.manifest import Manifest, shard_parts
+
+# Resident bytes per byte of shard: onnxruntime keeps prepacked weights beside the mapped file
+# (measured in service/DESIGN.md); a part of it the kernel can take back.
+RESIDENT_PER_WEIGHT = 1.5
+MIN_CACHE_TOKENS = 512  # a ring that holds less is of no use
+GIB = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    name: str
+    memory_bytes: int  # what weights and KV cache may take
+    speed: float = 1.0  # bytes of weights per second, relative to the other nodes
+
+
+@dataclass(frozen=True, slots=True)
+class StagePlan:
+    """A node and its shard: decoder layers [start, stop), embedding and lm_head or not."""
+
+    node: str
+    start: int
+    stop: int
+    has_embed: bool
+    has_lm_head: bool
+    weight_bytes: int
+    kv_bytes: int  # ceiling of the shard's KV cache
+
+    @property
+    def num_layers(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    model: str
+    manifest_sha256: str
+    rows: int
+    max_length: int
+    budget_tokens: int  # of KV cache over all rows, what the tightest stage can hold
+    stages: tuple[StagePlan, ...]
+
+    @property
+    def plan_id(self) -> bytes:
+        """16 bytes that differ whenever anything in the plan does."""
+        document = json.dumps(asdict(self), sort_keys=True)
+        return hashlib.sha256(document.encode()).digest()[:16]
+
+
+def plan_ring(
+    manifest: Manifest, manifest_sha256: str, nodes: list[Node], rows: int, max_length: int
+) -> Plan:
+    """Spread the model over all `nodes`, in their order, so that the slowest stage is fastest.
+
+    rows        sequences in the KV cache at once; rounded to a multiple of the stages
+    max_length  tokens of one row; lowered to what the tightest stage can hold
+    Raises BadInput if there are more nodes than layers, or memory does not suffice.
+    """
+    num_layers = manifest.shape.num_layers
+    if not 1 <= len(nodes) <= num_layers:
+        raise BadInput(
+            f"{manifest.name} has {num_layers} layers: a ring of it takes 1 to {num_layers} "
+            f"stages, got {len(nodes)}"
+        )
+    borders = _split(manifest, nodes)
+    stages = tuple(
+        _stage(manifest, node, start, stop)
+        for node, start, stop in zip(nodes, borders, borders[1:], strict=True)
+    )
+    tokens = min(
+        stage.kv_bytes // manifest.shape.kv_bytes_per_token(stage.num_layers) for stage in stages
+    )
+    max_length = min(max_length, tokens)
+    rows = max(1, rows // len(nodes)) * len(nodes)
+    budget = min(tokens, rows * max_length)
+    return Plan(manifest.name, manifest_sha256, rows, max_length, budget, stages)
+
+
+def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:
+    """Bytes of the shard with layers [start, stop) and what belongs to its ends."""
+    has_embed, has_lm_head = start == 0, stop == manifest.shape.num_layers
+    return manifest.part_bytes(*shard_parts(start, stop, has_embed, has_lm_head))
+
+
+def _split(manifest: Manifest, nodes: list[Node]) -> list[int]:
+    """Return len(nodes) + 1 borders: every stage has a layer and the slowest one's time is least.
+
+    Dynamic programming over (stages, layers): the linear partition problem.
+    """
+    num_layers = manifest.shape.num_layers
+    times = [_times(manifest, node) for node in nodes]
+    best = [(times[0][0][stop], [0, stop]) for stop in range(num_layers + 1)]
+    for count in range(1, len(nodes)):
+        best = [
+            min(
+                (
+                    (max(best[start][0], times[count][start][stop]), [*best[start][1], stop])
+                    for start in range(count, stop)
+                ),
+                default=(math.inf, []),
+            )
+            for stop in range(num_layers + 1)
+        ]
+    slowest, borders = best[num_layers]
+    if math.isinf(slowest):
+        # Nothing fits: split evenly, and let _stage say which node lacks how much.
+        return [num_layers * i // len(nodes) for i in range(len(nodes) + 1)]
+    return borders
+
+
+def _times(manifest: Manifest, node: Node) -> list[list[float]]:
+    """[start][stop] time of one decode step, in bytes per `speed`; infinite if it does not fit."""
+    num_layers = manifest.shape.num_layers
+    read = [manifest.part_bytes(manifest.layer_part(i).name) for i in range(num_layers)]
+    lm_head = manifest.part_bytes("lm_head")  # of the embedding only single rows are read
+    times = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
+    for start in range(num_layers):
+        for stop in range(start + 1, num_layers + 1):
+            if _left(manifest, node, start, stop) >= _least_cache(manifest, start, stop):
+                total = sum(read[start:stop]) + (lm_head if stop == num_layers else 0)
+                times[start][stop] = total / node.speed
+    return times
+
+
+def _left(manifest: Manifest, node: Node, start: int, stop: int) -> int:
+    """Bytes of the node's memory that are left for a KV cache beside these layers."""
+    return node.memory_bytes - int(weight_bytes(manifest, start, stop) * RESIDENT_PER_WEIGHT)
+
+
+def _least_cache(manifest: Manifest, start: int, stop: int) -> int:
+    return MIN_CACHE_TOKENS * manifest.shape.kv_bytes_per_token(stop - start)
+
+
+def _stage(manifest: Manifest, node: Node, start: int, stop: int) -> StagePlan:
+    left, need = _left(manifest, node, start, stop), _least_cache(manifest, start, stop)
+    if left < need:
+        raise BadInput(
+            f"{node.name}: layers {start}–{stop - 1} of {manifest.name} need "
+            f"{(node.memory_bytes - left + need) / GIB:.2f} GiB with a cache of "
+            f"{MIN_CACHE_TOKENS} tokens, {node.memory_bytes / GIB:.2f} GiB may be used; "
+            "add a node, or choose a smaller model or a smaller quantisation"
+        )
+    is_last = stop == manifest.shape.num_layers
+    weights = weight_bytes(manifest, start, stop)
+    return StagePlan(node.name, start, stop, start == 0, is_last, weights, left)
