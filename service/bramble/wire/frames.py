@@ -20,7 +20,7 @@ from bramble.model.manifest import DIGEST_SIZE
 from bramble.wire import messages as m
 
 Buffer = bytes | bytearray | memoryview
-Message = m.RingMessage | m.ControlMessage | m.ClientMessage
+Message = m.Message
 AnyMessage = TypeVar("AnyMessage")
 
 MAGIC = b"BRMB"

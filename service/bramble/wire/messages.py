@@ -292,3 +292,4 @@ ControlMessage = Hello | Beat | Assign | Ready | Failed
 ClientMessage = (
     Generate | Cancel | Query | Accepted | Progress | Delta | Done | Refused | Status
 )
+Message = RingMessage | ControlMessage | ClientMessage

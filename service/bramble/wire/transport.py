@@ -135,8 +135,12 @@ class Channel:
             return None
         return unpack([frame.buffer for frame in frames])
 
+    def linger(self) -> None:
+        """Let what is queued go out, within SEND_TIMEOUT_MS, after the socket is closed."""
+        self.socket.setsockopt(zmq.LINGER, SEND_TIMEOUT_MS)
+
     def close(self) -> None:
-        self.socket.close(LINGER_MS)
+        self.socket.close()
 
 
 class Router:

@@ -1,0 +1,269 @@
+"""The ring as the head drives it: epochs, the golden check, steps out and answers in.
+
+States: waiting (for stages) → loading → checking → serving; failed with a reason. It uses the
+registry for who is there and the scheduler's plans for what to send; sockets are passed in.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bramble.errors import BadInput, Broken
+from bramble.head.registry import Registry, StageEntry
+from bramble.head.scheduler import StepPlan
+from bramble.model.digest import error
+from bramble.model.manifest import Manifest
+from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
+from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
+
+log = logging.getLogger(__name__)
+
+STEP_TIMEOUT_S = 120.0  # a chunk of a large model on slow nodes; beyond it a step is lost
+RETRY_S = 15.0  # after a failure, in case a person has put it right
+
+
+class State(StrEnum):
+    WAITING = "waiting"
+    LOADING = "loading"
+    CHECKING = "checking"
+    SERVING = "serving"
+    FAILED = "failed"
+
+
+class Sender(Protocol):
+    def send(self, message: Message) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What of the head's configuration shapes the plan."""
+
+    rows: int
+    max_length: int
+    sampled_endpoint: str
+
+
+class Ring:
+    """connect  makes the channel to the first stage; tell  sends an assignment to a stage"""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        manifest_sha256: str,
+        registry: Registry,
+        settings: Settings,
+        connect: Callable[[str], Sender],
+        tell: Callable[[StageEntry, Assign], None],
+    ) -> None:
+        self.manifest = manifest
+        self.registry = registry
+        self.plan: Plan | None = None
+        self.epoch = 0
+        self.state = State.WAITING
+        self._reason: str | None = None
+        self._sha256 = manifest_sha256
+        self._settings = settings
+        self._connect = connect
+        self._tell = tell
+        self._first: Sender | None = None
+        self._first_endpoint = ""
+        self._sent_at: dict[int, float] = {}
+        self._failed_at = 0.0
+
+    # ------------------------------------------------------------------------------- activation
+
+    def activate(self, now: float) -> bool:
+        """Plan and assign anew if every stage is there; True if an epoch began."""
+        self._sent_at.clear()
+        if not self.registry.is_complete:
+            self.state, self._reason = State.WAITING, None
+            return False
+        try:
+            self.plan = self._make_plan()
+        except BadInput as problem:
+            self.fail(str(problem), now)
+            return False
+        self.epoch += 1
+        self.state, self._reason = State.LOADING, None
+        for assign in self._assignments(self.plan):
+            self._tell(self.registry.assigned(assign), assign)
+        log.info("event=activate epoch=%d plan=%s", self.epoch, self.plan.plan_id.hex()[:8])
+        return True
+
+    def check(self, now: float) -> None:
+        """Every stage is ready: replay the golden check, or serve if the model has none."""
+        assert self.plan is not None
+        endpoint = self._hello_endpoint(0)
+        if endpoint != self._first_endpoint or self._first is None:
+            self._first, self._first_endpoint = self._connect(endpoint), endpoint
+        golden = self.manifest.golden
+        if golden is None:
+            self.state = State.SERVING
+            return
+        self.state = State.CHECKING
+        self._send(_golden_step(self.plan, self.epoch, golden.token_ids), now)
+
+    def fail(self, reason: str, now: float) -> None:
+        self.state, self._reason, self._failed_at = State.FAILED, reason, now
+        log.error("event=ring_failed reason=%r", reason)
+
+    def is_due(self, now: float) -> bool:
+        """True if a failed ring should be tried again."""
+        return self.state is State.FAILED and now - self._failed_at > RETRY_S
+
+    def has_lost_step(self, now: float) -> bool:
+        oldest = min(self._sent_at.values(), default=now)
+        return now - oldest > STEP_TIMEOUT_S
+
+    @property
+    def reason(self) -> str | None:
+        """Why the ring does not serve, for a person; None if it does."""
+        if self.state is State.SERVING:
+            return None
+        if self.state is State.CHECKING:
+            return "comparing the stages' results with those of the export"
+        return "; ".join(filter(None, [self._reason, *self.registry.problems()])) or "starting"
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def send(self, plan: StepPlan, now: float) -> None:
+        """Send one planned step. Raises Broken if the first stage takes nothing."""
+        assert self.plan is not None
+        step = Step(
+            plan_id=self.plan.plan_id,
+            epoch=self.epoch,
+            step=plan.number,
+            lane=plan.lane,
+            kind=plan.kind,
+            is_sampled=plan.is_sampled,
+            is_check=False,
+            first_row=plan.first_row,
+            sequences=np.asarray(plan.ids, np.uint64),
+            positions=np.asarray(plan.positions, np.int32),
+            token_ids=np.asarray(plan.token_ids, np.int32),
+            swaps=plan.swaps,
+            trims=plan.trims,
+            opens=tuple(
+                Open(
+                    sequence.id,
+                    sequence.num_prompt_tokens,
+                    sequence.sampling,
+                    tuple(sequence.tokens) if sequence.sampling.has_penalty else (),
+                )
+                for sequence in plan.opens
+            ),
+            closes=plan.closes,
+        )
+        self._send(step, now)
+
+    def accept(self, sampled: Sampled, now: float) -> bool:
+        """True if this answers a step of ours that a scheduler waits for.
+
+        The golden check's answer is taken in here: the ring then serves, or has failed.
+        """
+        if self.plan is None or sampled.plan_id != self.plan.plan_id or sampled.epoch != self.epoch:
+            return False
+        self._sent_at.pop(sampled.step, None)
+        if self.state is State.CHECKING:
+            self._judge(sampled, now)
+            return False
+        return self.state is State.SERVING
+
+    def _judge(self, sampled: Sampled, now: float) -> None:
+        golden = self.manifest.golden
+        assert golden is not None and self.plan is not None
+        for index, stage in enumerate(self.plan.stages):
+            difference = _difference(sampled.digests, index, golden.digests[stage.stop])
+            if difference > golden.tolerance:
+                self.registry.stages[index].state = "failed"
+                self.registry.stages[index].reason = _verdict(stage, difference, golden.tolerance)
+                self.fail("the golden check failed", now)
+                return
+        self.state = State.SERVING
+        log.info("event=serving epoch=%d", self.epoch)
+
+    def _send(self, step: Step, now: float) -> None:
+        if self._first is None:
+            raise Broken("no stage is connected")
+        self._sent_at[step.step] = now
+        self._first.send(step)
+
+    # ------------------------------------------------------------------------------------- plan
+
+    def _make_plan(self) -> Plan:
+        nodes = [
+            Node(entry.node, entry.hello.memory_bytes)
+            for entry in self.registry.stages
+            if entry.hello is not None
+        ]
+        settings = self._settings
+        return plan_ring(self.manifest, self._sha256, nodes, settings.rows, settings.max_length)
+
+    def _assignments(self, plan: Plan) -> list[Assign]:
+        ends = [self._hello_endpoint(i) for i in range(1, len(plan.stages))]
+        ends.append(self._settings.sampled_endpoint)
+        assigns = []
+        for index, stage in enumerate(plan.stages):
+            assigns.append(
+                Assign(
+                    plan_id=plan.plan_id.hex(),
+                    epoch=self.epoch,
+                    model=plan.model,
+                    manifest_sha256=plan.manifest_sha256,
+                    stage=index,
+                    num_stages=len(plan.stages),
+                    start=stage.start,
+                    stop=stage.stop,
+                    has_embed=stage.has_embed,
+                    has_lm_head=stage.has_lm_head,
+                    next_endpoint=ends[index],
+                    rows=plan.rows,
+                    max_length=plan.max_length,
+                    kv_bytes=stage.kv_bytes,
+                )
+            )
+        return assigns
+
+    def _hello_endpoint(self, index: int) -> str:
+        hello = self.registry.stages[index].hello
+        assert hello is not None
+        return hello.endpoint
+
+
+def _golden_step(plan: Plan, epoch: int, token_ids: tuple[int, ...]) -> Step:
+    """Step 0 of an epoch: the scheduler's own begin at 1."""
+    return Step(
+        plan_id=plan.plan_id,
+        epoch=epoch,
+        step=0,
+        lane=0,
+        kind=StepKind.PREFILL,
+        is_sampled=False,
+        is_check=True,
+        first_row=0,
+        sequences=np.zeros(1, np.uint64),
+        positions=np.zeros(1, np.int32),
+        token_ids=np.asarray([token_ids], np.int32),
+        trims=(),
+    )
+
+
+def _difference(digests: NDArray[np.float32], index: int, expected: tuple[float, ...]) -> float:
+    return error(digests[index], expected) if index < len(digests) else float("inf")
+
+
+def _verdict(stage: StagePlan, difference: float, tolerance: float) -> str:
+    return (
+        f"computes something else than the export did: behind layer {stage.stop - 1} the hidden "
+        f"state differs by {difference:.2g}, {tolerance:.2g} is allowed; check this node's memory, "
+        "power supply and SD card (bramble doctor), then restart its stage"
+    )
+
+

@@ -1,0 +1,147 @@
+"""The head's door over ZeroMQ: one short-lived connection per request, so that threads share none.
+
+A head that falls silent is asked again with the tokens received so far; the reply then continues
+where it stopped, because sampling depends on seed and position only.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+import uuid
+from collections.abc import Generator
+from dataclasses import replace
+from typing import Any
+
+from bramble import errors
+from bramble.head.client import Event, Events
+from bramble.wire import messages as m
+from bramble.wire.transport import Channel, Poll, Transport, is_closed_by_peer
+
+STATUS_TIMEOUT_S = 2.0
+SILENCE_S = 5.0  # the head sends something every second
+GIVE_UP_S = 60.0  # of silence, over all attempts
+TURN_S = 0.5
+
+
+class ZmqClient:
+    def __init__(self, transport: Transport, endpoint: str) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
+
+    def generate(self, request: m.Generate, watch: socket.socket | None = None) -> Events:
+        """See Client.generate."""
+        conversation = _Conversation(self._transport, self._endpoint, request, watch)
+        try:
+            yield from conversation.events()
+        finally:
+            conversation.close()
+
+    def status(self) -> dict[str, Any]:
+        """See Client.status."""
+        name = uuid.uuid4().hex
+        channel = self._transport.dealer(self._endpoint)
+        try:
+            channel.send(m.Query(name))
+            if Poll([channel]).wait(STATUS_TIMEOUT_S):
+                answer = channel.receive()
+                if isinstance(answer, m.Status) and answer.request == name:
+                    return answer.document
+        finally:
+            channel.close()
+        raise errors.Unavailable(
+            f"the head does not answer within {STATUS_TIMEOUT_S:.0f} s; "
+            "see `systemctl status bramble-head`"
+        )
+
+
+class _Conversation:
+    """One request, over as many connections as the head's restarts make necessary."""
+
+    def __init__(
+        self,
+        transport: Transport,
+        endpoint: str,
+        request: m.Generate,
+        watch: socket.socket | None,
+    ) -> None:
+        self._transport = transport
+        self._endpoint = endpoint
+        self._request = request
+        self._watch = watch
+        self._is_open = True
+        self._is_accepted = False
+        self._channel: Channel | None = None
+        self._poll = Poll([])
+        self._heard_at = self._asked_at = time.monotonic()
+        self._ask()
+
+    def events(self) -> Generator[Event, None, None]:
+        while True:
+            self._poll.wait(TURN_S)
+            if self._watch is not None and is_closed_by_peer(self._watch):
+                return
+            while self._channel is not None and (message := self._channel.receive()) is not None:
+                self._heard_at = self._asked_at = time.monotonic()
+                if (event := self._take(message)) is not None:
+                    yield event
+                    if isinstance(event, m.Done):
+                        self._is_open = False
+                        return
+            self._mind_silence(time.monotonic())
+
+    def close(self) -> None:
+        """Cancel what has not ended."""
+        if self._channel is None:
+            return
+        if self._is_open:
+            try:
+                self._channel.send(m.Cancel(self._request.request))
+                self._channel.linger()
+            except errors.Broken:
+                pass  # the head is gone, and the request with it
+        self._channel.close()
+
+    def _take(self, message: m.Message) -> Event | None:
+        """Return the event to pass on. Raises what the head refused the request with."""
+        match message:
+            case m.Accepted():
+                is_first, self._is_accepted = not self._is_accepted, True
+                return message if is_first else None
+            case m.Delta(token_ids=token_ids):
+                generated = self._request.generated + token_ids
+                self._request = replace(self._request, generated=generated)
+                return message
+            case m.Progress():
+                return message if self._is_accepted else None
+            case m.Done():
+                return message
+            case m.Refused():
+                self._is_open = False
+                raise _error(message)
+        raise errors.Broken(f"the head sent a {type(message).__name__} to a request")
+
+    def _mind_silence(self, now: float) -> None:
+        if now - self._heard_at > GIVE_UP_S:
+            raise errors.Unavailable(f"the head has not answered for {GIVE_UP_S:.0f} s")
+        if now - self._asked_at > SILENCE_S:
+            self._ask()
+
+    def _ask(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+        self._asked_at = time.monotonic()
+        self._channel = self._transport.dealer(self._endpoint)
+        self._poll = Poll([self._channel])
+        if self._watch is not None:
+            self._poll.add(self._watch)
+        self._channel.send(self._request)
+
+
+def _error(refused: m.Refused) -> errors.BrambleError:
+    kind = getattr(errors, refused.family, errors.Broken)
+    if issubclass(kind, errors.BadInput):
+        return kind(refused.message, refused.param, refused.code)
+    if issubclass(kind, errors.Unavailable):
+        return kind(refused.message, refused.retry_after_s or 5)
+    return errors.Broken(refused.message)
