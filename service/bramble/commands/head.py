@@ -1,0 +1,35 @@
+"""`bramble head`: the head process, as systemd runs it on a node."""
+
+from __future__ import annotations
+
+import argparse
+
+from bramble.commands.flags import add_flags, to_config
+from bramble.config import HeadConfig
+from bramble.observe import log
+from bramble.wire.transport import Transport
+
+EXAMPLE = """example:
+  bramble head --config /etc/bramble/head.yml
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "head",
+        help="run the head process",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(parser, HeadConfig)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from bramble.head.service import Service
+
+    log.configure()
+    config = to_config(HeadConfig, args)
+    with Transport() as transport:
+        Service(config, transport).run()
+    return 0

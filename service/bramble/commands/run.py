@@ -1,0 +1,242 @@
+"""`bramble run`: a whole ring on this machine, as real processes under a supervisor.
+
+Exactly the programs that run on the nodes; only their endpoints are on loopback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from bramble.commands.places import EMBEDDED, cache_folder, local_door, runtime_folder
+from bramble.commands.supervisor import Printer, Supervisor, python_command
+from bramble.errors import BadInput, Unavailable
+from bramble.export.api import Options, export
+from bramble.head.zmq_client import ZmqClient
+from bramble.model import manifest as manifests
+from bramble.observe.sensors import available_memory_bytes
+from bramble.wire.transport import Transport
+
+POLL_S = 0.2
+MEMORY_SHARE = 0.7  # of what is available; the rest is for everything else on this machine
+EXAMPLE = """examples:
+  bramble run                                   the embedded demonstration model, three stages
+  bramble run --model models/llama-3.2-1b       a model folder made by bramble export
+  bramble run --stages 2 --port 9000 --listen 0.0.0.0
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "run",
+        help="run a whole ring on this machine",
+        description="Run a ring on this machine: stages, head and web as processes of their own. "
+        "Ctrl-C ends all of them.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--model", type=Path, help="model folder (default: the embedded demonstration model)")
+    add("--stages", type=int, default=3, help="stages of the ring (default: 3)")
+    add("--port", type=int, default=8080, help="HTTP port (default: 8080)")
+    add("--listen", default="127.0.0.1", help="HTTP address (default: 127.0.0.1, this machine)")
+    add("--threads", type=int, default=0, help="threads per stage (default: cores / stages)")
+    add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
+    add("--rows", type=int, default=16, help="sequences in the KV cache at once (default: 16)")
+    add("--verbose", action="store_true", help="show what every process logs")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Start the ring, tell when it serves, tend it until a signal ends it."""
+    _check(args)
+    model = args.model or embedded_model()
+    manifest = manifests.read(model)
+    if args.stages > manifest.shape.num_layers:
+        raise BadInput(
+            f"--stages {args.stages}: {manifest.name} has {manifest.shape.num_layers} layers, "
+            f"so 1 to {manifest.shape.num_layers} stages"
+        )
+    console = Console(highlight=False)
+    supervisor = Supervisor(_line_printer(console, args.verbose), _event_printer(console))
+    with _runtime(args.port) as folder, _ended_by_signals():
+        try:
+            for name, command in _commands(args, model.resolve(), folder):
+                supervisor.start(name, command)
+            _tend(supervisor, console, args)
+        except KeyboardInterrupt:
+            console.print("ending …")
+        finally:
+            supervisor.stop()
+    return 0
+
+
+def embedded_model() -> Path:
+    """Return the demonstration model's folder, exported on first use and after an upgrade."""
+    source = EMBEDDED / "model.safetensors"
+    if not source.exists():
+        raise BadInput(f"{EMBEDDED} holds no model: this installation lacks its package data")
+    stamp = manifests.sha256_of(source)[:12]
+    folder = cache_folder() / stamp / "bramble-demo"
+    if not (folder / manifests.FILE_NAME).exists():
+        Console().print("exporting the embedded model (once) …")
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        export(str(EMBEDDED), folder, Options(quantization="int8", may_replace=True))
+    return folder
+
+
+# ------------------------------------------------------------------------------------- processes
+
+
+@dataclass(frozen=True, slots=True)
+class _Ports:
+    control: int
+    sampled: int
+    stages: list[int]
+
+
+def _commands(
+    args: argparse.Namespace, model: Path, folder: Path
+) -> Iterator[tuple[str, list[str]]]:
+    """Yield (name, command line) of every process, in the order in which to start them."""
+    ports = _free_ports(args.stages)
+    control, door = f"tcp://127.0.0.1:{ports.control}", local_door(args.port)
+    threads = args.threads or max(1, (os.cpu_count() or 1) // args.stages)
+    memory = int(available_memory_bytes() * MEMORY_SHARE) // args.stages
+    names = [f"stage-{i}" for i in range(args.stages)]
+    for name, port in zip(names, ports.stages, strict=True):
+        settings = {
+            "node": name,
+            "head": control,
+            "listen": f"tcp://127.0.0.1:{port}",
+            "models": model.parent,
+            "threads": threads,
+            "memory-bytes": memory,
+        }
+        yield name, python_command("bramble", "stage", *_flags(settings))
+    head = {
+        "model": model,
+        "stages": ",".join(names),
+        "control": control,
+        "sampled": f"tcp://127.0.0.1:{ports.sampled}",
+        "client": door,
+        "max-length": args.context,
+        "max-rows": args.rows,
+    }
+    yield "head", python_command("bramble", "head", *_flags(head))
+    web = {"head": door, "listen": f"{args.listen}:{args.port}"}
+    yield "web", python_command("bramble", "web", *_flags(web))
+
+
+def _flags(settings: dict[str, object]) -> list[str]:
+    return [f"--{key}={value}" for key, value in settings.items()]
+
+
+def _free_ports(num_stages: int) -> _Ports:
+    """Ask the system for ports that nobody uses; a restarted process gets its own again."""
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(num_stages + 2)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        control, sampled, *stages = (each.getsockname()[1] for each in sockets)
+    return _Ports(control, sampled, stages)
+
+
+@contextlib.contextmanager
+def _runtime(port: int) -> Iterator[Path]:
+    folder = runtime_folder(port)
+    folder.mkdir(mode=0o700, exist_ok=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Make SIGTERM and SIGHUP end us as Ctrl-C does."""
+
+    def interrupt(number: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    before = {s: signal.signal(s, interrupt) for s in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+# ----------------------------------------------------------------------------------------- words
+
+
+def _tend(supervisor: Supervisor, console: Console, args: argparse.Namespace) -> None:
+    """Keep the processes alive and say whenever the ring begins or ceases to serve."""
+    url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
+    shown = ""
+    started = time.monotonic()
+    with Transport() as transport:
+        client = ZmqClient(transport, local_door(args.port))
+        while True:
+            supervisor.tend()
+            state = _state(client)
+            if state != shown:
+                shown = state
+                _announce(console, state, url, time.monotonic() - started)
+            time.sleep(POLL_S if state == "serving" else POLL_S / 2)
+
+
+def _state(client: ZmqClient) -> str:
+    """Return "serving", or why not."""
+    try:
+        document = client.status()
+    except Unavailable:
+        return "starting the head"
+    return "serving" if document["state"] == "serving" else str(document["reason"])
+
+
+def _announce(console: Console, state: str, url: str, seconds: float) -> None:
+    if state == "serving":
+        console.print(f"[green]ready[/] after {seconds:.0f} s: chat at [bold]{url}[/]", end="")
+        console.print(f", API at {url}/v1, the ring at {url}/status. Ctrl-C ends it.")
+    else:
+        console.print(f"[dim]{state}[/]")
+
+
+def _line_printer(console: Console, is_verbose: bool) -> Printer:
+    def show(name: str, line: str) -> None:
+        if is_verbose or "level=WARNING" in line or "level=ERROR" in line:
+            console.print(f"{name} {line}", markup=False)
+
+    return show
+
+
+def _event_printer(console: Console) -> Printer:
+    def show(name: str, event: str) -> None:
+        console.print(f"[yellow]{name}[/] {event}")
+
+    return show
+
+
+def _check(args: argparse.Namespace) -> None:
+    if args.stages < 1:
+        raise BadInput(f"--stages {args.stages}: a ring has one stage or more")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((args.listen, args.port))
+        except (OSError, OverflowError) as error:
+            raise BadInput(
+                f"cannot listen on {args.listen}:{args.port}: {error}; "
+                "stop what uses it or choose another with --port"
+            ) from error

@@ -1,0 +1,35 @@
+"""`bramble stage`: the stage process, as systemd runs it on a node."""
+
+from __future__ import annotations
+
+import argparse
+
+from bramble.commands.flags import add_flags, to_config
+from bramble.config import StageConfig
+from bramble.observe import log
+from bramble.wire.transport import Transport
+
+EXAMPLE = """example:
+  bramble stage --config /etc/bramble/stage.yml
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "stage",
+        help="run the stage process",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add_flags(parser, StageConfig)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    from bramble.stage.service import Service
+
+    log.configure()
+    config = to_config(StageConfig, args)
+    with Transport() as transport:
+        Service(config, transport).run()
+    return 0

@@ -1,0 +1,51 @@
+"""What a node's board tells of itself: temperature, throttling, this process's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")  # millidegrees Celsius
+# The firmware's bits, as `vcgencmd get_throttled` prints them; hexadecimal.
+THROTTLED = Path("/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled")
+THROTTLED_NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "too hot"}
+
+
+def temperature_c() -> float | None:
+    """Return the processor's temperature, or None where the kernel shows none."""
+    text = _read(TEMPERATURE)
+    return int(text) / 1000 if text else None
+
+
+def throttled() -> str | None:
+    """Return what holds the board back right now, or None if nothing does."""
+    text = _read(THROTTLED)
+    bits = int(text, 16) if text else 0
+    return ", ".join(name for bit, name in THROTTLED_NOW.items() if bits >> bit & 1) or None
+
+
+def resident_bytes() -> int:
+    """Return this process's resident memory, mapped files included."""
+    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * 4096
+
+
+def total_memory_bytes() -> int:
+    """Return the machine's memory."""
+    return _meminfo("MemTotal")
+
+
+def available_memory_bytes() -> int:
+    """Return what the kernel could give to new work without swapping."""
+    return _meminfo("MemAvailable")
+
+
+def _meminfo(key: str) -> int:
+    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
+
+
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="ascii").strip() or None
+    except OSError:
+        return None

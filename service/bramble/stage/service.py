@@ -1,0 +1,294 @@
+"""A stage's service loop: says hello, loads the shard it is assigned, runs steps in their order.
+
+It knows sockets and the engine's door, not tensors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+import bramble
+from bramble.config import StageConfig
+from bramble.errors import BadFrame, BadInput, BadShard, Broken
+from bramble.model import manifest as manifests
+from bramble.observe import sensors
+from bramble.stage.engine import Engine, StepResult
+from bramble.wire import messages as m
+from bramble.wire.transport import Channel, Poll, Transport, new_identity
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+HEAD_LOST_S = 10.0  # without an answer to our beats: say hello again, on a new connection
+MEMORY_SHARE = 0.8  # of the machine's memory, where nothing else is configured
+
+EngineMaker = Callable[[m.Assign], Engine]
+
+
+class Service:
+    def __init__(self, config: StageConfig, transport: Transport) -> None:
+        self._config = config
+        self._transport = transport
+        self._incarnation = new_identity()
+        self._steps = transport.pull(config.listen)
+        self._head = transport.dealer(config.head)
+        self._next: Channel | None = None
+        self._engine: Engine | None = None
+        self._assign: m.Assign | None = None
+        self._plan_id = b""
+        self._last_step = -1
+        self._is_known = False
+        self._heard_at = self._beat_at = self._idle_since = time.monotonic()
+        self._work = _Work()
+
+    def run(self) -> None:
+        """Serve until interrupted."""
+        log.info("event=start node=%s listen=%s", self._config.node, self._steps.endpoint)
+        self._greet()
+        while True:
+            Poll([self._steps, self._head]).wait(BEAT_S)
+            self.turn(time.monotonic())
+
+    def turn(self, now: float) -> None:
+        """Handle what has arrived, control before steps, and beat if it is time."""
+        self._read_head()
+        self._read_steps()
+        if now - self._beat_at >= BEAT_S:
+            self._beat(now)
+
+    # --------------------------------------------------------------------------------- the head
+
+    def _greet(self) -> None:
+        self._is_known = False
+        memory = self._config.memory_bytes or int(sensors.total_memory_bytes() * MEMORY_SHARE)
+        self._tell(
+            m.Hello(
+                node=self._config.node,
+                incarnation=self._incarnation,
+                endpoint=self._steps.endpoint,
+                version=bramble.__version__,
+                memory_bytes=memory,
+                num_cores=os.cpu_count() or 1,
+                machine=platform.machine(),
+            )
+        )
+
+    def _beat(self, now: float) -> None:
+        span, self._beat_at = now - self._beat_at, now
+        if now - self._heard_at > HEAD_LOST_S:
+            log.warning("event=head_lost head=%s", self._config.head)
+            self._head.close()
+            self._head = self._transport.dealer(self._config.head)
+            self._heard_at = now
+            self._is_known = False
+        if not self._is_known:
+            self._greet()
+            return
+        stats = {
+            "resident_bytes": sensors.resident_bytes(),
+            "kv_used_bytes": self._engine.kv_used_bytes if self._engine else 0,
+            "temperature_c": sensors.temperature_c(),
+            "throttled": sensors.throttled(),
+            **self._work.drain(span),
+        }
+        self._tell(m.Beat(self._config.node, self._incarnation, stats))
+
+    def _read_head(self) -> None:
+        while True:
+            try:
+                message = self._head.receive()
+            except BadFrame as error:
+                log.warning("event=bad_frame reason=%r", str(error))
+                continue
+            if message is None:
+                return
+            self._heard_at = time.monotonic()
+            self._is_known = True
+            if isinstance(message, m.Assign):
+                self._take(message)
+
+    def _tell(self, message: m.ControlMessage) -> None:
+        try:
+            self._head.send(message)
+        except Broken as error:
+            log.warning("event=head_unreachable reason=%r", str(error))
+
+    # --------------------------------------------------------------------------------- the shard
+
+    def _take(self, assign: m.Assign) -> None:
+        """Load the shard, or keep it if it is the same, and answer Ready or Failed."""
+        if assign == self._assign:
+            return
+        log.info("event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop)
+        started = time.monotonic()
+        try:
+            self._adopt(assign)
+        except (BadInput, BadShard, Broken, MemoryError) as error:
+            self._assign = self._engine = None
+            log.error("event=load_failed reason=%r", str(error))
+            self._answer_failed(assign, str(error) or "out of memory while loading")
+            return
+        self._heard_at = self._idle_since = time.monotonic()
+        self._tell(
+            m.Ready(
+                self._config.node,
+                self._incarnation,
+                assign.plan_id,
+                assign.epoch,
+                round(self._heard_at - started, 3),
+                sensors.resident_bytes(),
+            )
+        )
+
+    def _adopt(self, assign: m.Assign) -> None:
+        if self._engine is not None and _is_same_shard(self._assign, assign):
+            self._engine.reset()
+        else:
+            self._engine = None  # its memory goes before the new one's comes
+            self._engine = self._load(assign)
+        if self._next is not None:
+            self._next.close()
+        self._next = self._transport.push(assign.next_endpoint)
+        self._assign, self._plan_id, self._last_step = assign, bytes.fromhex(assign.plan_id), -1
+
+    def _load(self, assign: m.Assign) -> Engine:
+        folder = self._config.models / assign.model
+        found = _manifest_sha256(folder)
+        if found != assign.manifest_sha256:
+            raise BadShard(
+                f"{folder} is another export than the head's: its manifest has sha256 "
+                f"{found[:12]}…, the head's {assign.manifest_sha256[:12]}…; copy the head's folder"
+            )
+        return Engine(folder, manifests.read(folder), assign, self._config.threads)
+
+    def _answer_failed(self, assign: m.Assign, reason: str) -> None:
+        self._heard_at = time.monotonic()
+        answer = m.Failed(
+            self._config.node, self._incarnation, assign.plan_id, assign.epoch, reason
+        )
+        self._tell(answer)
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def _read_steps(self) -> None:
+        """Run one step; the next one is as quickly found by the next turn."""
+        try:
+            message = self._steps.receive()
+        except BadFrame as error:
+            self._work.bad_frames += 1
+            log.warning("event=bad_frame reason=%r", str(error))
+            return
+        if not isinstance(message, m.Step):
+            return
+        if self._is_mine(message):
+            self._last_step = message.step
+            self._run(message)
+        else:
+            self._work.refused += 1
+            log.debug("event=refused step=%d epoch=%d", message.step, message.epoch)
+
+    def _is_mine(self, step: m.Step) -> bool:
+        """False for another plan's or epoch's step, and for a repeat."""
+        return (
+            self._assign is not None
+            and step.plan_id == self._plan_id
+            and step.epoch == self._assign.epoch
+            and step.step > self._last_step
+        )
+
+    def _run(self, step: m.Step) -> None:
+        assert self._engine is not None and self._next is not None
+        received = time.monotonic()
+        result = self._engine.run(step)
+        trace = self._trace(received, result)
+        traces = np.concatenate([step.traces, [trace]]).astype(np.uint32)
+        digests = step.digests
+        if result.digest is not None:
+            digests = np.concatenate([digests, result.digest[None]])
+        if result.hidden is not None:
+            answer: m.RingMessage = replace(
+                step, hidden=result.hidden, traces=traces, digests=digests
+            )
+        else:
+            answer = _sampled(step, result, traces, digests.astype(np.float32))
+        try:
+            self._next.send(answer)
+        except Broken as error:
+            log.warning("event=next_unreachable reason=%r", str(error))
+        self._work.count(step.token_ids.size, result.compute_us)
+        self._idle_since = time.monotonic()
+
+    def _trace(self, received: float, result: StepResult) -> tuple[int, int, int]:
+        """Return µs: waiting for this step, compute, and Python so far (the send comes after)."""
+        waiting = (received - self._idle_since) * 1e6
+        python = (time.monotonic() - received) * 1e6 - result.compute_us
+        return int(waiting), int(result.compute_us), max(0, int(python))
+
+
+class _Work:
+    """What the stage did since its last beat."""
+
+    def __init__(self) -> None:
+        self.bad_frames = 0
+        self.refused = 0
+        self._tokens = 0
+        self._compute_us = 0.0
+
+    def count(self, tokens: int, compute_us: float) -> None:
+        self._tokens += tokens
+        self._compute_us += compute_us
+
+    def drain(self, span_s: float) -> dict[str, float]:
+        stats = {
+            "busy": round(min(1.0, self._compute_us / 1e6 / max(span_s, 1e-3)), 3),
+            "tokens_s": round(self._tokens / max(span_s, 1e-3), 1),
+            "bad_frames": self.bad_frames,
+            "refused_steps": self.refused,
+        }
+        self._tokens, self._compute_us = 0, 0.0
+        return stats
+
+
+def _sampled(
+    step: m.Step, result: StepResult, traces: np.ndarray, digests: np.ndarray
+) -> m.Sampled:
+    return m.Sampled(
+        plan_id=step.plan_id,
+        epoch=step.epoch,
+        step=step.step,
+        lane=step.lane,
+        kind=step.kind,
+        sequences=step.sequences,
+        positions=step.positions + step.token_ids.shape[1] if step.is_sampled else _NO_POSITIONS,
+        token_ids=result.token_ids,
+        logprobs=result.logprobs,
+        top_ids=result.top_ids,
+        top_logprobs=result.top_logprobs,
+        traces=traces,
+        digests=digests,
+    )
+
+
+_NO_POSITIONS = np.zeros(0, np.int32)
+
+
+def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
+    """True if only epoch, plan or neighbour differ, so that the loaded weights can stay."""
+    if old is None:
+        return False
+    return new == replace(
+        old, plan_id=new.plan_id, epoch=new.epoch, next_endpoint=new.next_endpoint
+    )
+
+
+def _manifest_sha256(folder: Path) -> str:
+    manifests.read(folder)  # for its clear sentences
+    return manifests.sha256(folder)
