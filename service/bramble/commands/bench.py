@@ -1,0 +1,226 @@
+"""`bramble bench`: what a running ring gives, alone and with several streams at once."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import statistics
+import time
+import uuid
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+
+from bramble.commands.door import add_door, open_door
+from bramble.errors import BadInput, Broken
+from bramble.head.client import Client
+from bramble.wire.messages import Delta, Done, Generate, Sampling
+
+EXAMPLE = """examples:
+  bramble bench                                  512 tokens in, 64 out, 1 2 4 8 streams
+  bramble bench --prompt 128 --tokens 128 --streams 1,4 --repeat 5
+  bramble bench --json > ring.json
+"""
+MIB = 1 << 20
+SMALL_PROMPT = 16  # tokens before a decode measurement, so that prefill is no part of it
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One round of `streams` requests at once; times in seconds, speeds in tokens per second."""
+
+    streams: int
+    first_token_s: float  # median over the streams
+    decode_tokens_s: float  # of one stream, median
+    aggregate_tokens_s: float
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "bench",
+        help="measure a running ring",
+        description="Measure a running ring: prefill and decode tokens/s, time to first token, "
+        "aggregate over several streams, memory, and where a token's time goes.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--prompt", type=int, default=512, help="tokens in (default: 512)")
+    parser.add_argument("--tokens", type=int, default=64, help="tokens out (default: 64)")
+    parser.add_argument("--streams", default="1,2,4,8", help="at once (default: 1,2,4,8)")
+    parser.add_argument("--repeat", type=int, default=3, help="of each; medians (default: 3)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    add_door(parser)
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    streams = _streams(args.streams)
+    with open_door(args) as client, Progress(transient=True, console=_stderr()) as progress:
+        before = client.status()
+        if before["state"] != "serving":
+            raise Broken(f"the ring does not serve: {before['reason']}")
+        _check_length(args, before["model"]["max_length"])
+        task = progress.add_task("measuring", total=args.repeat * (len(streams) + 1))
+        _measure(client, 1, SMALL_PROMPT, 8)  # warm-up
+        prefill = []
+        for _ in range(args.repeat):
+            first = _measure(client, 1, args.prompt, 1)
+            prefill.append(args.prompt / first.first_token_s)
+            progress.advance(task)
+        runs = []
+        costs: list[dict[str, Any]] = []
+        for count in streams:
+            tries = []
+            for _ in range(args.repeat):
+                tries.append(_measure(client, count, SMALL_PROMPT, args.tokens))
+                progress.advance(task)
+            runs.append(_median(tries))
+            costs = costs or _costs(client.status())
+        document = _document(args, client.status(), prefill, runs, costs)
+    if args.json:
+        print(json.dumps(document, indent=1))
+    else:
+        _show(document)
+    return 0
+
+
+def _measure(client: Client, streams: int, prompt: int, tokens: int) -> Run:
+    with ThreadPoolExecutor(streams) as pool:
+        started = time.monotonic()
+        finished = list(pool.map(lambda i: _stream(client, prompt, tokens, i), range(streams)))
+        seconds = time.monotonic() - started
+    return Run(
+        streams,
+        statistics.median(done.first_token_s for done in finished),
+        statistics.median(
+            (tokens - 1) / max(done.total_s - done.first_token_s, 1e-9) for done in finished
+        ),
+        streams * tokens / seconds,
+    )
+
+
+def _stream(client: Client, prompt: int, tokens: int, index: int) -> Done:
+    """Run one request over random token ids, which no prefix cache has seen."""
+    ids = random.Random(time.time_ns() + index)
+    request = Generate(
+        uuid.uuid4().hex,
+        Sampling(temperature=0.0),
+        prompt=[ids.randrange(3, 1000) for _ in range(prompt)],
+        max_tokens=tokens,
+        ignore_eos=True,
+    )
+    for event in client.generate(request):
+        if isinstance(event, Done):
+            return event
+        assert not isinstance(event, Delta) or event.token_ids
+    raise Broken("the ring ended a stream without a word")
+
+
+def _median(tries: list[Run]) -> Run:
+    return Run(
+        tries[0].streams,
+        statistics.median(each.first_token_s for each in tries),
+        statistics.median(each.decode_tokens_s for each in tries),
+        statistics.median(each.aggregate_tokens_s for each in tries),
+    )
+
+
+def _costs(status: dict[str, Any]) -> list[dict[str, Any]]:
+    """Where a token's time goes, per stage; to be read right after a single stream ran."""
+    keys = ("stage", "compute_ms", "python_ms", "waiting_ms")
+    return [
+        {key: stage[key] for key in keys}
+        for ring in status["plan"]["rings"]
+        for stage in ring["stages"]
+    ]
+
+
+def _document(
+    args: argparse.Namespace,
+    status: dict[str, Any],
+    prefill: list[float],
+    runs: list[Run],
+    costs: list[dict[str, Any]],
+) -> dict[str, Any]:
+    stages = [stage for ring in status["plan"]["rings"] for stage in ring["stages"]]
+    single = next((run for run in runs if run.streams == 1), None)
+    compute = sum(cost["compute_ms"] or 0.0 for cost in costs)
+    token_ms = 1000 / single.decode_tokens_s if single else None
+    return {
+        "model": status["model"]["name"],
+        "quantization": status["model"]["quantization"],
+        "stages": len(stages),
+        "prompt_tokens": args.prompt,
+        "prefill_tokens_s": statistics.median(prefill),
+        "prefill_min": min(prefill),
+        "prefill_max": max(prefill),
+        "runs": [asdict(run) for run in runs],
+        "token_ms": token_ms,
+        "compute_ms": compute,
+        "ring_cost_ms_per_stage": (token_ms - compute) / len(stages) if token_ms else None,
+        "breakdown": costs,
+        "resident_bytes": [stage["resident_bytes"] for stage in stages],
+        "weight_bytes": [stage["weight_bytes"] for stage in stages],
+        "kv_used_bytes": [stage["kv_used_bytes"] for stage in stages],
+    }
+
+
+def _show(document: dict[str, Any]) -> None:
+    console = Console()
+    console.print(
+        f"[bold]{document['model']}[/] {document['quantization']}, {document['stages']} stages; "
+        f"prefill of {document['prompt_tokens']} tokens: {document['prefill_tokens_s']:.1f} tokens/s "
+        f"({document['prefill_min']:.1f}–{document['prefill_max']:.1f})"
+    )
+    table = Table("streams", "first token", "tokens/s each", "tokens/s together")
+    for run in document["runs"]:
+        table.add_row(
+            str(run["streams"]),
+            f"{run['first_token_s'] * 1000:.0f} ms",
+            f"{run['decode_tokens_s']:.1f}",
+            f"{run['aggregate_tokens_s']:.1f}",
+        )
+    console.print(table)
+    costs = Table("stage", "compute", "Python", "waiting", "resident", "shard", "KV")
+    for index, cost in enumerate(document["breakdown"]):
+        costs.add_row(
+            str(cost["stage"]),
+            *(f"{cost[key] or 0:.2f} ms" for key in ("compute_ms", "python_ms", "waiting_ms")),
+            *(
+                f"{(document[key][index] or 0) / MIB:.0f} MiB"
+                for key in ("resident_bytes", "weight_bytes", "kv_used_bytes")
+            ),
+        )
+    console.print(costs)
+    if document["token_ms"] is not None:
+        console.print(
+            f"one token of one stream: {document['token_ms']:.2f} ms, of which compute "
+            f"{document['compute_ms']:.2f} ms; head, wire and Python "
+            f"{document['ring_cost_ms_per_stage']:.3f} ms per stage"
+        )
+
+
+def _streams(text: str) -> list[int]:
+    try:
+        streams = [int(word) for word in text.split(",")]
+    except ValueError as error:
+        raise BadInput(f"--streams {text}: need numbers with commas, such as 1,2,4,8") from error
+    if not streams or min(streams) < 1:
+        raise BadInput(f"--streams {text}: each has to be 1 or more")
+    return streams
+
+
+def _check_length(args: argparse.Namespace, max_length: int) -> None:
+    if min(args.prompt, args.tokens, args.repeat) < 1 or args.tokens < 2:
+        raise BadInput("--prompt and --repeat have to be 1 or more, --tokens 2 or more")
+    if args.prompt + 1 > max_length or SMALL_PROMPT + args.tokens > max_length:
+        raise BadInput(f"--prompt {args.prompt} does not fit the context of {max_length} tokens")
+
+
+def _stderr() -> Console:
+    return Console(stderr=True)
