@@ -7,15 +7,18 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterable
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path, PurePosixPath
+from types import NoneType, UnionType
+from typing import Any, get_args, get_origin, get_type_hints
 
-from bramble.errors import BadInput
+from bramble.errors import BadInput, BadShard
 
 FORMAT = 1  # rises whenever an older reader would misread a newer folder
 FILE_NAME = "manifest.json"
 DIGEST_SIZE = 8  # norm and seven projections, see model/digest.py
+CHUNK_BYTES = 1 << 20  # of a file that is hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,3 +105,143 @@ class Manifest:
     exporter: str = ""
     format: int = FORMAT
     extra: dict[str, Any] = field(default_factory=dict)
+
+    def part(self, name: str) -> Part:
+        """The part of that name. Raises BadInput that lists the names there are."""
+        for part in self.parts:
+            if part.name == name:
+                return part
+        names = ", ".join(part.name for part in self.parts)
+        raise BadInput(f"{self.name} has no part {name!r}; it has {names}")
+
+    def layer_part(self, index: int) -> Part:
+        """The part of decoder layer `index`, 0-based."""
+        return self.part(layer_name(index))
+
+    def part_files(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The files that these parts need, each once, in the parts' order."""
+        parts = [self.part(name) for name in names]
+        return tuple(dict.fromkeys(file for part in parts for file in (part.onnx, *part.data)))
+
+    def part_bytes(self, *names: str) -> int:
+        """Bytes on disk of these parts together; a file that two of them share counts once."""
+        return sum(self.files[file].bytes for file in self.part_files(names))
+
+
+def layer_name(index: int) -> str:
+    """The part name of decoder layer `index`: layer-000 …"""
+    return f"layer-{index:03d}"
+
+
+def shard_parts(start: int, stop: int, has_embed: bool, has_lm_head: bool) -> tuple[str, ...]:
+    """The names of the parts that a shard is made of, in the order in which they run."""
+    layers = tuple(layer_name(i) for i in range(start, stop))
+    return ("embed",) * has_embed + layers + ("lm_head",) * has_lm_head
+
+
+def write(manifest: Manifest, folder: Path) -> str:
+    """Write manifest.json into `folder` and return its sha256."""
+    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
+    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def read(folder: Path) -> Manifest:
+    """Read and check `folder`'s manifest. Raises BadInput that says what to do."""
+    path = folder / FILE_NAME
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadInput(f"{folder} is not a model folder: it has no {FILE_NAME}") from None
+    except (OSError, ValueError) as error:
+        raise BadInput(f"{path} cannot be read: {error}; export the model again") from error
+    found = document.get("format") if isinstance(document, dict) else None
+    if found != FORMAT:
+        raise BadInput(
+            f"{path}: manifest is format {found}, this Bramble reads {FORMAT}; "
+            "export the model again or upgrade"
+        )
+    manifest: Manifest = _value(Manifest, document, str(path))
+    _check_names(manifest, path)
+    return manifest
+
+
+def sha256(folder: Path) -> str:
+    """The sha256 of the manifest file itself: it stands for the whole folder."""
+    return sha256_of(folder / FILE_NAME)
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file in pieces, so that its size costs no memory."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while piece := file.read(CHUNK_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def verify(folder: Path, part_names: Iterable[str]) -> None:
+    """Hash every file of these parts. Raises BadShard that names the file, got and expected."""
+    manifest = read(folder)
+    for name in manifest.part_files(part_names):
+        verify_file(folder, name, manifest.files[name])
+
+
+def verify_file(folder: Path, name: str, expected: File) -> None:
+    """Compare one file with its entry: first its length, which is quick, then its sha256."""
+    path = folder / name
+    try:
+        size = path.stat().st_size
+        if size != expected.bytes:
+            raise BadShard(f"{path}: got {size} bytes, expected {expected.bytes}; fetch it again")
+        got = sha256_of(path)
+    except OSError as error:
+        raise BadShard(f"{path}: cannot be read: {error.strerror}; fetch it again") from error
+    if got != expected.sha256:
+        raise BadShard(f"{path}: got sha256 {got}, expected {expected.sha256}; fetch it again")
+
+
+def _check_names(manifest: Manifest, path: Path) -> None:
+    for name in manifest.files:
+        pure = PurePosixPath(name)
+        if pure.is_absolute() or ".." in pure.parts or "\\" in name or name == FILE_NAME:
+            raise BadInput(f"{path}: file name {name!r} leaves the model folder")
+    layers = [layer_name(index) for index in range(manifest.shape.num_layers)]
+    for name in manifest.part_files(["embed", *layers, "lm_head"]):
+        if name not in manifest.files:
+            raise BadInput(f"{path}: {name!r} belongs to a part but is not among the files")
+
+
+def _value(hint: Any, value: Any, origin: str) -> Any:
+    """Turn parsed JSON into the annotated type, checking every level."""
+    if hint is Any:
+        return value
+    if is_dataclass(hint):
+        return _record(hint, value, origin)
+    kind, arguments = get_origin(hint), get_args(hint)
+    if kind is UnionType and NoneType in arguments:
+        return None if value is None else _value(arguments[0], value, origin)
+    if kind is tuple and isinstance(value, list):
+        return tuple(_value(arguments[0], item, origin) for item in value)
+    if kind is dict and isinstance(value, dict):
+        return {key: _value(arguments[1], item, f"{origin}: {key}") for key, item in value.items()}
+    if hint is float and type(value) is int:
+        return float(value)
+    if type(value) is not hint:
+        wanted = getattr(kind or hint, "__name__", str(hint))
+        raise BadInput(f"{origin}: got {str(value)[:80]!r}, need a {wanted}")
+    return value
+
+
+def _record(kind: Any, document: Any, origin: str) -> Any:
+    if not isinstance(document, dict):
+        raise BadInput(f"{origin}: got a {type(document).__name__}, need an object")
+    hints = get_type_hints(kind)
+    unknown = sorted(set(document) - set(hints))
+    if unknown:
+        raise BadInput(f"{origin}: unknown key {unknown[0]!r}; export the model again or upgrade")
+    required = (f.name for f in fields(kind) if f.default is f.default_factory is MISSING)
+    for name in required:
+        if name not in document:
+            raise BadInput(f"{origin}: key {name!r} is missing; export the model again")
+    return kind(**{k: _value(hints[k], v, f"{origin}: {k}") for k, v in document.items()})

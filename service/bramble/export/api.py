@@ -1,0 +1,182 @@
+"""The exporter's front door: a source becomes a model folder, or an error in one sentence."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import bramble
+from bramble.errors import BadInput
+from bramble.export.architectures import describe
+from bramble.export.decoder import Decoder
+from bramble.export.destination import check_free, check_space, destination
+from bramble.export.parts import PartWriter
+from bramble.export.quantize import KINDS
+from bramble.export.source import Source, open_folder
+from bramble.export.verify import golden
+from bramble.model import manifest as manifests
+from bramble.model.manifest import File, Manifest, Part, Quantization, sha256_of
+from bramble.model.tokenizer import Tokenizer
+
+# Any text does; this one has common words, digits and punctuation.
+GOLDEN_TEXT = (
+    "A bramble of small computers shares one large model: each of them holds 2 or 3 layers, "
+    "and words travel round the ring."
+)
+GOLDEN_TOKENS = 24
+BYTES_PER_WEIGHT = {"int4": 0.625, "int8": 1.125, "float32": 4.0}  # with scales
+DEFAULTS = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+
+Progress = Callable[[str, int, int], None]  # phase, done, total; the unit depends on the phase
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """quantization is of the layers, and of embed and lm_head where these are None."""
+
+    quantization: str = "int4"
+    embed: str | None = None
+    lm_head: str | None = None
+    revision: str | None = None  # of a hub id: branch, tag or commit
+    may_replace: bool = False
+
+    def kinds(self) -> Quantization:
+        """Raises BadInput for a kind that does not exist."""
+        kinds = Quantization(
+            layers=self.quantization,
+            embed=self.embed or self.quantization,
+            lm_head=self.lm_head or self.quantization,
+        )
+        for kind in (kinds.layers, kinds.embed, kinds.lm_head):
+            if kind not in KINDS:
+                raise BadInput(f"quantisation {kind!r} is unknown; known are {', '.join(KINDS)}")
+        return kinds
+
+
+def silent(phase: str, done: int, total: int) -> None:
+    """A Progress that nobody watches."""
+
+
+def export(
+    source: str, dest: Path, options: Options | None = None, progress: Progress = silent
+) -> Manifest:
+    """Write the model folder `dest` from a Hugging Face folder.
+
+    Raises BadInput for a source that cannot be exported, Broken for a disk that is full. `dest`
+    is complete on return and untouched otherwise.
+    """
+    options = options or Options()
+    options.kinds()
+    check_free(dest, options.may_replace)
+    return write_folder(open_folder(Path(source)), dest, options, progress)
+
+
+def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
+    """Write `dest` from an opened source; errors as in `export`."""
+    decoder, kinds = describe(source.config), options.kinds()
+    _check_tensors(decoder, source)
+    check_space(dest, _estimate_bytes(decoder, kinds))
+    with destination(dest, options.may_replace) as folder:
+        files = _copy(source, folder)
+        token_ids = _golden_ids(folder, decoder.shape.vocab_size)
+        total = sum(prod(size) for size in decoder.tensors().values())
+        advance = _Counter(progress, "weights", total)
+        writer = PartWriter(folder, decoder, kinds, source.weights, advance)
+        parts = writer.write()
+        manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
+        manifest = replace(manifest, name=dest.name)
+        advance = _Counter(progress, "golden check", len(parts))
+        manifest = replace(manifest, golden=golden(folder, manifest, token_ids, advance))
+        manifests.write(manifest, folder)
+    return manifest
+
+
+class _Counter:
+    """Adds up what was done, for a Progress that wants the sum."""
+
+    def __init__(self, progress: Progress, phase: str, total: int) -> None:
+        self._progress, self._phase, self._total = progress, phase, total
+        self._done = 0
+        progress(phase, 0, total)
+
+    def __call__(self, count: int) -> None:
+        self._done += count
+        self._progress(self._phase, min(self._done, self._total), self._total)
+
+
+def _manifest(
+    source: Source,
+    decoder: Decoder,
+    kinds: Quantization,
+    parts: tuple[Part, ...],
+    files: dict[str, File],
+) -> Manifest:
+    bos = source.config.token_ids("bos_token_id") or source.generation.token_ids("bos_token_id")
+    eos = source.generation.token_ids("eos_token_id") or source.config.token_ids("eos_token_id")
+    return Manifest(
+        name=source.name,
+        architecture=decoder.architecture,
+        num_parameters=sum(prod(size) for size in decoder.tensors().values()),
+        shape=decoder.shape,
+        rope=decoder.rope,
+        quantization=kinds,
+        is_tied=decoder.is_tied,
+        eos_ids=eos,
+        bos_id=bos[0] if bos else None,
+        source=source.origin,
+        defaults=_defaults(source.generation.document),
+        parts=parts,
+        files=files,
+        exporter=f"bramble {bramble.__version__}",
+    )
+
+
+def _defaults(generation: dict[str, Any]) -> dict[str, Any]:
+    return {key: generation[key] for key in DEFAULTS if generation.get(key) is not None}
+
+
+def _copy(source: Source, folder: Path) -> dict[str, File]:
+    for name, path in source.copied.items():
+        shutil.copyfile(path, folder / name)
+    for name, text in source.texts.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    names = sorted({*source.copied, *source.texts})
+    return {n: File(sha256_of(folder / n), (folder / n).stat().st_size) for n in names}
+
+
+def _golden_ids(folder: Path, vocab_size: int) -> tuple[int, ...]:
+    """The text's first tokens, repeated if a small vocabulary makes few; ids the model has."""
+    ids = [i for i in Tokenizer(folder).encode(GOLDEN_TEXT) if i < vocab_size] or [0]
+    return tuple((ids * GOLDEN_TOKENS)[:GOLDEN_TOKENS])
+
+
+def _check_tensors(decoder: Decoder, source: Source) -> None:
+    """The checkpoint must hold exactly the tensors that config.json implies."""
+    expected = decoder.tensors()
+    for name, size in expected.items():
+        found = source.weights.shape(name)
+        if found != size:
+            raise BadInput(f"tensor {name!r} is {found}, config.json makes it {size}")
+    ignored = {"lm_head.weight"} if decoder.is_tied else set()
+    for name in source.weights.names():
+        if (
+            name not in expected
+            and name not in ignored
+            and not name.endswith("rotary_emb.inv_freq")
+        ):
+            raise BadInput(f"tensor {name!r} does not belong to {decoder.architecture}")
+
+
+def _estimate_bytes(decoder: Decoder, kinds: Quantization) -> int:
+    shape = decoder.shape
+    table = shape.vocab_size * shape.hidden_size
+    per_layer = sum(prod(size) for size in decoder.layer_tensors().values())
+    is_shared = decoder.is_tied and kinds.embed == kinds.lm_head
+    total = shape.num_layers * per_layer * BYTES_PER_WEIGHT[kinds.layers]
+    total += table * BYTES_PER_WEIGHT[kinds.embed]
+    total += 0 if is_shared else table * BYTES_PER_WEIGHT[kinds.lm_head]
+    return int(total * 1.01) + (64 << 20)  # tokenizer, norms, page boundaries

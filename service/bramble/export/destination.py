@@ -1,0 +1,79 @@
+"""The folder an export writes into: it appears under its name complete, or not at all."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from bramble.errors import BadInput, Broken
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@contextmanager
+def destination(dest: Path, may_replace: bool) -> Iterator[Path]:
+    """Yield a folder beside `dest` and rename it to `dest` at the end.
+
+    On any failure, also Ctrl-C, the folder is removed. Raises BadInput if `dest` exists and
+    `may_replace` is False, Broken if the disk is full or cannot be written.
+    """
+    check_free(dest, may_replace)
+    partial = dest.with_name(f"{dest.name}.partial-{os.getpid()}")
+    try:
+        dest.parent.mkdir(parents=True, exist_ok=True)
+        partial.mkdir()
+        yield partial
+        _replace(partial, dest)
+    except OSError as error:
+        if error.errno in FULL:
+            raise Broken(f"disk full: {_written(partial)} were written to {dest}") from error
+        raise Broken(f"{error.filename or dest}: {error.strerror}") from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def check_free(dest: Path, may_replace: bool) -> None:
+    """Raises BadInput if something stands at `dest` that must not be replaced."""
+    if dest.exists() and not may_replace:
+        raise BadInput(f"{dest} exists; choose another name, or --force to replace it")
+    if dest.exists() and not dest.is_dir():
+        raise BadInput(f"{dest} is a file; choose another name")
+
+
+def check_space(folder: Path, needed_bytes: int) -> None:
+    """Raises Broken if the disk of `folder`, which need not exist yet, has less than needed."""
+    existing = folder
+    while not existing.exists():
+        existing = existing.parent
+    free_bytes = shutil.disk_usage(existing).free
+    if free_bytes < needed_bytes:
+        raise Broken(
+            f"{folder}: need {size(needed_bytes)} of disk, {size(free_bytes)} are free; "
+            "make room or choose another disk"
+        )
+
+
+def size(count: int) -> str:
+    """Bytes for people: 812 B, 3.4 MB, 5.1 GB (decimal, as disks are sold)."""
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            return f"{count / scale:.1f} {unit}"
+    return f"{count} B"
+
+
+def _replace(partial: Path, dest: Path) -> None:
+    if not dest.exists():
+        partial.rename(dest)
+        return
+    old = dest.with_name(f"{dest.name}.replaced-{os.getpid()}")
+    dest.rename(old)
+    partial.rename(dest)
+    shutil.rmtree(old)
+
+
+def _written(folder: Path) -> str:
+    return size(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()))

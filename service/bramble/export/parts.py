@@ -1,0 +1,126 @@
+"""Writes a model's parts in turn: each one's weights, a few rows at a time, then its graph.
+
+Memory stays at a chunk of rows plus one matrix's scales, whatever the size of the model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+
+from bramble.export import graph
+from bramble.export.data_file import DataFile, Stored
+from bramble.export.decoder import Decoder
+from bramble.export.graph import EMBEDDING, codes, scales
+from bramble.export.quantize import BITS, BLOCK, quantize
+from bramble.export.weights import Weights
+from bramble.model.manifest import File, Part, Quantization, layer_name, sha256_of
+
+FOLDER = "shards"
+CHUNK_WEIGHTS = 1 << 20  # quantising takes about 30 bytes of memory per weight
+
+Advance = Callable[[int], None]  # takes the number of weights just written
+
+
+@dataclass(slots=True)
+class PartWriter:
+    """Turns `weights` into the parts of `decoder` in `folder`/shards; collects their files."""
+
+    folder: Path
+    decoder: Decoder
+    quantization: Quantization
+    weights: Weights
+    advance: Advance
+    files: dict[str, File] = field(default_factory=dict)
+
+    def write(self) -> tuple[Part, ...]:
+        """Write embed, every layer and lm_head, in this order."""
+        (self.folder / FOLDER).mkdir()
+        embed, table = self._embed()
+        layers = [self._layer(index) for index in range(self.decoder.shape.num_layers)]
+        return (embed, *layers, self._lm_head(table))
+
+    def _embed(self) -> tuple[Part, list[Stored]]:
+        kind = self.quantization.embed
+        with self._data("embed") as data:
+            self._matrix(data, EMBEDDING, EMBEDDING, kind)
+        # One row of GatherBlockQuantized's table is flat, where MatMulNBits sees blocks
+        tensors = [
+            replace(stored, shape=(stored.shape[0], stored.bytes // stored.shape[0]))
+            if stored.name == codes(EMBEDDING)
+            else stored
+            for stored in data.tensors
+        ]
+        part = self._part("embed", data, graph.embed(self.decoder, kind, tensors))
+        return part, data.tensors
+
+    def _layer(self, index: int) -> Part:
+        kind, name = self.quantization.layers, layer_name(index)
+        with self._data(name) as data:
+            for tensor, size in self.decoder.layer_tensors().items():
+                source = f"model.layers.{index}.{tensor}"
+                if len(size) == 1:
+                    self._vector(data, tensor, source)
+                else:
+                    self._matrix(data, tensor, source, kind)
+        return self._part(name, data, graph.layer(self.decoder, index, kind, data.tensors))
+
+    def _lm_head(self, table: list[Stored]) -> Part:
+        kind = self.quantization.lm_head
+        is_shared = self.decoder.is_tied and kind == self.quantization.embed
+        with self._data("lm_head") as data:
+            self._vector(data, "model.norm.weight", "model.norm.weight")
+            if not is_shared:
+                matrix = EMBEDDING if self.decoder.is_tied else "lm_head.weight"
+                self._matrix(data, matrix, matrix, kind)
+        tensors = data.tensors + (table if is_shared else [])
+        model = graph.lm_head(self.decoder, kind, tensors)
+        return self._part("lm_head", data, model, (f"{FOLDER}/embed.data",) if is_shared else ())
+
+    def _data(self, name: str) -> DataFile:
+        return DataFile(self.folder / FOLDER / f"{name}.data")
+
+    def _part(
+        self, name: str, data: DataFile, model: onnx.ModelProto, shared: tuple[str, ...] = ()
+    ) -> Part:
+        part = Part(name, f"{FOLDER}/{name}.onnx", (f"{FOLDER}/{name}.data", *shared))
+        path = self.folder / part.onnx
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        self.files[part.onnx] = File(sha256_of(path), path.stat().st_size)
+        self.files[part.data[0]] = data.file
+        return part
+
+    def _vector(self, data: DataFile, name: str, source: str) -> None:
+        size = self.weights.shape(source)
+        data.add(name, "float32", size, [self.weights.rows(source, 0, size[0])])
+        self.advance(size[0])
+
+    def _matrix(self, data: DataFile, name: str, source: str, kind: str) -> None:
+        n, k = self.weights.shape(source)
+        if kind == "float32":
+            data.add(name, "float32", (n, k), self._chunks(source))
+            return
+        kept: list[NDArray[np.float32]] = []
+
+        def pieces() -> Iterator[NDArray[np.uint8]]:
+            for rows in self._chunks(source):
+                packed, scale = quantize(rows, kind)
+                kept.append(scale)
+                yield packed
+
+        width = BLOCK * BITS[kind] // 8
+        data.add(codes(name), "uint8", (n, k // BLOCK, width), pieces())
+        data.add(scales(name), "float32", (n, k // BLOCK), kept)
+
+    def _chunks(self, source: str) -> Iterator[NDArray[np.float32]]:
+        n, k = self.weights.shape(source)
+        step = max(CHUNK_WEIGHTS // k, 1)
+        for start in range(0, n, step):
+            rows = self.weights.rows(source, start, min(start + step, n))
+            yield rows
+            self.advance(rows.size)
