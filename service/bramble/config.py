@@ -48,7 +48,7 @@ class WebConfig:
 
 
 def read_config(kind: type[Config], path: Path) -> Config:
-    """Read YAML into `kind`. Raises BadInput that names the key, what was got and what is allowed."""
+    """Read YAML into `kind`. Raises BadInput that names the key, got and allowed."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:

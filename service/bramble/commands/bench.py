@@ -174,8 +174,8 @@ def _show(document: dict[str, Any]) -> None:
     console = Console()
     console.print(
         f"[bold]{document['model']}[/] {document['quantization']}, {document['stages']} stages; "
-        f"prefill of {document['prompt_tokens']} tokens: {document['prefill_tokens_s']:.1f} tokens/s "
-        f"({document['prefill_min']:.1f}–{document['prefill_max']:.1f})"
+        f"prefill of {document['prompt_tokens']} tokens: {document['prefill_tokens_s']:.1f} "
+        f"tokens/s ({document['prefill_min']:.1f}–{document['prefill_max']:.1f})"
     )
     table = Table("streams", "first token", "tokens/s each", "tokens/s together")
     for run in document["runs"]:

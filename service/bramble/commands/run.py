@@ -12,7 +12,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -138,7 +138,7 @@ def _commands(
     yield "web", python_command("bramble", "web", *_flags(web))
 
 
-def _flags(settings: dict[str, object]) -> list[str]:
+def _flags(settings: Mapping[str, object]) -> list[str]:
     return [f"--{key}={value}" for key, value in settings.items()]
 
 

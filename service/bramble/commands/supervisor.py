@@ -83,7 +83,7 @@ class Supervisor:
             text=True,
             errors="replace",
             start_new_session=True,  # Ctrl-C is for us alone; we end the children in order
-            preexec_fn=_die_with_parent,  # noqa: PLW1509  no threads run in the child yet
+            preexec_fn=_die_with_parent,
         )
         threading.Thread(
             target=self._pass_on, args=(child.name, child.process), daemon=True

@@ -49,7 +49,7 @@ class Registry:
         return node in self._by_node
 
     def hello(self, peer: bytes, message: Hello, now: float) -> bool:
-        """Record a stage; True if it is new, restarted or back, so that the ring must start anew."""
+        """Record a stage; True if it is new, restarted or back: the ring must start anew."""
         entry = self._by_node[message.node]
         is_new = entry.hello != message or entry.state == "lost"
         entry.hello, entry.peer, entry.heard_at = message, peer, now

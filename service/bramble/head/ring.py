@@ -265,5 +265,3 @@ def _verdict(stage: StagePlan, difference: float, tolerance: float) -> str:
         f"state differs by {difference:.2g}, {tolerance:.2g} is allowed; check this node's memory, "
         "power supply and SD card (bramble doctor), then restart its stage"
     )
-
-

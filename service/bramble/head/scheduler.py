@@ -183,7 +183,11 @@ class Scheduler:
     def _emptiest_lane(self) -> Lane | None:
         """Return the lane with fewest sequences among those with a row to give."""
         return min(
-            (lane for lane in self._lanes if self._rows.free_row(lane.start, lane.stop) is not None),
+            (
+                lane
+                for lane in self._lanes
+                if self._rows.free_row(lane.start, lane.stop) is not None
+            ),
             key=self._num_owned,
             default=None,
         )

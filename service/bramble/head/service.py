@@ -342,9 +342,7 @@ class Service:
         lost = self._registry.lose_silent(now)
         for entry in lost:
             log.warning("event=stage_lost node=%s", entry.node)
-        if lost or self._ring.has_lost_step(now):
-            self._restart(now)
-        elif self._ring.is_due(now):
+        if lost or self._ring.has_lost_step(now) or self._ring.is_due(now):
             self._restart(now)
 
     def _refuse_all(self) -> None:

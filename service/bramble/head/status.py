@@ -25,7 +25,12 @@ STAGE_STATS = {
 
 
 def document(
-    ring: Ring, scheduler: Scheduler, speed: Speed, outcomes: dict[str, int], now: float, since: float
+    ring: Ring,
+    scheduler: Scheduler,
+    speed: Speed,
+    outcomes: dict[str, int],
+    now: float,
+    since: float,
 ) -> dict[str, Any]:
     """Describe the ring and its work; plain values only.
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 import bramble
 from bramble.config import StageConfig
@@ -258,7 +259,10 @@ class _Work:
 
 
 def _sampled(
-    step: m.Step, result: StepResult, traces: np.ndarray, digests: np.ndarray
+    step: m.Step,
+    result: StepResult,
+    traces: NDArray[np.uint32],
+    digests: NDArray[np.float32],
 ) -> m.Sampled:
     return m.Sampled(
         plan_id=step.plan_id,

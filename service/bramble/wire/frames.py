@@ -161,7 +161,7 @@ def _pack_step(step: m.Step) -> list[Buffer]:
             step.digests.tobytes(),
         )
     )
-    hidden = b"" if step.hidden is None else memoryview(step.hidden).cast("B")
+    hidden = b"" if step.hidden is None else step.hidden.data.cast("B")
     return [header, arrays, b"".join(map(_pack_open, step.opens)), hidden]
 
 
@@ -196,7 +196,12 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
     traces = reader.take("<u4", (num_traces, TRACE_SIZE))
     digests = reader.take("<f4", (num_digests, DIGEST_SIZE))
     reader.finish()
-    for name, array in (("position", positions), ("token id", token_ids), ("row", swaps), ("row", trims)):
+    for name, array in (
+        ("position", positions),
+        ("token id", token_ids),
+        ("row", swaps),
+        ("row", trims),
+    ):
         if array.size and array.min() < 0:
             raise BadFrame(f"Step: a {name} is {array.min()}, need 0 or more")
     return m.Step(
@@ -226,7 +231,7 @@ def _check_step_header(
 ) -> None:
     if header[-2:] != b"\0\0" or kind > 1 or flags > 3:
         raise BadFrame(f"Step: kind {kind}, flags {flags} are not of this version")
-    if not (1 <= n <= MAX_ROWS and 1 <= t and n * t <= MAX_TOKENS):
+    if not (1 <= n <= MAX_ROWS and t >= 1 and n * t <= MAX_TOKENS):
         raise BadFrame(f"Step: {n} rows of {t} tokens, at most {MAX_TOKENS} tokens are allowed")
     if (n if kind == m.StepKind.PREFILL else t) != 1:
         raise BadFrame(f"Step: {m.StepKind(kind).name} with {n} rows of {t} tokens")
@@ -337,7 +342,9 @@ def _pack_sampled(sampled: m.Sampled) -> list[Buffer]:
 
 def _unpack_sampled(frames: Sequence[Buffer]) -> m.Sampled:
     header, body = _expect(frames, 2, SAMPLED.size)
-    plan_id, step, epoch, n, sampled, k, lane, num_traces, num_digests, kind = SAMPLED.unpack(header)
+    plan_id, step, epoch, n, sampled, k, lane, num_traces, num_digests, kind = SAMPLED.unpack(
+        header
+    )
     if n > MAX_ROWS or sampled not in (0, n) or k > MAX_TOKENS or kind > 1 or any(header[-3:]):
         raise BadFrame(f"Sampled: {n} rows, {sampled} sampled, {k} logprobs, kind {kind}")
     reader = _Reader(body)

@@ -49,7 +49,7 @@ class Open:
 
     num_prompt_tokens  the prompt's length: what lies beyond counts as reply, also when a preempted
                        sequence is prefilled with both
-    history            all token ids up to and with this step's, if a penalty needs them; else empty.
+    history            token ids up to and with this step's, if a penalty needs them; else empty.
                        (Earlier steps may have gone round for another sequence with this prefix.)
     """
 
@@ -289,7 +289,5 @@ class Status:
 
 RingMessage = Step | Sampled
 ControlMessage = Hello | Beat | Assign | Ready | Failed
-ClientMessage = (
-    Generate | Cancel | Query | Accepted | Progress | Delta | Done | Refused | Status
-)
+ClientMessage = Generate | Cancel | Query | Accepted | Progress | Delta | Done | Refused | Status
 Message = RingMessage | ControlMessage | ClientMessage

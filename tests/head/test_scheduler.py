@@ -1,0 +1,236 @@
+"""The scheduler against a ring that checks every cache row it reads.
+
+The stand-in ring does what the stages do, in order: it holds the token ids of each row where a
+stage holds keys and values, and refuses to compute from a row that does not hold what it should.
+"""
+
+from collections import deque
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bramble.errors import QueueFull
+from bramble.head.scheduler import Limits, Scheduler, StepPlan
+from bramble.head.sequence import Sequence, State
+from bramble.wire.messages import Finish, StepKind
+
+
+def next_token(tokens: list[int]) -> int:
+    """A deterministic model: what follows depends on every token before."""
+    return hash(tuple(tokens)) % 97 + 3
+
+
+def expected_reply(prompt: list[int], max_tokens: int) -> list[int]:
+    tokens = list(prompt)
+    while len(tokens) < max_tokens:
+        tokens.append(next_token(tokens))
+    return tokens
+
+
+@dataclass
+class CheckingRing:
+    """Steps under way, and what each row's cache holds."""
+
+    limits: Limits
+    rows: dict[int, list[int]] = field(default_factory=dict)
+    under_way: deque[StepPlan] = field(default_factory=deque)
+    steps: list[StepPlan] = field(default_factory=list)
+    opened: set[int] = field(default_factory=set)
+
+    def send(self, plan: StepPlan) -> None:
+        self.under_way.append(plan)
+        self.steps.append(plan)
+
+    def answer(self) -> tuple[int, list[int]]:
+        """Compute the oldest step as the stages would."""
+        plan = self.under_way.popleft()
+        for a, b, tokens in plan.swaps:
+            left, right = self.rows.get(a, []), self.rows.get(b, [])
+            self.rows[a], self.rows[b] = right[:tokens], left[:tokens]
+        for row, keep in plan.trims:
+            self.rows[row] = self.rows.get(row, [])[:keep]
+        self.opened -= set(plan.closes)
+        self.opened |= {sequence.id for sequence in plan.opens}
+        return plan.number, [self._row(plan, i) for i in range(len(plan.ids))]
+
+    def _row(self, plan: StepPlan, index: int) -> int:
+        row, start = plan.first_row + index, plan.positions[index]
+        cached = self.rows.get(row, [])
+        assert len(cached) >= start, "a token would be computed before those it looks back at"
+        self.rows[row] = cached[:start] + list(plan.token_ids[index])
+        return next_token(self.rows[row])
+
+
+def sequence(prompt: list[int], max_tokens: int) -> Sequence:
+    return Sequence("r", list(prompt), len(prompt), max_tokens)
+
+
+def drive(scheduler: Scheduler, ring: CheckingRing, turns: int = 10_000) -> None:
+    """Let everything finish."""
+    for _ in range(turns):
+        for plan in scheduler.schedule():
+            ring.send(plan)
+        check_invariants(scheduler, ring)
+        if not ring.under_way:
+            return
+        scheduler.complete(*ring.answer())
+    raise AssertionError("the scheduler does not come to an end")
+
+
+def check_invariants(scheduler: Scheduler, ring: CheckingRing) -> None:
+    running = scheduler.running
+    assert len({s.row for s in running}) == len(running), "a row is used twice"
+    assert scheduler.reserved_tokens <= scheduler.limits.budget_tokens
+    decodes = [p for p in ring.under_way if p.kind is StepKind.DECODE]
+    assert len({p.lane for p in decodes}) == len(decodes), "a lane has two steps under way"
+    chunks = [p for p in ring.under_way if p.kind is StepKind.PREFILL]
+    assert len(chunks) <= scheduler.limits.max_chunks
+
+
+def limits(**changes: int) -> Limits:
+    values = {
+        "num_stages": 3,
+        "num_rows": 6,
+        "budget_tokens": 4096,
+        "prefill_tokens": 16,
+        "max_queue": 100,
+    }
+    return Limits(**{**values, **changes})
+
+
+def test_one_sequence_gets_the_tokens_that_one_process_would_give() -> None:
+    scheduler, one = Scheduler(limits()), sequence(list(range(50)), 70)
+    scheduler.add(one)
+    drive(scheduler, CheckingRing(scheduler.limits))
+    assert one.tokens == expected_reply(list(range(50)), 70)
+    assert one.finish is Finish.LENGTH
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 4), st.booleans())
+def test_any_mix_of_arrivals_cancels_and_resets_gives_the_same_tokens(
+    seed: int, num_stages: int, rows_per_stage: int, is_tight: bool
+) -> None:
+    random = Random(seed)
+    budget = 256 if is_tight else 100_000
+    scheduler = Scheduler(
+        limits(num_stages=num_stages, num_rows=num_stages * rows_per_stage, budget_tokens=budget)
+    )
+    ring = CheckingRing(scheduler.limits)
+    shared = [random.randrange(3, 99) for _ in range(40)]
+    asked: list[tuple[Sequence, list[int]]] = []
+    for _ in range(200):
+        event = random.random()
+        if event < 0.15:
+            prompt = shared[: random.randrange(1, 40)] + [
+                random.randrange(3, 99) for _ in range(random.randrange(1, 60))
+            ]
+            new = sequence(prompt, len(prompt) + random.randrange(1, 50))
+            asked.append((new, prompt))
+            scheduler.add(new)
+        elif event < 0.18 and asked:
+            scheduler.finish(random.choice(asked)[0], Finish.CANCELLED)
+        elif event < 0.19:
+            scheduler.reset()
+            ring.under_way.clear()
+            ring.rows.clear()
+        for plan in scheduler.schedule():
+            ring.send(plan)
+        check_invariants(scheduler, ring)
+        for _ in range(random.randrange(3)):
+            if ring.under_way:
+                scheduler.complete(*ring.answer())
+    drive(scheduler, ring)
+    for each, prompt in asked:
+        assert each.state is State.FINISHED
+        reply = expected_reply(prompt, each.max_tokens)
+        wanted = reply if each.finish is Finish.LENGTH else reply[: len(each.tokens)]
+        assert each.tokens == wanted
+
+
+def test_all_lanes_work_at_once() -> None:
+    scheduler = Scheduler(limits(num_stages=3, num_rows=6))
+    for i in range(6):
+        scheduler.add(sequence([i, i, i], 100))
+    ring = CheckingRing(scheduler.limits)
+    for _ in range(40):
+        for plan in scheduler.schedule():
+            ring.send(plan)
+        scheduler.complete(*ring.answer())
+    decodes = [plan for plan in ring.under_way if plan.kind is StepKind.DECODE]
+    assert {plan.lane for plan in decodes} == {0, 1, 2} or len(decodes) == 2
+    assert all(len(plan.ids) == 2 for plan in decodes)
+
+
+def test_running_sequences_decode_while_a_long_prompt_enters() -> None:
+    scheduler = Scheduler(limits(num_stages=2, num_rows=4))
+    short, long = sequence([1], 200), sequence(list(range(600)), 700)
+    ring = CheckingRing(scheduler.limits)
+    scheduler.add(short)
+    scheduler.add(long)
+    tokens_before = 0
+    while long.num_prefilled < 600:
+        for plan in scheduler.schedule():
+            ring.send(plan)
+        scheduler.complete(*ring.answer())
+        tokens_before = short.num_completion_tokens
+    assert tokens_before >= 600 / 16 / scheduler.limits.max_chunks
+
+
+def test_a_second_turn_prefills_only_what_is_new() -> None:
+    scheduler = Scheduler(limits(num_stages=2, num_rows=4))
+    ring = CheckingRing(scheduler.limits)
+    first = sequence(list(range(100)), 120)
+    scheduler.add(first)
+    drive(scheduler, ring)
+    ring.steps.clear()
+    second = sequence([*first.tokens, 7, 8, 9], 140)
+    scheduler.add(second)
+    drive(scheduler, ring)
+    prefilled = sum(
+        len(tokens) for p in ring.steps if p.kind is StepKind.PREFILL for tokens in p.token_ids
+    )
+    assert prefilled == 4  # the last token of the first turn was never computed
+    assert second.tokens == expected_reply([*first.tokens, 7, 8, 9], 140)
+
+
+def test_a_full_queue_is_refused_with_the_numbers() -> None:
+    scheduler = Scheduler(limits(max_queue=2))
+    scheduler.add(sequence([1], 9))
+    scheduler.add(sequence([1], 9))
+    with pytest.raises(QueueFull, match="2 requests are waiting already, at most 2 may"):
+        scheduler.add(sequence([1], 9))
+
+
+def test_requests_are_admitted_in_the_order_of_arrival() -> None:
+    scheduler = Scheduler(limits(num_stages=1, num_rows=1))
+    asked = [sequence([i], 5) for i in range(4)]
+    for each in asked:
+        scheduler.add(each)
+    ring = CheckingRing(scheduler.limits)
+    drive(scheduler, ring)
+    order = [p.sequences[0] for p in ring.steps if p.kind is StepKind.PREFILL]
+    assert order == asked
+
+
+def test_an_eos_token_ends_a_sequence() -> None:
+    scheduler, one = Scheduler(limits()), sequence([1, 2, 3], 100)
+    one.eos_ids = frozenset(range(3, 100))
+    scheduler.add(one)
+    drive(scheduler, CheckingRing(scheduler.limits))
+    assert one.finish is Finish.STOP
+    assert one.num_completion_tokens == 1
+
+
+def test_a_full_cache_preempts_the_latest_and_all_still_finish() -> None:
+    scheduler = Scheduler(limits(num_stages=1, num_rows=4, budget_tokens=256))
+    asked = [(sequence([i] * 60, 200), [i] * 60) for i in range(4)]
+    for each, _ in asked:
+        scheduler.add(each)
+    drive(scheduler, CheckingRing(scheduler.limits))
+    assert scheduler.counters.preemptions > 0
+    assert asked[0][0].preemptions == 0
+    assert all(each.tokens == expected_reply(prompt, 200) for each, prompt in asked)

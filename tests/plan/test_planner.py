@@ -1,0 +1,83 @@
+"""Every layer is run exactly once, by a node that has room for it."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bramble.errors import BadInput
+from bramble.model.manifest import File, Manifest, Part, Quantization, Rope, Shape
+from bramble.plan.planner import GIB, RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+
+MIB = 1 << 20
+
+
+def manifest(num_layers: int, layer_bytes: int = 40 * MIB, head_bytes: int = 160 * MIB) -> Manifest:
+    names = ["embed", *(f"layer-{i:03d}" for i in range(num_layers)), "lm_head"]
+    sizes = {"embed": head_bytes, "lm_head": head_bytes}
+    files = {f"shards/{n}.data": File("", sizes.get(n, layer_bytes)) for n in names}
+    files |= {f"shards/{n}.onnx": File("", 1000) for n in names}
+    return Manifest(
+        name="m",
+        architecture="LlamaForCausalLM",
+        num_parameters=1,
+        shape=Shape(num_layers, 2048, 8192, 32, 8, 64, 128256, 131072),
+        rope=Rope(10000.0, 64),
+        quantization=Quantization("int4", "int4", "int4"),
+        is_tied=False,
+        eos_ids=(2,),
+        bos_id=1,
+        source={},
+        defaults={},
+        parts=tuple(Part(n, f"shards/{n}.onnx", (f"shards/{n}.data",)) for n in names),
+        files=files,
+    )
+
+
+@given(st.integers(1, 40), st.lists(st.floats(1, 16), min_size=1, max_size=8), st.data())
+def test_each_layer_is_run_exactly_once_and_fits(
+    num_layers: int, gibibytes: list[float], data: st.DataObject
+) -> None:
+    model = manifest(num_layers)
+    nodes = [Node(f"pi-{i}", int(g * GIB)) for i, g in enumerate(gibibytes)]
+    try:
+        plan = plan_ring(model, "sha", nodes, rows=16, max_length=8192)
+    except BadInput:
+        return
+    layers = [i for stage in plan.stages for i in range(stage.start, stage.stop)]
+    assert layers == list(range(num_layers))
+    assert [stage.node for stage in plan.stages] == [node.name for node in nodes]
+    assert all(stage.num_layers >= 1 for stage in plan.stages)
+    assert plan.stages[0].has_embed and plan.stages[-1].has_lm_head
+    for stage, node in zip(plan.stages, nodes, strict=True):
+        weights = weight_bytes(model, stage.start, stage.stop)
+        cache = plan.budget_tokens * model.shape.kv_bytes_per_token(stage.num_layers)
+        assert weights * RESIDENT_PER_WEIGHT + cache <= node.memory_bytes
+
+
+def test_the_last_stage_gets_fewer_layers_for_its_lm_head() -> None:
+    plan = plan_ring(manifest(16), "sha", [Node("a", 8 * GIB), Node("b", 8 * GIB)], 16, 8192)
+    assert [stage.num_layers for stage in plan.stages] == [10, 6]
+
+
+def test_a_small_node_gets_what_fits() -> None:
+    nodes = [Node("small", 1 * GIB // 2), Node("large", 8 * GIB)]
+    plan = plan_ring(manifest(16), "sha", nodes, 16, 8192)
+    assert plan.stages[0].num_layers < plan.stages[1].num_layers
+
+
+def test_a_model_that_cannot_fit_is_refused_with_the_numbers() -> None:
+    with pytest.raises(BadInput, match=r"a: layers 0–15 of m need 1\.\d\d GiB .* add a node"):
+        plan_ring(manifest(16), "sha", [Node("a", GIB)], 16, 8192)
+
+
+def test_more_nodes_than_layers_are_refused() -> None:
+    nodes = [Node(f"pi-{i}", GIB) for i in range(5)]
+    with pytest.raises(BadInput, match="takes 1 to 4 stages, got 5"):
+        plan_ring(manifest(4), "sha", nodes, 16, 8192)
+
+
+def test_the_plan_id_is_of_the_content() -> None:
+    nodes = [Node("a", 8 * GIB), Node("b", 8 * GIB)]
+    one, same = (plan_ring(manifest(16), "sha", nodes, 16, 8192).plan_id for _ in range(2))
+    other = plan_ring(manifest(16), "other", nodes, 16, 8192).plan_id
+    assert one == same != other and len(one) == 16
