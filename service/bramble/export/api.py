@@ -17,6 +17,7 @@ from bramble.export.destination import check_free, check_space, destination
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import KINDS
 from bramble.export.source import Source, open_folder
+from bramble.export.synthetic import open_synthetic
 from bramble.export.verify import golden
 from bramble.model import manifest as manifests
 from bramble.model.manifest import File, Manifest, Part, Quantization, sha256_of
@@ -64,7 +65,7 @@ def silent(phase: str, done: int, total: int) -> None:
 def export(
     source: str, dest: Path, options: Options | None = None, progress: Progress = silent
 ) -> Manifest:
-    """Write the model folder `dest` from a Hugging Face folder.
+    """Write the model folder `dest` from a Hugging Face folder or hub id.
 
     Raises BadInput for a source that cannot be exported, Broken for a disk that is full. `dest`
     is complete on return and untouched otherwise.
@@ -72,7 +73,18 @@ def export(
     options = options or Options()
     options.kinds()
     check_free(dest, options.may_replace)
-    return write_folder(open_folder(Path(source)), dest, options, progress)
+    opened = _open(source, options.revision)
+    return write_folder(opened, dest, options, progress)
+
+
+def export_synthetic(
+    shape: str, dest: Path, options: Options | None = None, progress: Progress = silent
+) -> Manifest:
+    """Write a model folder of a named real shape with random weights; errors as in `export`."""
+    options = options or Options()
+    options.kinds()
+    check_free(dest, options.may_replace)
+    return write_folder(open_synthetic(shape), dest, options, progress)
 
 
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
@@ -93,6 +105,18 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         manifest = replace(manifest, golden=golden(folder, manifest, token_ids, advance))
         manifests.write(manifest, folder)
     return manifest
+
+
+def _open(source: str, revision: str | None) -> Source:
+    """A folder that exists, or else a hub id: NAME or OWNER/NAME."""
+    folder = Path(source).expanduser()
+    if folder.is_dir():
+        return open_folder(folder)
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        raise BadInput(f"{source}: no such folder")
+    from bramble.export.hub import open_hub  # its library takes half a second to import
+
+    return open_hub(source, revision)
 
 
 class _Counter:

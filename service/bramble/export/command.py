@@ -1,0 +1,95 @@
+"""`bramble export`: flags in, a model folder and one line of summary out."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeRemainingColumn
+
+from bramble.errors import BadInput
+from bramble.export import api
+from bramble.export.destination import size
+from bramble.export.quantize import KINDS
+from bramble.export.synthetic import SHAPES
+from bramble.model.manifest import Manifest
+
+EXAMPLES = """examples:
+  bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
+  bramble export ~/Downloads/Qwen3-4B models/qwen --lm-head int8
+  bramble export --synthetic llama-3.1-8b /tmp/8b                random weights, for benchmarks
+"""
+
+
+def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    parser = commands.add_parser(
+        "export",
+        help="turn a Hugging Face model into a model folder",
+        description="Write a model folder from a Hugging Face folder or hub id: one ONNX model "
+        "per layer, quantised, with checksums. Needs no GPU, no torch and little memory.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id; none with --synthetic")
+    add("dest", type=Path, metavar="DEST", help="the model folder to write")
+    add("--quant", choices=KINDS, default="int4", help="of the weights (default: int4)")
+    add("--embed", choices=KINDS, help="of the embedding (default: as --quant)")
+    add("--lm-head", choices=KINDS, help="of the last projection (default: as --quant)")
+    add("--revision", help="the hub's branch, tag or commit (default: its main branch)")
+    add("--synthetic", metavar="SHAPE", help=f"random weights: {', '.join(SHAPES)}")
+    add("--force", action="store_true", help="replace DEST if it exists")
+    parser.set_defaults(run=run)
+
+
+def run(args: argparse.Namespace) -> int:
+    """Export and summarise. SIGTERM ends it as Ctrl-C does: nothing is left behind."""
+    if (args.source is None) == (args.synthetic is None):
+        raise BadInput("give either SOURCE DEST or --synthetic SHAPE DEST")
+    options = api.Options(args.quant, args.embed, args.lm_head, args.revision, args.force)
+    signal.signal(signal.SIGTERM, _interrupt)
+    started = time.monotonic()
+    with _progress() as progress:
+        if args.synthetic:
+            manifest = api.export_synthetic(args.synthetic, args.dest, options, progress)
+        else:
+            manifest = api.export(args.source, args.dest, options, progress)
+    print(_summary(manifest, args.dest, time.monotonic() - started))
+    return 0
+
+
+def _summary(manifest: Manifest, dest: Path, seconds: float) -> str:
+    written = sum(file.bytes for file in manifest.files.values())
+    peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024  # Linux counts in KiB
+    return (
+        f"{dest}: {manifest.architecture}, {manifest.num_parameters / 1e9:.2f}B parameters, "
+        f"{manifest.quantization.layers}, {size(written)} in {seconds:.0f} s, "
+        f"peak memory {size(peak_bytes)}"
+    )
+
+
+@contextmanager
+def _progress() -> Iterator[api.Progress]:
+    """One bar per phase on a terminal, nothing elsewhere."""
+    console = Console(stderr=True)
+    columns = ("{task.description}", BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in tasks:
+                tasks[phase] = bars.add_task(phase, total=total)
+            bars.update(tasks[phase], completed=done)
+
+        yield show
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
