@@ -79,7 +79,7 @@ def plan_ring(
     borders = _split(manifest, nodes)
     stages = tuple(
         _stage(manifest, node, start, stop)
-        for node, start, stop in zip(nodes, borders, borders[1:], strict=True)
+        for node, start, stop in zip(nodes, borders[:-1], borders[1:], strict=True)
     )
     tokens = min(
         stage.kv_bytes // manifest.shape.kv_bytes_per_token(stage.num_layers) for stage in stages
