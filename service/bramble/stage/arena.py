@@ -1,0 +1,153 @@
+"""The KV cache of a shard: keys and values of every layer and row in one anonymous mapping.
+
+Pages that no token touched cost no memory. It knows rows and tokens, not sequences.
+"""
+
+from __future__ import annotations
+
+import mmap
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bramble.errors import Broken, CacheFull
+
+MIB = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class ArenaShape:
+    num_layers: int
+    num_rows: int
+    num_kv_heads: int
+    max_length: int  # tokens of one row
+    head_dim: int
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of one row's keys (or values) in one layer."""
+        return self.num_kv_heads * self.max_length * self.head_dim * 4
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes of address space, most of which is never touched."""
+        return self.num_layers * 2 * self.num_rows * self.row_bytes
+
+    @property
+    def token_bytes(self) -> int:
+        return self.num_layers * 2 * self.num_kv_heads * self.head_dim * 4
+
+
+class Arena:
+    def __init__(self, shape: ArenaShape, max_bytes: int) -> None:
+        """Map the address space. Raises Broken if the system refuses it."""
+        self.shape = shape
+        self.max_bytes = max_bytes
+        self._lengths = [0] * shape.num_rows  # tokens that each row's memory was touched for
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        try:
+            self._map = mmap.mmap(-1, max(shape.total_bytes, mmap.PAGESIZE), flags=flags)
+        except (OSError, OverflowError) as error:
+            raise Broken(
+                f"cannot map {shape.total_bytes // MIB} MiB of address space for the KV cache: "
+                f"{error}; lower max_rows or max_length"
+            ) from error
+        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a 2 MiB page would charge a short row for a long one
+            self._map.madvise(mmap.MADV_NOHUGEPAGE)
+        row = (shape.num_kv_heads, shape.max_length, shape.head_dim)
+        sizes = (shape.num_layers, 2, shape.num_rows, *row)
+        count = shape.total_bytes // 4
+        self._cache: NDArray[np.float32] = np.frombuffer(self._map, np.float32, count).reshape(
+            sizes
+        )
+
+    @property
+    def used_bytes(self) -> int:
+        return sum(self._lengths) * self.shape.token_bytes
+
+    def keys(self, layer: int, first_row: int, n: int) -> NDArray[np.float32]:
+        """View of float32 (n, kv_heads, max_length, head_dim), C-contiguous; aliases the arena."""
+        return self._cache[layer, 0, first_row : first_row + n]
+
+    def values(self, layer: int, first_row: int, n: int) -> NDArray[np.float32]:
+        """As `keys`."""
+        return self._cache[layer, 1, first_row : first_row + n]
+
+    def extend(self, first_row: int, lengths: list[int]) -> None:
+        """Reserve rows [first_row, …) up to `lengths` tokens each, all of them or none.
+
+        Raises Broken for a row or length outside the arena, CacheFull beyond the byte budget.
+        """
+        self._check_rows(first_row, first_row + len(lengths) - 1)
+        if max(lengths) > self.shape.max_length or min(lengths) < 1:
+            raise Broken(
+                f"a row of {max(lengths)} tokens was asked of a KV cache whose rows "
+                f"hold 1 to {self.shape.max_length}; head and stage disagree about max_length"
+            )
+        rows = range(first_row, first_row + len(lengths))
+        grown = [max(self._lengths[r], length) for r, length in zip(rows, lengths, strict=True)]
+        need = sum(grown) - sum(self._lengths[first_row : first_row + len(lengths)])
+        self._check_budget(need * self.shape.token_bytes)
+        self._lengths[first_row : first_row + len(lengths)] = grown
+
+    def swap(self, a: int, b: int, tokens: int) -> None:
+        """Exchange the first `tokens` of two rows; what lies beyond is given up."""
+        self._check_rows(a, b)
+        if a == b:
+            return
+        self.trim(a, tokens)
+        self.trim(b, tokens)
+        short, long = sorted((a, b), key=lambda row: self._lengths[row])
+        common, length = self._lengths[short], self._lengths[long]
+        for layer in self._cache:  # (2, rows, kv_heads, max_length, head_dim)
+            kept = layer[:, short, :, :common].copy()
+            layer[:, short, :, :length] = layer[:, long, :, :length]
+            layer[:, long, :, :common] = kept
+        self._lengths[short] = length
+        self.trim(long, common)
+
+    def trim(self, row: int, keep: int) -> None:
+        """Give a row's memory beyond `keep` tokens back to the system, whole pages only."""
+        self._check_rows(row, row)
+        length = self._lengths[row]
+        if length <= keep:
+            return
+        shape = self.shape
+        stripe, token = shape.max_length * shape.head_dim * 4, shape.head_dim * 4
+        for plane in range(shape.num_layers * 2):
+            start = (plane * shape.num_rows + row) * shape.row_bytes
+            if keep == 0:
+                self._discard(start, start + shape.row_bytes)
+                continue
+            for head in range(shape.num_kv_heads):
+                offset = start + head * stripe
+                self._discard(offset + keep * token, offset + length * token)
+        self._lengths[row] = keep
+
+    def clear(self) -> None:
+        """Forget every row."""
+        for row in range(self.shape.num_rows):
+            self.trim(row, 0)
+
+    def _discard(self, start: int, stop: int) -> None:
+        first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+        last = stop // mmap.PAGESIZE * mmap.PAGESIZE
+        if last > first:
+            self._map.madvise(mmap.MADV_DONTNEED, first, last - first)
+
+    def _check_rows(self, *rows: int) -> None:
+        for row in rows:
+            if not 0 <= row < self.shape.num_rows:
+                raise Broken(
+                    f"row {row} was asked of a KV cache with {self.shape.num_rows} rows; "
+                    "head and stage disagree about the plan"
+                )
+
+    def _check_budget(self, need: int) -> None:
+        left = self.max_bytes - self.used_bytes
+        if need > max(left, 0):
+            raise CacheFull(
+                f"cache full: need {need / MIB:.1f} MiB, {left / MIB:.1f} of "
+                f"{self.max_bytes / MIB:.1f} MiB left; lower max_tokens or wait"
+            )

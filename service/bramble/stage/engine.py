@@ -1,0 +1,183 @@
+"""A loaded shard: runs steps through embedding, decoder layers, lm_head and sampler.
+
+It knows tensors, rows and parts; of sockets, neighbours and the order of steps it knows nothing.
+"""
+
+from __future__ import annotations
+
+import platform
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bramble.errors import BadInput, Broken
+from bramble.model import manifest as manifests
+from bramble.model.digest import digest
+from bramble.model.manifest import Manifest, layer_name
+from bramble.stage import cpu, session
+from bramble.stage.arena import Arena, ArenaShape
+from bramble.stage.sampler import Choice, Sampler
+from bramble.stage.shard import Shard
+from bramble.wire.messages import Assign, Step, StepKind
+
+NOTHING = Choice(
+    np.zeros(0, np.int32),
+    np.zeros(0, np.float32),
+    np.zeros((0, 0), np.int32),
+    np.zeros((0, 0), np.float32),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What a step produced; the sampled arrays are empty where nothing was sampled.
+
+    hidden        float32 (n * t, hidden_size), reused by the next run; None from the last stage
+    token_ids     int32 (n,)       logprobs      float32 (n,)
+    top_ids       int32 (n, k)     top_logprobs  float32 (n, k)
+    digest        float32 (8,) of the last token's hidden state, if the step is a check
+    compute_us    µs in onnxruntime and the sampler
+    """
+
+    hidden: NDArray[np.float32] | None
+    token_ids: NDArray[np.int32] = field(default_factory=lambda: NOTHING.token_ids)
+    logprobs: NDArray[np.float32] = field(default_factory=lambda: NOTHING.logprobs)
+    top_ids: NDArray[np.int32] = field(default_factory=lambda: NOTHING.top_ids)
+    top_logprobs: NDArray[np.float32] = field(default_factory=lambda: NOTHING.top_logprobs)
+    digest: NDArray[np.float32] | None = None
+    compute_us: float = 0.0
+
+
+class Engine:
+    def __init__(self, folder: Path, manifest: Manifest, assign: Assign, threads: int) -> None:
+        """Check and load the assigned parts.
+
+        threads    of the process's pool, 0 = one per core; the first engine of a process decides
+
+        Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
+        Broken if the system refuses the KV cache. Nothing stays behind then.
+        """
+        if platform.machine() == "aarch64":
+            cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
+        _check_assignment(manifest, assign)
+        names = part_names(assign)
+        manifests.verify(folder, names)
+        num_threads = cpu.num_threads(threads)
+        session.start_threads(num_threads)
+        shape = manifest.shape
+        self._arena = Arena(
+            ArenaShape(
+                assign.stop - assign.start,
+                assign.rows,
+                shape.num_kv_heads,
+                assign.max_length,
+                shape.head_dim,
+            ),
+            assign.kv_bytes,
+        )
+        self._shard = Shard(folder, manifest, assign, self._arena, num_threads)
+        self._sampler = Sampler()
+        self._assign = assign
+        self._hidden_size = shape.hidden_size
+        self._vocab_size = shape.vocab_size
+        self.weight_bytes = manifest.part_bytes(*names)
+
+    @property
+    def kv_used_bytes(self) -> int:
+        """Bytes of KV cache that rows hold."""
+        return self._arena.used_bytes
+
+    @property
+    def kv_bytes(self) -> int:
+        """The ceiling of `kv_used_bytes`."""
+        return self._arena.max_bytes
+
+    def reset(self) -> None:
+        """Empty the KV cache and forget every sequence; the weights stay."""
+        self._arena.clear()
+        self._sampler.clear()
+
+    def run(self, step: Step) -> StepResult:
+        """Apply a step: swaps, trims, layers; on the last stage closes, opens, sampling.
+
+        Raises Broken for a step that does not fit this shard, before anything is computed;
+        CacheFull if the byte budget does not hold it.
+        """
+        self._check(step)
+        started = time.perf_counter_ns()
+        for a, b, tokens in step.swaps:
+            self._arena.swap(a, b, tokens)
+        for row, keep in step.trims:
+            self._arena.trim(row, keep)
+        n, t = step.token_ids.shape
+        self._arena.extend(step.first_row, (step.positions + t).tolist())
+        source = step.token_ids if step.hidden is None else step.hidden
+        hidden = self._shard.forward(source, step.first_row, step.positions, t)
+        mark = digest(hidden[-1, -1]) if step.is_check else None
+        choice = self._finish(step, hidden) if self._assign.has_lm_head else NOTHING
+        return StepResult(
+            hidden=None if self._assign.has_lm_head else hidden.reshape(n * t, self._hidden_size),
+            token_ids=choice.token_ids,
+            logprobs=choice.logprobs,
+            top_ids=choice.top_ids,
+            top_logprobs=choice.top_logprobs,
+            digest=mark,
+            compute_us=(time.perf_counter_ns() - started) / 1e3,
+        )
+
+    def _finish(self, step: Step, hidden: NDArray[np.float32]) -> Choice:
+        """Keep the sampler's books, and pick a token behind each row's last one if asked."""
+        self._sampler.close(step.closes)
+        sequences, positions = step.sequences.tolist(), step.positions.tolist()
+        for i, sequence in enumerate(sequences):
+            self._sampler.feed(sequence, step.token_ids[i].tolist(), positions[i])
+        for message in step.opens:  # behind feeding: its history has this step's tokens
+            self._sampler.open(message)
+        if not step.is_sampled:
+            return NOTHING
+        logits = self._shard.logits(hidden[:, -1])
+        t = step.token_ids.shape[1]
+        return self._sampler.sample(logits, sequences, [p + t for p in positions])
+
+    def _check(self, step: Step) -> None:
+        """Whatever could read or write outside an array is refused here."""
+        n, t = step.token_ids.shape
+        is_decode = step.kind is StepKind.DECODE
+        if n < 1 or t < 1 or (t if is_decode else n) != 1:
+            raise Broken(f"step {step.step}: a {step.kind.name} cannot have {n} rows of {t} tokens")
+        if len(step.positions) != n or len(step.sequences) != n or step.positions.min() < 0:
+            raise Broken(f"step {step.step}: needs {n} sequences and positions of 0 or more")
+        if self._assign.has_embed:
+            low, high = int(step.token_ids.min()), int(step.token_ids.max())
+            if low < 0 or high >= self._vocab_size:
+                raise Broken(
+                    f"step {step.step}: token ids {low} to {high} were sent to a model with "
+                    f"{self._vocab_size}; head and stage disagree about the model"
+                )
+        elif step.hidden is None or step.hidden.shape != (n * t, self._hidden_size):
+            got = None if step.hidden is None else step.hidden.shape
+            raise Broken(
+                f"step {step.step}: got a hidden state of {got}, need {(n * t, self._hidden_size)}"
+            )
+
+
+def part_names(assign: Assign) -> list[str]:
+    """The parts of a shard, in the order in which they run."""
+    embed = ["embed"] if assign.has_embed else []
+    layers = [layer_name(index) for index in range(assign.start, assign.stop)]
+    return [*embed, *layers, *(["lm_head"] if assign.has_lm_head else [])]
+
+
+def _check_assignment(manifest: Manifest, assign: Assign) -> None:
+    layers = manifest.shape.num_layers
+    if not 0 <= assign.start <= assign.stop <= layers:
+        raise BadInput(
+            f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"
+        )
+    if assign.rows < 1 or assign.max_length < 1:
+        raise BadInput(
+            f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 or more"
+        )

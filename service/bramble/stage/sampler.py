@@ -1,0 +1,194 @@
+"""Picks the next token of each sequence from its full logits.
+
+It knows sequences by their id and what was said to them; rows, layers and steps it does not.
+Numpy throughout: see service/DESIGN.md for what numba would give.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bramble.errors import Broken
+from bramble.stage.uniform import uniform
+from bramble.wire.messages import Open, Sampling
+
+Floats = NDArray[np.float32]
+Ids = NDArray[np.int32]
+
+
+@dataclass(slots=True)
+class State:
+    """What the sampler remembers of one sequence; tokens are counted only if a penalty asks."""
+
+    sampling: Sampling
+    num_prompt_tokens: int
+    seen: set[int] = field(default_factory=set)  # token ids of prompt and reply
+    replied: Counter[int] = field(default_factory=Counter)  # token id → times in the reply
+
+    def feed(self, token_ids: Sequence[int], position: int) -> None:
+        """Count tokens; `position` is the first one's."""
+        if self.sampling.has_penalty:
+            self.seen.update(token_ids)
+            self.replied.update(token_ids[max(0, self.num_prompt_tokens - position) :])
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """token_ids int32 (n,); logprobs float32 (n,); top_ids, top_logprobs (n, k), -1 = unasked."""
+
+    token_ids: Ids
+    logprobs: Floats
+    top_ids: Ids
+    top_logprobs: Floats
+
+
+class Sampler:
+    def __init__(self) -> None:
+        self._states: dict[int, State] = {}
+
+    def __len__(self) -> int:
+        return len(self._states)
+
+    def clear(self) -> None:
+        self._states.clear()
+
+    def close(self, sequences: Sequence[int]) -> None:
+        for sequence in sequences:
+            self._states.pop(sequence, None)
+
+    def open(self, message: Open) -> None:
+        """Remember a sequence; `history` counts as fed, this step's tokens included."""
+        state = State(message.sampling, message.num_prompt_tokens)
+        state.feed(message.history, 0)
+        self._states[message.sequence] = state
+
+    def feed(self, sequence: int, token_ids: Sequence[int], position: int) -> None:
+        """Count a step's tokens for the penalties of an open sequence; another's are ignored."""
+        state = self._states.get(sequence)
+        if state is not None:
+            state.feed(token_ids, position)
+
+    def sample(self, logits: Floats, sequences: Sequence[int], positions: Sequence[int]) -> Choice:
+        """Pick one token for each row of logits.
+
+        logits     float32 (n, vocab_size), not changed
+        sequences  n ids of open sequences
+        positions  n, of the tokens that are picked: the random numbers depend on them
+
+        Raises Broken for a sequence that was not opened and for logits that are not finite.
+        """
+        states = [self._state(sequence) for sequence in sequences]
+        n, width = len(states), max(0, *(state.sampling.top_logprobs for state in states), 0)
+        choice = Choice(
+            np.zeros(n, np.int32),
+            np.zeros(n, np.float32),
+            np.full((n, width), -1, np.int32),
+            np.full((n, width), -np.inf, np.float32),
+        )
+        for i, (state, row) in enumerate(zip(states, logits, strict=True)):
+            normalizer = _log_sum_exp(row, sequences[i])
+            token = pick(row, state, positions[i])
+            choice.token_ids[i] = token
+            choice.logprobs[i] = row[token] - normalizer
+            k = state.sampling.top_logprobs
+            if k > 0:
+                top = _largest(row, k)
+                choice.top_ids[i, : len(top)] = top
+                choice.top_logprobs[i, : len(top)] = row[top] - normalizer
+        return choice
+
+    def _state(self, sequence: int) -> State:
+        state = self._states.get(sequence)
+        if state is None:
+            raise Broken(f"sequence {sequence} was to be sampled before it was opened")
+        return state
+
+
+def pick(logits: Floats, state: State, position: int) -> int:
+    """Return one token id; equal logits go to the lowest id."""
+    sampling = state.sampling
+    logits = penalize(logits, state)
+    if sampling.temperature <= 0:
+        return int(logits.argmax())
+    ids, weights = warp(logits, sampling)
+    cumulated = np.cumsum(weights, dtype=np.float64)
+    threshold = uniform(sampling.seed, position) * cumulated[-1]
+    index = min(int(np.searchsorted(cumulated, threshold, side="right")), len(weights) - 1)
+    return index if ids is None else int(ids[index])
+
+
+def penalize(logits: Floats, state: State) -> Floats:
+    """Apply logit_bias and the three penalties; returns the input itself where none applies."""
+    sampling = state.sampling
+    if not sampling.logit_bias and not state.seen:
+        return logits
+    logits = logits.copy()
+    for token_id, bias in sampling.logit_bias:
+        if 0 <= token_id < len(logits):
+            logits[token_id] += np.float32(bias)
+    if state.seen and sampling.repetition_penalty != 1.0:
+        ids = np.fromiter(state.seen, np.int64)
+        found = logits[ids]
+        factor = np.float32(sampling.repetition_penalty)
+        logits[ids] = np.where(found < 0, found * factor, found / factor)
+    if state.replied:
+        ids = np.fromiter(state.replied.keys(), np.int64)
+        counts = np.fromiter(state.replied.values(), np.float32)
+        logits[ids] -= sampling.presence_penalty + sampling.frequency_penalty * counts
+    return logits
+
+
+def warp(logits: Floats, sampling: Sampling) -> tuple[NDArray[np.intp] | None, Floats]:
+    """Apply temperature, top_k, top_p, min_p, as transformers' logits warpers in that order.
+
+    returns    ids that remain in rising order (None = all), and their weights relative to the
+               largest, float32
+    """
+    weights = np.exp((logits - logits.max()) / np.float32(max(sampling.temperature, 1e-6)))
+    ids: NDArray[np.intp] | None = None
+    if 0 < sampling.top_k < len(logits):
+        ids = np.flatnonzero(logits >= np.partition(logits, -sampling.top_k)[-sampling.top_k])
+        weights = weights[ids]
+    if sampling.top_p < 1.0:
+        kept = _nucleus(weights, sampling.top_p)
+        ids, weights = kept if ids is None else ids[kept], weights[kept]
+    if sampling.min_p > 0.0:
+        kept = np.flatnonzero(weights >= np.float32(min(sampling.min_p, 1.0)))
+        ids, weights = kept if ids is None else ids[kept], weights[kept]
+    return ids, weights
+
+
+def _nucleus(weights: Floats, top_p: float) -> NDArray[np.intp]:
+    """Indices, rising, of the fewest largest weights that hold `top_p` of the sum; one at least."""
+    total = float(weights.sum(dtype=np.float64))
+    # All weights below this together are less than 1 - top_p: no need to sort them
+    floor = min((1.0 - top_p) * total / len(weights), 1.0)
+    candidates = np.flatnonzero(weights >= floor)
+    order = np.argsort(-weights[candidates], kind="stable")
+    before = np.cumsum(weights[candidates[order]], dtype=np.float64)[:-1]
+    count = 1 + int(np.searchsorted(before, top_p * total, side="left"))
+    return np.sort(candidates[order[:count]])
+
+
+def _largest(logits: Floats, k: int) -> NDArray[np.intp]:
+    """Indices of the k largest, largest first; equal ones by rising index."""
+    k = min(k, len(logits))
+    candidates = np.flatnonzero(logits >= np.partition(logits, -k)[-k])
+    order = np.argsort(-logits[candidates], kind="stable")[:k]
+    return candidates[order]
+
+
+def _log_sum_exp(logits: Floats, sequence: int) -> np.float32:
+    largest = logits.max()
+    total = np.exp(logits - largest).sum() if np.isfinite(largest) else np.float32(np.nan)
+    if not np.isfinite(total):
+        raise Broken(
+            f"the logits of sequence {sequence} are not finite: a shard, or this node's memory, "
+            "is damaged"
+        )
+    return np.float32(largest + np.log(total))

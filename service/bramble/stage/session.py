@@ -1,0 +1,65 @@
+"""One part of a model as an onnxruntime session, all sessions of a process on one thread pool."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+
+import onnxruntime
+from onnxruntime import InferenceSession as Session
+from onnxruntime import IOBinding as Binding
+from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+from bramble.errors import BadShard, Broken
+
+LOAD_ERRORS = (
+    state.Fail,
+    state.InvalidArgument,
+    state.InvalidGraph,
+    state.InvalidProtobuf,
+    state.ModelLoadCanceled,
+    state.NoModel,
+    state.NoSuchFile,
+    state.NotImplemented,
+    state.RuntimeException,
+)
+RUN_ERRORS = (state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented)
+
+
+@functools.cache
+def start_threads(num_threads: int) -> None:
+    """Size the process's thread pool; onnxruntime keeps the first size for good.
+
+    One thread needs no pool, and without one the process may load other sessions (an export's).
+    """
+    if num_threads > 1:
+        onnxruntime.set_global_thread_pool_sizes(num_threads, 1)
+
+
+def load(path: Path, num_threads: int) -> Session:
+    """Load a part with its weights, behind `start_threads`. Raises BadShard with the file's name.
+
+    All parts share one pool: one per part would have threads of one part wait while the next runs.
+    """
+    options = onnxruntime.SessionOptions()
+    options.use_per_session_threads = num_threads == 1
+    options.intra_op_num_threads = num_threads
+    options.log_severity_level = 4  # errors are raised, and told once
+    options.enable_cpu_mem_arena = False  # one grown arena per session would keep prefill's buffers
+    options.enable_mem_pattern = False  # shapes change with every batch width
+    try:
+        return Session(str(path), options, providers=["CPUExecutionProvider"])
+    except LOAD_ERRORS as error:
+        raise BadShard(f"{path}: onnxruntime cannot load it: {_first_line(error)}") from error
+
+
+def run(session: Session, binding: Binding, name: str) -> None:
+    """Run bound inputs into bound outputs. Raises Broken with the part's name."""
+    try:
+        session.run_with_iobinding(binding)
+    except RUN_ERRORS as error:
+        raise Broken(f"{name} failed: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or ["no reason given"])[0][:300]

@@ -1,0 +1,98 @@
+"""A ring of engines in one process, without sockets: what the golden and sampling tests run on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+from bramble.model import manifest as manifests
+from bramble.stage.engine import Engine, StepResult
+from bramble.wire.messages import Assign, Open, Sampling, Step, StepKind
+
+ROOT = Path(__file__).parents[1]
+GOLDENS = ROOT / "golden"
+GREEDY = Sampling(temperature=0.0)
+
+
+def assign(manifest, stage: int = 0, num_stages: int = 1, **changes) -> Assign:
+    layers = manifest.shape.num_layers
+    bounds = [layers * i // num_stages for i in range(num_stages + 1)]
+    made = Assign(
+        plan_id="0" * 32,
+        epoch=1,
+        model=manifest.name,
+        manifest_sha256="",
+        stage=stage,
+        num_stages=num_stages,
+        start=bounds[stage],
+        stop=bounds[stage + 1],
+        has_embed=stage == 0,
+        has_lm_head=stage == num_stages - 1,
+        next_endpoint="",
+        rows=4,
+        max_length=96,
+        kv_bytes=1 << 30,
+    )
+    return replace(made, **changes)
+
+
+@dataclass
+class Ring:
+    """Runs steps through `num_stages` engines; `steps` numbers them."""
+
+    folder: Path
+    num_stages: int = 1
+    engines: list[Engine] = field(default_factory=list)
+    steps: int = 0
+
+    def __post_init__(self) -> None:
+        manifest = manifests.read(self.folder)
+        for stage in range(self.num_stages):
+            shard = assign(manifest, stage, self.num_stages)
+            self.engines.append(Engine(self.folder, manifest, shard, 1))
+
+    def step(self, kind: StepKind, tokens, positions, first_row: int = 0, **more) -> Step:
+        self.steps += 1
+        tokens = np.array(tokens, np.int32)
+        rows = np.arange(first_row, first_row + len(tokens))
+        fields = {
+            "plan_id": bytes(16),
+            "epoch": 1,
+            "step": self.steps,
+            "lane": 0,
+            "is_sampled": False,
+            "is_check": False,
+            "sequences": rows.astype(np.uint64),
+        } | more
+        return Step(
+            kind=kind,
+            first_row=first_row,
+            positions=np.array(positions, np.int32),
+            token_ids=tokens,
+            **fields,
+        )
+
+    def run(self, step: Step) -> list[StepResult]:
+        results = []
+        for engine in self.engines:
+            results.append(engine.run(step))
+            step = replace(step, hidden=results[-1].hidden)
+        return results
+
+    def prefill(self, tokens, position: int = 0, row: int = 0, **more) -> StepResult:
+        return self.run(self.step(StepKind.PREFILL, [tokens], [position], row, **more))[-1]
+
+    def decode(self, tokens, positions, first_row: int = 0, **more) -> StepResult:
+        column = [[token] for token in tokens]
+        return self.run(self.step(StepKind.DECODE, column, positions, first_row, **more))[-1]
+
+    def generate(self, prompt, count: int, row: int = 0, sampling: Sampling = GREEDY) -> list[int]:
+        opened = Open(row, len(prompt), sampling, tuple(prompt))
+        result = self.prefill(prompt, 0, row, opens=(opened,), is_sampled=True)
+        tokens = [int(result.token_ids[0])]
+        while len(tokens) < count:
+            position = len(prompt) + len(tokens) - 1
+            result = self.decode([tokens[-1]], [position], row, is_sampled=True)
+            tokens.append(int(result.token_ids[0]))
+        return tokens
