@@ -1,4 +1,4 @@
-"""A hub on this machine: the routes of huggingface.co that a download uses, and faults on demand."""
+"""A hub on this machine: the routes of huggingface.co that a download uses, and its faults."""
 
 from __future__ import annotations
 

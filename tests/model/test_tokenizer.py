@@ -108,7 +108,8 @@ def test_a_template_has_no_way_out_of_its_sandbox(tmp_path: Path) -> None:
 
 def test_the_templates_own_file_comes_first_and_may_mark_generation(tmp_path: Path) -> None:
     save_byte_level(tmp_path)
-    own = "{% for m in messages %}{% generation %}{{ m.content }}{% endgeneration %}{% break %}{% endfor %}"
+    marked = "{% generation %}{{ m.content }}{% endgeneration %}"
+    own = "{% for m in messages %}" + marked + "{% break %}{% endfor %}"
     (tmp_path / "chat_template.jinja").write_text(own)
     tokenizer = with_template(tmp_path, "unused")
     assert tokenizer.apply_chat_template([{"content": "a"}, {"content": "b"}]) == "a"
