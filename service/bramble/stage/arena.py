@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from bramble.errors import Broken, CacheFull
 
 MIB = 1 << 20
+MAP_NORESERVE = 0x4000  # Linux on x86 and ARM; the mmap module names it from Python 3.13 on
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,7 @@ class Arena:
         self.shape = shape
         self.max_bytes = max_bytes
         self._lengths = [0] * shape.num_rows  # tokens that each row's memory was touched for
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | getattr(mmap, "MAP_NORESERVE", 0)
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_NORESERVE
         try:
             self._map = mmap.mmap(-1, max(shape.total_bytes, mmap.PAGESIZE), flags=flags)
         except (OSError, OverflowError) as error:

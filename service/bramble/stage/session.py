@@ -43,7 +43,8 @@ def load(path: Path, num_threads: int) -> Session:
     """
     options = onnxruntime.SessionOptions()
     options.use_per_session_threads = num_threads == 1
-    options.intra_op_num_threads = num_threads
+    if num_threads == 1:
+        options.intra_op_num_threads = 1
     options.log_severity_level = 4  # errors are raised, and told once
     options.enable_cpu_mem_arena = False  # one grown arena per session would keep prefill's buffers
     options.enable_mem_pattern = False  # shapes change with every batch width
