@@ -20,7 +20,10 @@ from bramble.model.rope import tables
 
 Array = NDArray[Any]
 NUM_TOP = 10
-TOLERANCES = {"float32": 1e-3, "int8": 0.05, "int4": 0.05}
+
+# Processors round activations to int8 differently (per block or per row). Leaving that rounding out
+# altogether moves digests of 1B shapes by 0.04 to 0.06; a wrong layer moves them by about 1.
+TOLERANCES = {"float32": 1e-3, "int8": 0.25, "int4": 0.25}
 
 
 def golden(
