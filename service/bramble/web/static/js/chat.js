@@ -1,0 +1,285 @@
+/** The chat page: wires store, stream and markdown to the elements. */
+import { bindTheme, button, byId, element } from "./element.js";
+import { GrowingMarkdown, show as showMarkdown } from "./markdown.js";
+import * as settings from "./settings.js";
+import * as store from "./store.js";
+import { complete, lost, Problem } from "./stream.js";
+
+const EXAMPLES = ["How do I add a Pi?", "What is a ring?", "How do I use the API from Python?", "Which model can my Pis run?"];
+const SAVE_MS = 1000; // how often a growing answer is stored
+let current = null; // id of the shown conversation
+let run = null; // {conversation, message, abort} while an answer is written
+let model = "";
+const transcript = byId("transcript");
+
+// ---- sidebar
+function showList() {
+  const wanted = byId("search").value.trim().toLowerCase();
+  const matches = (c) => [c.title, ...c.messages.map((m) => m.text)].some((text) => text.toLowerCase().includes(wanted));
+  byId("conversations").replaceChildren(...store.list().filter(matches).map(row));
+}
+
+function row(conversation) {
+  const open = button(conversation.title, () => select(conversation.id), "open");
+  const item = element("li", { className: conversation.id === current ? "current" : "" }, open);
+  const act = (sign, name, action) => Object.assign(button(sign, action), { title: name, ariaLabel: `${name} ${conversation.title}` });
+  item.append(act("✎", "Rename", () => rename(item, conversation)), act("⤓", "Export", () => save([conversation])), act("✕", "Delete", () => remove(conversation)));
+  return item;
+}
+
+function rename(item, conversation) {
+  const input = element("input", { value: conversation.title, ariaLabel: "Title" });
+  const commit = () => { guard(() => store.update(conversation.id, (c) => { c.title = input.value.trim() || c.title; })); showList(); };
+  input.onblur = commit;
+  input.onkeydown = (event) => { if (event.key === "Enter") input.blur(); if (event.key === "Escape") { input.value = ""; input.blur(); } };
+  item.replaceChildren(input);
+  input.select();
+}
+
+function remove(conversation) {
+  if (run?.conversation === conversation.id) run.abort.abort();
+  store.remove(conversation.id);
+  if (current === conversation.id) select(null);
+  showList();
+  toast("Deleted.", "Undo", () => { guard(() => store.write(conversation)); showList(); });
+}
+
+function select(id) {
+  current = id;
+  document.body.classList.remove("drawer");
+  showList();
+  showTranscript();
+  byId("prompt").focus();
+}
+
+// ---- files
+function save(conversations) {
+  const url = URL.createObjectURL(new Blob([store.toFile(conversations)], { type: "application/json" }));
+  element("a", { href: url, download: "bramble-chats.json" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+async function importFile(event) {
+  const text = await event.target.files[0].text();
+  event.target.value = "";
+  try {
+    const conversations = store.fromFile(text);
+    conversations.forEach(store.write);
+    toast(`Imported ${conversations.length}.`);
+  } catch (error) { toast("Not imported. " + error.message); }
+  showList();
+}
+
+// ---- transcript
+function showTranscript() {
+  const conversation = current && store.read(current);
+  if (!conversation) { transcript.replaceChildren(welcome()); return; }
+  transcript.replaceChildren(...conversation.messages.map(article));
+  transcript.scrollTop = transcript.scrollHeight;
+}
+
+function welcome() {
+  const examples = element("div", { className: "examples" }, ...EXAMPLES.map((text) => button(text, () => send(text))));
+  return element("div", { className: "welcome" }, element("img", { src: "/static/logo.svg", alt: "", width: 72, height: 72 }), element("h1", { textContent: "What shall we talk about?" }), examples);
+}
+
+function article(message) {
+  const body = element("div", { className: "body" });
+  if (message.role === "user") body.textContent = message.text; else showMarkdown(body, message.text);
+  const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
+  const node = element("article", { className: message.role }, body, footer);
+  if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
+  else footer.append(button("Regenerate", () => regenerate(message)));
+  const writing = message.state === "writing" && run?.message !== message.id;
+  if (message.state === "stopped" || writing) footer.prepend(element("em", { textContent: writing ? "unfinished" : "stopped" }));
+  if (message.problem) body.after(problem(message));
+  return node;
+}
+
+function problem(message) {
+  return element("div", { className: "problem", role: "alert" }, element("strong", { textContent: message.problem.title }), element("div", { textContent: message.problem.advice }), button("Retry", () => regenerate(message)));
+}
+
+function edit(node, message) {
+  const area = element("textarea", { value: message.text, rows: 3, ariaLabel: "Edit message" });
+  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", showTranscript));
+  area.focus();
+}
+
+function resend(message, text) {
+  if (run) return;
+  guard(() => truncate(message.id));
+  send(text);
+}
+
+function regenerate(message) {
+  if (run) return;
+  guard(() => truncate(message.id));
+  answer();
+}
+
+const truncate = (id) => store.update(current, (c) => { c.messages.splice(c.messages.findIndex((m) => m.id === id)); });
+
+// ---- one answer
+function send(text) {
+  if (run || !text.trim()) return;
+  const isStored = guard(() => {
+    if (!current || !store.read(current)) {
+      current = store.newId();
+      store.write({ id: current, title: text.trim().split("\n")[0].slice(0, 60), changed: Date.now(), messages: [] });
+    }
+    store.update(current, (c) => c.messages.push({ id: store.newId(), role: "user", text: text.trim() }));
+  });
+  if (!isStored) return;
+  byId("prompt").value = "";
+  answer();
+}
+
+async function answer() {
+  const message = { id: store.newId(), role: "assistant", text: "", state: "writing" };
+  const { sampling, system } = settings.forRequest();
+  const messages = [...system, ...store.read(current).messages.filter((m) => m.text).map((m) => ({ role: m.role, content: m.text }))];
+  run = { conversation: current, message: message.id, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
+  guard(() => store.update(current, (c) => c.messages.push(message)));
+  busy(true);
+  showList();
+  showTranscript();
+  const ending = await consume({ messages, stream: true, stream_options: { include_usage: true }, ...sampling }, message);
+  Object.assign(message, ending);
+  keep(message);
+  const shown = run.conversation;
+  run = null;
+  busy(false);
+  if (shown === current) showTranscript();
+  byId("announcer").textContent = message.problem?.title ?? message.text;
+}
+
+/** Read the stream into `message`; returns how it ended. */
+async function consume(body, message) {
+  const clock = { start: performance.now(), first: null, tokens: 0, timings: null };
+  let savedAt = clock.start;
+  try {
+    for await (const event of complete(body, run.abort.signal)) {
+      if (event.progress) { showProgress(event.progress); continue; }
+      clock.timings = event.timings ?? clock.timings;
+      clock.tokens = event.usage?.completion_tokens ?? clock.tokens;
+      if (!event.text) continue;
+      clock.first ??= performance.now();
+      clock.last = performance.now();
+      message.text += event.text;
+      draw(message);
+      if (clock.last - savedAt > SAVE_MS) { keep(message); savedAt = clock.last; }
+    }
+    return { state: "done", stats: figures(clock) };
+  } catch (error) {
+    if (run.abort.signal.aborted) return { state: "stopped", stats: model };
+    const { message: title, advice } = error instanceof Problem ? error : lost();
+    return { state: "failed", problem: { title, advice }, stats: model };
+  }
+}
+
+function figures({ start, first, last, tokens, timings }) {
+  const count = tokens || timings?.completion_tokens || 0;
+  const parts = [];
+  const seconds = first !== null && last > first ? (last - first) / 1000 : (timings?.total_s ?? 0) - (timings?.first_token_s ?? 0);
+  if (count > 1 && seconds > 0) parts.push(`${((count - 1) / seconds).toFixed(1)} tokens/s`);
+  const wait = first === null ? timings?.first_token_s : (first - start) / 1000;
+  if (wait != null) parts.push(`first token ${wait.toFixed(2)} s`);
+  if (count) parts.push(`${count} tokens`);
+  return [...parts, model].join(" · ");
+}
+
+let frame = 0;
+let pausedUntil = 0; // rendering takes at most about a fifth of the time
+function draw(message) {
+  if (frame || run?.conversation !== current) return;
+  frame = requestAnimationFrame((now) => {
+    frame = 0;
+    if (!run || run.conversation !== current || now < pausedUntil) return;
+    const sticks = transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 80;
+    const body = transcript.lastElementChild.querySelector(".body");
+    if (run.growing?.element !== body) { body.replaceChildren(); run.growing = new GrowingMarkdown(body); }
+    run.growing.show(message.text);
+    pausedUntil = now + 4 * (performance.now() - now);
+    if (sticks) transcript.scrollTop = transcript.scrollHeight;
+  });
+}
+
+function showProgress({ queue_position: queued, prefilled_tokens: read, prompt_tokens: all }) {
+  if (run.conversation !== current || run.growing) return;
+  const text = queued > 0 ? `Waiting: number ${queued} in the queue` : `Reading your prompt… ${read.toLocaleString("en")} of ${all.toLocaleString("en")} tokens`;
+  transcript.lastElementChild.querySelector(".body").replaceChildren(text, element("progress", { max: all || 1, value: read, ariaLabel: "Prompt read" }));
+}
+
+function keep(message) {
+  guard(() => store.update(run.conversation, (c) => { c.messages = c.messages.map((m) => (m.id === message.id ? { ...message } : m)); }));
+}
+
+function busy(isBusy) {
+  byId("send").hidden = isBusy;
+  byId("stop").hidden = !isBusy;
+  transcript.ariaBusy = String(isBusy);
+}
+
+// ---- page
+function guard(action) {
+  try { action(); return true; } catch (error) {
+    if (!(error instanceof store.StoreFull)) throw error;
+    toast(error.message);
+    return false;
+  }
+}
+
+let toastTimer = 0;
+function toast(text, action, act) {
+  const box = byId("toast");
+  box.replaceChildren(text, " ");
+  if (action) box.append(button(action, () => { act(); box.hidden = true; }));
+  box.hidden = false;
+  clearTimeout(toastTimer);
+  toastTimer = setTimeout(() => { box.hidden = true; }, 8000);
+}
+
+async function copy(text, target) {
+  try { await navigator.clipboard.writeText(text); target.textContent = "Copied"; }
+  catch { toast("This browser copies only on https or localhost; select the text instead."); }
+}
+
+async function showModel() {
+  try {
+    const status = await (await fetch("/api/status")).json();
+    model = status.model?.name ?? "";
+    byId("model").textContent = status.state === "serving" ? model : `${model} · ${status.reason || status.state || status.error?.message}`;
+    byId("demo").hidden = !status.model?.is_demo;
+    settings.showDefaults(status.model?.defaults);
+  } catch { byId("model").textContent = "Bramble cannot be reached"; }
+}
+
+function keys(event) {
+  const isTyping = event.target.matches("input, textarea");
+  if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
+  else if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.body.classList.remove("folded"); document.body.classList.add("drawer"); byId("search").focus(); }
+  else if (event.code === "KeyN" && event.altKey) { event.preventDefault(); select(null); }
+  else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();
+}
+
+byId("composer").onsubmit = (event) => { event.preventDefault(); send(byId("prompt").value); };
+byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(byId("prompt").value); } };
+byId("stop").onclick = () => run?.abort.abort();
+byId("new").onclick = () => select(null);
+byId("search").oninput = showList;
+byId("export-all").onclick = () => save(store.list());
+byId("import").onclick = () => byId("file").click();
+byId("file").onchange = importFile;
+byId("help").onclick = () => byId("help-dialog").showModal();
+byId("menu").onclick = () => document.body.classList.toggle(matchMedia("(max-width: 720px)").matches ? "drawer" : "folded");
+byId("shade").onclick = () => document.body.classList.remove("drawer");
+transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
+document.onkeydown = keys;
+addEventListener("pagehide", () => run?.keep());
+store.watch(() => { showList(); if (!run) showTranscript(); });
+bindTheme(byId("theme"));
+settings.bind();
+showModel();
+setInterval(() => { if (!document.hidden) showModel(); }, 15000);
+select(null);

@@ -1,0 +1,84 @@
+/** The status page: polls the status document and draws its ring; any number may be null. */
+import { bindTheme, byId, element } from "./element.js";
+
+const POLL_MS = 1000;
+const SIGNS = { ready: "✓", loading: "◌", waiting: "…", failed: "✕", lost: "⚠" };
+const history = []; // tokens/s, newest last
+
+function svg(tag, attributes = {}, ...children) {
+  const node = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) node.setAttribute(name, value);
+  node.append(...children);
+  return node;
+}
+
+const number = (value, unit, digits = 1) => (value == null ? "–" : value.toFixed(digits) + unit);
+const mebi = (bytes) => number(bytes == null ? null : bytes / 2 ** 20, " MiB", 0);
+const percent = (share) => number(share == null ? null : share * 100, " %", 0);
+
+function layers(stage) {
+  if (stage.start == null) return "not assigned";
+  return [stage.has_embed && "embed", `${stage.start}–${stage.stop - 1}`, stage.has_lm_head && "lm_head"].filter(Boolean).join(" + ");
+}
+
+function drawRing(stages) {
+  const places = [null, ...stages].map((stage, i, all) => {
+    const angle = (2 * Math.PI * i) / all.length - Math.PI / 2;
+    return { stage, x: 320 + 250 * Math.cos(angle), y: 240 + 195 * Math.sin(angle) };
+  });
+  const loop = svg("path", { d: "M" + places.map(({ x, y }) => `${x} ${y}`).join("L") + "Z" });
+  byId("ring").replaceChildren(loop, ...places.map(card));
+}
+
+function card({ stage, x, y }) {
+  const group = svg("g", { transform: `translate(${x} ${y})`, class: stage?.state ?? "head" });
+  group.append(svg("rect", { class: "card", x: -66, y: -30, width: 132, height: 62, rx: 12 }));
+  const line = (text, dy, kind) => group.append(svg("text", { y: dy, class: kind }, text));
+  line(stage ? stage.node : "head", -11, "name");
+  line(stage ? layers(stage) : "tokens in and out", 6, "soft");
+  if (!stage) return group;
+  line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 22, "soft");
+  group.append(svg("rect", { class: "bar", x: -56, y: 26, width: 112 * Math.min(1, stage.busy ?? 0), height: 4, rx: 2 }));
+  return group;
+}
+
+function rowOf(stage) {
+  const times = [stage.compute_ms, stage.waiting_ms, stage.python_ms].map((ms) => number(ms, "")).join(" / ") + " ms";
+  const cells = [stage.node, layers(stage), `${SIGNS[stage.state] ?? ""} ${stage.state}${stage.reason ? ": " + stage.reason : ""}`, percent(stage.busy), number(stage.tokens_s, ""), mebi(stage.resident_bytes ?? stage.weight_bytes), `${mebi(stage.kv_used_bytes)} of ${mebi(stage.kv_bytes)}`, times, number(stage.temperature_c, " °C") + (stage.throttled ? " ⚠ throttled" : "")];
+  return element("tr", {}, ...cells.map((text) => element("td", { textContent: text })));
+}
+
+function drawSpeed(speed) {
+  history.push(speed ?? 0);
+  history.splice(0, history.length - 120);
+  const top = Math.max(1, ...history);
+  byId("spark").firstElementChild.setAttribute("points", history.map((v, i) => `${i},${29 - (28 * v) / top}`).join(" "));
+  byId("speed").textContent = number(speed, "");
+}
+
+function show(status) {
+  const { model, requests } = status;
+  byId("state").textContent = { serving: "Serving", loading: "Loading the model", waiting: "Waiting for stages", failed: "Not serving" }[status.state] ?? status.state;
+  byId("summary").textContent = [status.reason, model?.name, requests && `${requests.running} running, ${requests.queued} queued, ${requests.completed} done`].filter(Boolean).join(" · ");
+  const stages = (status.plan?.rings ?? []).flatMap((ring) => ring.stages);
+  drawRing(stages);
+  byId("stages").replaceChildren(...stages.map(rowOf));
+  drawSpeed(status.speed?.decode_tokens_s);
+}
+
+async function poll() {
+  if (document.hidden) return;
+  try {
+    const response = await fetch("/api/status");
+    const status = await response.json();
+    if (!response.ok) throw new Error(status.error?.message);
+    show(status);
+  } catch (error) {
+    byId("state").textContent = "No word from the head";
+    byId("summary").textContent = `${error.message}. On the head node: systemctl status bramble-head`;
+  }
+}
+
+bindTheme(byId("theme"));
+poll();
+setInterval(poll, POLL_MS);

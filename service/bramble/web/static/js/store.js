@@ -1,0 +1,78 @@
+/** Conversations in localStorage, one key each, so that two tabs never overwrite each other's. */
+
+const PREFIX = "bramble.chat.v1.";
+
+/** @typedef {{id: string, role: "user"|"assistant", text: string, stats?: string, state?: string, problem?: {title: string, advice: string}}} Message */
+/** @typedef {{id: string, title: string, changed: number, messages: Message[]}} Conversation */
+
+export class StoreFull extends Error {}
+
+export const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("");
+
+/** @returns {Conversation[]} newest first */
+export function list() {
+  return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX))
+    .map((key) => read(key.slice(PREFIX.length))).filter((c) => c !== null)
+    .sort((a, b) => b.changed - a.changed);
+}
+
+/** @returns {Conversation|null} */
+export function read(id) {
+  try {
+    return check(JSON.parse(localStorage.getItem(PREFIX + id)));
+  } catch {
+    return null; // absent, or altered by hand
+  }
+}
+
+/** Apply `change` to the newest stored version and store it. */
+export function update(id, change) {
+  const conversation = read(id);
+  if (!conversation) return null;
+  change(conversation);
+  conversation.changed = Date.now();
+  write(conversation);
+  return conversation;
+}
+
+/** @param {Conversation} conversation */
+export function write(conversation) {
+  try {
+    localStorage.setItem(PREFIX + conversation.id, JSON.stringify(conversation));
+  } catch {
+    throw new StoreFull("This browser's storage is full. Export and delete some conversations.");
+  }
+}
+
+export const remove = (id) => localStorage.removeItem(PREFIX + id);
+
+/** Call `listener` when another tab changed a conversation. */
+export function watch(listener) {
+  addEventListener("storage", (event) => {
+    if (event.key === null || event.key.startsWith(PREFIX)) listener();
+  });
+}
+
+export const toFile = (conversations) => JSON.stringify({ format: "bramble-chats", version: 1, conversations }, null, 1);
+
+/** Validate an exported file. Throws an Error that says what is wrong; returns fresh ids. */
+export function fromFile(text) {
+  let file;
+  try { file = JSON.parse(text); } catch { throw new Error("The file is not JSON."); }
+  if (file?.format !== "bramble-chats" || !Array.isArray(file.conversations)) throw new Error("The file is not an export of Bramble's chats.");
+  if (file.version !== 1) throw new Error(`The file has version ${file.version}; this page reads version 1.`);
+  return file.conversations.map((c, i) => {
+    try { return { ...check(c), id: newId() }; } catch (error) { throw new Error(`Conversation ${i + 1}: ${error.message}.`); }
+  });
+}
+
+function check(c) {
+  if (typeof c?.id !== "string" || typeof c.title !== "string" || !Array.isArray(c.messages)) throw new Error("needs id, title and messages");
+  return { id: c.id, title: c.title, changed: Number(c.changed) || 0, messages: c.messages.map(checkMessage) };
+}
+
+function checkMessage(m) {
+  if (!["user", "assistant"].includes(m?.role) || typeof m.text !== "string") throw new Error("a message needs a role and a text");
+  const problem = m.problem && { title: String(m.problem.title), advice: String(m.problem.advice) };
+  return { id: String(m.id ?? newId()), role: m.role, text: m.text, stats: m.stats && String(m.stats), state: m.state && String(m.state), problem };
+}
