@@ -1,7 +1,7 @@
 """Picks the next token of each sequence from its full logits.
 
 It knows sequences by their id and what was said to them; rows, layers and steps it does not.
-Numpy throughout: see service/DESIGN.md for what numba would give.
+Numpy throughout: numba's exp is scalar, 5 times slower over a 128k vocabulary.
 """
 
 from __future__ import annotations
@@ -127,14 +127,14 @@ def draw(weights: Floats, u: float) -> int:
 
     Sums of blocks first: a running sum over a whole vocabulary takes ten times as long.
     """
-    wide = weights.astype(np.float64)
-    sums = np.add.reduceat(wide, np.arange(0, len(wide), DRAW_BLOCK))
+    starts = np.arange(0, len(weights), DRAW_BLOCK)
+    sums = np.add.reduceat(weights, starts, dtype=np.float64)
     bounds = np.cumsum(sums)
     threshold = u * bounds[-1]
     block = min(int(np.searchsorted(bounds, threshold, side="right")), len(sums) - 1)
     start = block * DRAW_BLOCK
     rest = threshold - (bounds[block - 1] if block else 0.0)
-    within = np.cumsum(wide[start : start + DRAW_BLOCK])
+    within = np.cumsum(weights[start : start + DRAW_BLOCK], dtype=np.float64)
     index = min(int(np.searchsorted(within, rest, side="right")), len(within) - 1)
     return start + index
 
@@ -166,7 +166,9 @@ def warp(logits: Floats, sampling: Sampling) -> tuple[NDArray[np.intp] | None, F
     returns    ids that remain in rising order (None = all), and their weights relative to the
                largest, float32
     """
-    weights = np.exp((logits - logits.max()) / np.float32(max(sampling.temperature, 1e-6)))
+    weights = logits - logits.max()  # in place from here: fresh pages cost more than exp does
+    weights /= np.float32(max(sampling.temperature, 1e-6))
+    np.exp(weights, out=weights)
     ids: NDArray[np.intp] | None = None
     if 0 < sampling.top_k < len(logits):
         ids = np.flatnonzero(logits >= np.partition(logits, -sampling.top_k)[-sampling.top_k])
@@ -205,10 +207,11 @@ def _largest(logits: Floats, k: int) -> NDArray[np.intp]:
 
 def _log_sum_exp(logits: Floats, sequence: int) -> np.float32:
     largest = logits.max()
-    total = np.exp(logits - largest).sum() if np.isfinite(largest) else np.float32(np.nan)
-    if not np.isfinite(total):
+    if not np.isfinite(largest):  # a maximum passes NaN on
         raise Broken(
             f"the logits of sequence {sequence} are not finite: a shard, or this node's memory, "
             "is damaged"
         )
+    shifted = logits - largest
+    total = np.exp(shifted, out=shifted).sum()
     return np.float32(largest + np.log(total))
