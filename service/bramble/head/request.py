@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from bramble.errors import BadInput
 from bramble.head.sequence import Sequence
 from bramble.head.stop import StopMatcher
+from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Detokenizer, Tokenizer
 from bramble.wire.messages import Delta, Done, Finish, Generate, Sampled, TokenLogprob
 
@@ -80,7 +81,7 @@ def open_request(
     peer: bytes,
     asked: Generate,
     tokenizer: Tokenizer,
-    eos_ids: tuple[int, ...],
+    manifest: Manifest,
     max_length: int,
     now: float,
 ) -> Request:
@@ -89,7 +90,7 @@ def open_request(
     Tokens that the client has already (after the head was lost) run through detokenizer and stop
     matcher again without being shown.
     """
-    prompt = _prompt_ids(asked, tokenizer)
+    prompt = _prompt_ids(asked, tokenizer, manifest.shape.vocab_size)
     max_tokens = _most_tokens(asked, len(prompt), max_length)
     sequence = Sequence(
         request=asked.request,
@@ -97,7 +98,7 @@ def open_request(
         num_prompt_tokens=len(prompt),
         max_tokens=max_tokens,
         sampling=asked.sampling,
-        eos_ids=frozenset() if asked.ignore_eos else frozenset(eos_ids),
+        eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
     )
     request = Request(
         peer=peer,
@@ -113,13 +114,13 @@ def open_request(
     return request
 
 
-def _prompt_ids(asked: Generate, tokenizer: Tokenizer) -> list[int]:
+def _prompt_ids(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> list[int]:
     if asked.messages is not None:
         ids = tokenizer.encode_chat(asked.messages)
     elif isinstance(asked.prompt, str):
         ids = tokenizer.encode(asked.prompt)
     else:
-        ids = _checked_ids(asked.prompt or [], tokenizer.vocab_size)
+        ids = _checked_ids(asked.prompt or [], vocab_size)
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
     return ids

@@ -51,7 +51,12 @@ class Settings:
 
 
 class Ring:
-    """connect  makes the channel to the first stage; tell  sends an assignment to a stage"""
+    """One ring of one model.
+
+    first_epoch  differs from those of earlier heads, whose steps may still be under way
+    connect      makes the channel to the first stage
+    tell         sends an assignment to a stage
+    """
 
     def __init__(
         self,
@@ -59,13 +64,14 @@ class Ring:
         manifest_sha256: str,
         registry: Registry,
         settings: Settings,
+        first_epoch: int,
         connect: Callable[[str], Sender],
         tell: Callable[[StageEntry, Assign], None],
     ) -> None:
         self.manifest = manifest
         self.registry = registry
         self.plan: Plan | None = None
-        self.epoch = 0
+        self.epoch = first_epoch
         self.state = State.WAITING
         self._reason: str | None = None
         self._sha256 = manifest_sha256

@@ -32,7 +32,7 @@ class Rows:
         self._rows = [Row() for _ in range(num_rows)]
         self._clock = 0
         self._swaps: list[tuple[int, int, int]] = []
-        self._trims: dict[int, int] = {}
+        self._trims: dict[int, int] = {0: 0}  # the golden check left its tokens in row 0
 
     def __len__(self) -> int:
         return len(self._rows)

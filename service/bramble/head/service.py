@@ -25,12 +25,13 @@ from bramble.head.speed import Speed
 from bramble.model import manifest as manifests
 from bramble.model.tokenizer import Tokenizer
 from bramble.wire import messages as m
-from bramble.wire.transport import Channel, Poll, Transport
+from bramble.wire.transport import Channel, Poll, Transport, new_identity
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.25
 BEAT_S = 1.0
+MAX_FIRST_EPOCH = 1 << 31  # leaves as many of the wire's u32 to rise through
 GIVE_UP_S = 60.0  # a ring that is down for longer keeps nobody waiting
 RETRY_AFTER_S = 10
 DEFAULT_MAX_LENGTH = 8192  # tokens; a longer context is asked for, as each row may take it
@@ -48,6 +49,7 @@ class Service:
     def __init__(self, config: HeadConfig, transport: Transport) -> None:
         self._config = config
         self._transport = transport
+        self._incarnation = new_identity()
         manifest = manifests.read(config.model)
         self._manifest = manifest
         self._tokenizer = Tokenizer(config.model)
@@ -63,6 +65,7 @@ class Service:
             manifests.sha256(config.model),
             self._registry,
             settings,
+            self._incarnation % MAX_FIRST_EPOCH,
             self._connect_first,
             self._assign,
         )
@@ -71,6 +74,7 @@ class Service:
         )
         self._preparer: Preparer[Request | m.Refused] = Preparer()
         self._asked: dict[str, _Asked] = {}
+        self._is_sized = False  # by the first plan; requests that come before wait for it
         self._requests: dict[str, Request] = {}
         self._speed = Speed()
         self._outcomes: Counter[str] = Counter()
@@ -184,8 +188,9 @@ class Service:
                 case m.Hello():
                     self._hello(peer, message, now)
                 case m.Beat():
-                    if self._registry.beat(peer, message, now):
-                        self._control.send(peer, m.Beat("head", 0))
+                    # Answered even if unknown: our incarnation tells a stage to say hello again.
+                    self._registry.beat(peer, message, now)
+                    self._control.send(peer, m.Beat("head", self._incarnation))
                 case m.Ready():
                     if self._registry.ready(message, now) and self._registry.is_ready:
                         self._begin(now)
@@ -201,7 +206,7 @@ class Service:
         if not self._registry.knows(hello.node):
             log.warning("event=unknown_node node=%s", hello.node)
             return
-        self._control.send(peer, m.Beat("head", 0))
+        self._control.send(peer, m.Beat("head", self._incarnation))
         if hello.version != bramble.__version__:
             log.warning("event=version_differs node=%s version=%s", hello.node, hello.version)
         if self._registry.hello(peer, hello, now):
@@ -212,6 +217,7 @@ class Service:
         """All stages are ready: size the scheduler by the plan and replay the golden check."""
         plan = self._ring.plan
         assert plan is not None
+        is_first, self._is_sized = not self._is_sized, True
         self._scheduler.reset(
             Limits(
                 len(plan.stages),
@@ -221,6 +227,9 @@ class Service:
                 self._config.max_queue,
             )
         )
+        if is_first:
+            for early in self._asked.values():
+                self._submit(early.peer, early.message, plan.max_length, now)
         self._ring.check(now)
 
     def _assign(self, entry: StageEntry, assign: m.Assign) -> None:
@@ -248,22 +257,23 @@ class Service:
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
         if (earlier := self._requests.get(asked.request)) is not None:
             self._cancel(earlier)  # the same client again: it did not hear our answer
-        plan = self._ring.plan
-        if plan is None or self._is_given_up(now):
+        if self._is_given_up(now):
             problem = Unavailable(f"no ring serves: {self._ring.reason}", RETRY_AFTER_S)
             self._client.send(peer, _refusal(asked.request, problem))
             return
         self._asked[asked.request] = _Asked(peer, asked)
-        length = plan.max_length
-        self._preparer.submit(lambda: self._prepare(peer, asked, length, now))
+        if self._is_sized and self._ring.plan is not None:
+            self._submit(peer, asked, self._ring.plan.max_length, now)
+
+    def _submit(self, peer: bytes, asked: m.Generate, max_length: int, now: float) -> None:
+        self._preparer.submit(lambda: self._prepare(peer, asked, max_length, now))
 
     def _prepare(
         self, peer: bytes, asked: m.Generate, max_length: int, now: float
     ) -> Request | m.Refused:
         """Runs in the preparer's thread; touches nothing that changes."""
-        eos_ids = self._manifest.eos_ids
         try:
-            return open_request(peer, asked, self._tokenizer, eos_ids, max_length, now)
+            return open_request(peer, asked, self._tokenizer, self._manifest, max_length, now)
         except BadInput as error:
             return _refusal(asked.request, error)
 
@@ -347,6 +357,9 @@ class Service:
 
     def _refuse_all(self) -> None:
         problem = Unavailable(f"the ring stopped: {self._ring.reason}", RETRY_AFTER_S)
+        for name, early in self._asked.items():
+            self._client.send(early.peer, _refusal(name, problem))
+        self._asked.clear()
         for request in list(self._requests.values()):
             self._scheduler.finish(request.sequence, m.Finish.CANCELLED)
             self._end(request, _refusal(request.asked.request, problem))

@@ -19,7 +19,7 @@ from bramble.wire import messages as m
 from bramble.wire.transport import Channel, Poll, Transport, is_closed_by_peer
 
 STATUS_TIMEOUT_S = 2.0
-SILENCE_S = 5.0  # the head sends something every second
+SILENCE_S = 3.0  # the head sends something every second
 GIVE_UP_S = 60.0  # of silence, over all attempts
 TURN_S = 0.5
 

@@ -46,7 +46,7 @@ class Service:
         self._assign: m.Assign | None = None
         self._plan_id = b""
         self._last_step = -1
-        self._is_known = False
+        self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
         self._work = _Work()
 
@@ -68,7 +68,6 @@ class Service:
     # --------------------------------------------------------------------------------- the head
 
     def _greet(self) -> None:
-        self._is_known = False
         memory = self._config.memory_bytes or int(sensors.total_memory_bytes() * MEMORY_SHARE)
         self._tell(
             m.Hello(
@@ -89,8 +88,8 @@ class Service:
             self._head.close()
             self._head = self._transport.dealer(self._config.head)
             self._heard_at = now
-            self._is_known = False
-        if not self._is_known:
+            self._head_incarnation = None
+        if self._head_incarnation is None:
             self._greet()
             return
         stats = {
@@ -112,9 +111,17 @@ class Service:
             if message is None:
                 return
             self._heard_at = time.monotonic()
-            self._is_known = True
             if isinstance(message, m.Assign):
                 self._take(message)
+            elif isinstance(message, m.Beat):
+                self._hear(message)
+
+    def _hear(self, beat: m.Beat) -> None:
+        """Greet a head that has restarted since it answered our hello."""
+        if self._head_incarnation not in (None, beat.incarnation):
+            log.info("event=head_restarted")
+            self._greet()
+        self._head_incarnation = beat.incarnation
 
     def _tell(self, message: m.ControlMessage) -> None:
         try:
@@ -126,12 +133,11 @@ class Service:
 
     def _take(self, assign: m.Assign) -> None:
         """Load the shard, or keep it if it is the same, and answer Ready or Failed."""
-        if assign == self._assign:
-            return
         log.info("event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop)
         started = time.monotonic()
         try:
-            self._adopt(assign)
+            if assign != self._assign:
+                self._adopt(assign)
         except (BadInput, BadShard, Broken, MemoryError) as error:
             self._assign = self._engine = None
             log.error("event=load_failed reason=%r", str(error))

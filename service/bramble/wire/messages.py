@@ -73,7 +73,7 @@ class Step:
     """
 
     plan_id: bytes  # 16 bytes; a stage refuses another plan's message
-    epoch: int  # rises at each activation, so that a restarted ring drops what was under way
+    epoch: int  # another at each activation, so that a restarted ring drops what was under way
     step: int  # rises by at least one; a stage drops repeats
     lane: int
     kind: StepKind
@@ -142,7 +142,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """The head tells a stage what to run. A repeat of the current (plan_id, epoch) is a no-op."""
+    """The head tells a stage what to run. A repeat is answered, and changes nothing."""
 
     plan_id: str  # 32 hex digits
     epoch: int

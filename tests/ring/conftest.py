@@ -1,0 +1,152 @@
+"""Real rings: stages and a head as processes on loopback, started as on a node."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from bramble.commands.run import _free_ports
+from bramble.commands.supervisor import Child, Supervisor, python_command
+from bramble.export.api import Options, export
+from bramble.head.zmq_client import ZmqClient
+from bramble.wire.messages import Delta, Done, Generate, Sampling
+from bramble.wire.transport import Transport
+
+GOLDEN = Path(__file__).parent.parent / "golden"
+READY_S = 60.0
+
+
+@dataclass
+class Ring:
+    """The processes of one ring and a client of its head."""
+
+    client: ZmqClient
+    supervisor: Supervisor
+    lines: list[str]
+
+    def child(self, name: str) -> Child:
+        return next(child for child in self.supervisor.children if child.name == name)
+
+    def wait_for(self, state: str, seconds: float = READY_S) -> dict[str, object]:
+        """Return the status once it shows `state`; the ring is tended meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            self.supervisor.tend()
+            try:
+                document = self.client.status()
+            except Exception:  # noqa: BLE001  whatever keeps the head from answering
+                continue
+            if document["state"] == state:
+                return document
+            time.sleep(0.05)
+        raise AssertionError(f"not {state} after {seconds} s:\n" + "\n".join(self.lines[-30:]))
+
+    def generate(self, request: Generate) -> tuple[list[int], str, Done]:
+        ids: list[int] = []
+        text = ""
+        for event in self.client.generate(request):
+            if isinstance(event, Delta):
+                ids += event.token_ids
+                text += event.text
+            if isinstance(event, Done):
+                return ids, text, event
+        raise AssertionError("the stream ended without Done")
+
+
+RingMaker = Callable[..., Ring]
+
+
+@pytest.fixture(scope="session")
+def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of small random models: llama2-int4, llama3-float32, qwen3-float32."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, kind in (("llama2", "int4"), ("llama3", "float32"), ("qwen3", "float32")):
+        export(str(GOLDEN / name), folder / f"{name}-{kind}", Options(quantization=kind))
+    return folder
+
+
+@contextmanager
+def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[Ring]:
+    """A ring that serves `model`; its processes have ended when this returns."""
+    lines: list[str] = []
+    supervisor = Supervisor(
+        lambda name, line: lines.append(f"{name}: {line}"),
+        lambda name, event: lines.append(f"{name}: {event}"),
+    )
+    ports = _free_ports(stages)
+    control = f"tcp://127.0.0.1:{ports.control}"
+    door = f"ipc://{folder}/head.sock"
+    names = [f"stage-{i}" for i in range(stages)]
+    flags = {"max-rows": 8, "prefill-tokens": 16, **head}
+    with Transport() as transport:
+        try:
+            for name, port in zip(names, ports.stages, strict=True):
+                supervisor.start(
+                    name,
+                    python_command(
+                        "bramble",
+                        "stage",
+                        f"--node={name}",
+                        f"--head={control}",
+                        f"--listen=tcp://127.0.0.1:{port}",
+                        f"--models={model.parent}",
+                        "--threads=1",
+                        f"--memory-bytes={1 << 29}",
+                    ),
+                )
+            supervisor.start(
+                "head",
+                python_command(
+                    "bramble",
+                    "head",
+                    f"--model={model}",
+                    f"--stages={','.join(names)}",
+                    f"--control={control}",
+                    f"--sampled=tcp://127.0.0.1:{ports.sampled}",
+                    f"--client={door}",
+                    *(f"--{key}={value}" for key, value in flags.items()),
+                ),
+            )
+            yield Ring(ZmqClient(transport, door), supervisor, lines)
+        finally:
+            supervisor.stop()
+
+
+@pytest.fixture
+def make_ring(tmp_path: Path) -> Iterator[RingMaker]:
+    """Start rings that serve; all have ended after the test."""
+    with ExitStack() as stack:
+        count = iter(range(100))
+
+        def make(model: Path, stages: int, **head: object) -> Ring:
+            folder = tmp_path / f"r{next(count)}"
+            folder.mkdir()
+            ring = stack.enter_context(running(model, stages, folder, **head))
+            ring.wait_for("serving")
+            return ring
+
+        yield make
+
+
+def greedy(name: str, prompt: list[int], tokens: int) -> Generate:
+    return Generate(
+        name, Sampling(temperature=0), prompt=prompt, max_tokens=tokens, ignore_eos=True
+    )
+
+
+def sampled(name: str, prompt: list[int], tokens: int, seed: int) -> Generate:
+    sampling = Sampling(
+        temperature=0.9,
+        top_k=40,
+        top_p=0.95,
+        repetition_penalty=1.1,
+        presence_penalty=0.3,
+        frequency_penalty=0.2,
+        seed=seed,
+    )
+    return Generate(name, sampling, prompt=prompt, max_tokens=tokens, ignore_eos=True)

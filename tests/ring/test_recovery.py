@@ -1,0 +1,125 @@
+"""A process that dies is restarted, and nobody's tokens change."""
+
+import json
+import os
+import shutil
+import signal
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from bramble.errors import BadInput, QueueFull, Unavailable
+from bramble.wire.messages import Delta, Generate, Sampling
+from bramble.wire.transport import Transport
+from tests.ring.conftest import Ring, RingMaker, greedy, running, sampled
+
+LONG = 70
+
+
+@pytest.fixture
+def tended(make_ring: RingMaker, models: Path) -> Ring:
+    return make_ring(models / "llama3-float32", 3)
+
+
+def kill(ring: Ring, name: str) -> None:
+    process = ring.child(name).process
+    assert process is not None
+    os.kill(process.pid, signal.SIGKILL)
+
+
+def stream(ring: Ring, started: threading.Event) -> list[int]:
+    got: list[int] = []
+    for event in ring.client.generate(sampled("during", [5, 6, 7], LONG, seed=1)):
+        if isinstance(event, Delta):
+            got += event.token_ids
+            started.set()
+    return got
+
+
+@pytest.mark.parametrize("victim", ["stage-0", "stage-1", "stage-2", "head"])
+def test_a_killed_process_costs_time_and_no_token(victim: str, tended: Ring) -> None:
+    wanted = tended.generate(sampled("before", [5, 6, 7], LONG, seed=1))[0]
+    started = threading.Event()
+    with ThreadPoolExecutor(1) as pool:
+        # Tended from this thread: the kernel ends a child with the thread that started it.
+        reply = pool.submit(stream, tended, started)
+        started.wait(10)
+        kill(tended, victim)
+        while not reply.done():
+            tended.supervisor.tend()
+            time.sleep(0.02)
+        got = reply.result()
+    assert got == wanted
+    tended.wait_for("serving")
+    assert tended.child(victim).restarts == 1
+    assert tended.generate(sampled("after", [5, 6, 7], LONG, seed=1))[0] == wanted
+
+
+def test_a_client_that_goes_away_frees_its_row(tended: Ring) -> None:
+    stream = tended.client.generate(greedy("gone", [1, 2, 3], 100))
+    assert next(stream)
+    stream.close()
+    deadline = time.monotonic() + 2
+    while tended.client.status()["requests"]["running"] and time.monotonic() < deadline:
+        time.sleep(0.02)
+    requests = tended.client.status()["requests"]
+    assert (requests["running"], requests["cancelled"]) == (0, 1)
+
+
+def test_a_full_queue_and_bad_requests_are_refused_and_the_ring_serves_on(
+    models: Path, make_ring: RingMaker
+) -> None:
+    ring = make_ring(models / "llama3-float32", 2, **{"max-queue": 4, "max-rows": 2})
+    with ThreadPoolExecutor(40) as pool:
+        futures = [
+            pool.submit(ring.generate, greedy(f"many-{i}", [i + 3, 4, 5], 100)) for i in range(40)
+        ]
+        errors = [future.exception() for future in futures]
+    assert {type(error) for error in errors} == {type(None), QueueFull}
+    for request, message in [
+        (greedy("x", list(range(3, 120)), 20), r"the context is 128 tokens; the prompt has 117"),
+        (greedy("x", [99999], 5), "token id 99999 is not in 0 … 159"),
+        (Generate("x", Sampling(), messages=[{"role": "user", "content": "hi"}]), "chat template"),
+    ]:
+        with pytest.raises(BadInput, match=message):
+            ring.generate(request)
+    assert len(ring.generate(greedy("last", [3, 4, 5], 10))[0]) == 10
+
+
+def test_a_stage_that_cannot_load_is_named_and_the_ring_recovers(
+    models: Path, tmp_path: Path
+) -> None:
+    model = tmp_path / "models" / "llama3-float32"
+    shutil.copytree(models / "llama3-float32", model)
+    shard = model / "shards" / "layer-001.data"
+    intact = shard.read_bytes()
+    shard.write_bytes(intact[:-1] + bytes([intact[-1] ^ 1]))
+    with running(model, 3, tmp_path) as ring:
+        document = ring.wait_for("failed")
+        assert "stage 1 (stage-1)" in str(document["reason"])
+        assert "layer-001.data: got sha256" in str(document["reason"])
+        with pytest.raises(Unavailable, match=r"layer-001\.data"):
+            ring.generate(greedy("x", [3], 4))
+        shard.write_bytes(intact)
+        ring.wait_for("serving")
+
+
+def test_a_ring_that_computes_something_else_does_not_serve(models: Path, tmp_path: Path) -> None:
+    model = tmp_path / "models" / "llama3-float32"
+    shutil.copytree(models / "llama3-float32", model)
+    manifest = json.loads((model / "manifest.json").read_text())
+    manifest["golden"]["digests"][2][3] *= 1.5
+    (model / "manifest.json").write_text(json.dumps(manifest))
+    with running(model, 3, tmp_path) as ring:
+        document = ring.wait_for("failed")
+        assert "stage 1 (stage-1): computes something else" in str(document["reason"])
+
+
+def test_a_port_in_use_is_said_plainly(tmp_path: Path) -> None:
+    with Transport() as one, Transport() as other:
+        channel = one.pull("tcp://127.0.0.1:0")
+        with pytest.raises(BadInput, match=r"cannot listen on .* Address already in use"):
+            other.pull(channel.endpoint)

@@ -1,0 +1,52 @@
+"""A ring of N stages gives exactly the tokens that one gives, whatever goes on around it."""
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from random import Random
+
+import pytest
+
+from tests.ring.conftest import Ring, RingMaker, greedy, sampled
+
+TOKENS = 40
+
+
+def prompts() -> list[list[int]]:
+    """Eight prompts of different lengths, two of which share their beginning."""
+    random = Random(7)
+    made = [[random.randrange(3, 150) for _ in range(n)] for n in (1, 5, 17, 30, 33, 48, 16)]
+    return [*made, made[5][:40] + made[0]]
+
+
+def replies(ring: Ring, at_once: int) -> dict[str, list[int]]:
+    requests = [
+        request
+        for i, prompt in enumerate(prompts())
+        for request in (
+            greedy(f"greedy-{i}-{at_once}", prompt, TOKENS),
+            sampled(f"sampled-{i}-{at_once}", prompt, TOKENS, seed=i),
+        )
+    ]
+    with ThreadPoolExecutor(at_once) as pool:
+        found = list(pool.map(lambda request: ring.generate(request)[0], requests))
+    return {r.request.rsplit("-", 1)[0]: ids for r, ids in zip(requests, found, strict=True)}
+
+
+@pytest.mark.parametrize("name", ["llama2-int4", "llama3-float32", "qwen3-float32"])
+def test_rings_give_the_same_tokens_alone_and_under_eight_requests(
+    name: str, models: Path, make_ring: RingMaker
+) -> None:
+    alone = replies(make_ring(models / name, 1), at_once=1)
+    assert all(len(ids) == TOKENS for ids in alone.values())
+    assert len({tuple(ids) for ids in alone.values()}) > 8
+    for stages in (2, 3):
+        ring = make_ring(models / name, stages)
+        assert replies(ring, at_once=1) == alone
+        assert replies(ring, at_once=8) == alone
+
+
+def test_a_small_cache_preempts_and_the_tokens_stay(models: Path, make_ring: RingMaker) -> None:
+    name = models / "llama3-float32"
+    alone = replies(make_ring(name, 1), at_once=1)
+    ring = make_ring(name, 2, **{"max-rows": 4})
+    assert replies(ring, at_once=8) == alone
