@@ -7,9 +7,8 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
-
 from bramble.web.pages import blueprint
+from flask import Flask, Response, jsonify, request
 
 NASTY = (
     "<script>window.hit=1</script> <img src=x onerror='window.hit=1'> "

@@ -127,3 +127,26 @@ def test_status_draws_every_stage(page: Page, serve: Any, num_stages: int) -> No
     expect(page.locator("#ring g")).to_have_count(num_stages + 1)
     expect(page.locator("#stages")).to_contain_text("failed: checksum differs")
     expect(page.locator("#state")).to_have_text("Not serving")
+
+
+def test_a_hostile_file_never_runs(page: Page, serve: Any, tmp_path: Path) -> None:
+    page.goto(serve()[0])
+    evil = "<img src=x onerror='window.hit=1'><script>window.hit=1</script>"
+    messages = [{"id": "1", "role": "assistant", "text": evil, "stats": evil}]
+    chat = {"id": "x", "title": evil, "changed": 1, "messages": messages}
+    path = tmp_path / "evil.json"
+    path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": [chat]}))
+    page.locator("#file").set_input_files(path)
+    page.locator("#conversations .open").click()
+    expect(page.locator("article.assistant")).to_contain_text("onerror")
+    assert page.evaluate("window.hit") is None
+
+
+def test_keyboard_reaches_search_help_and_new_chat(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    page.keyboard.press("Control+k")
+    expect(page.get_by_label("Search conversations")).to_be_focused()
+    page.keyboard.press("Alt+n")
+    expect(page.get_by_label("Message", exact=True)).to_be_focused()
+    page.get_by_role("button", name="Keyboard shortcuts").click()
+    expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()

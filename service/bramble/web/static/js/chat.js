@@ -139,8 +139,8 @@ async function answer() {
   const message = { id: store.newId(), role: "assistant", text: "", state: "writing" };
   const { sampling, system } = settings.forRequest();
   const messages = [...system, ...store.read(current).messages.filter((m) => m.text).map((m) => ({ role: m.role, content: m.text }))];
+  if (!guard(() => store.update(current, (c) => c.messages.push(message)))) return;
   run = { conversation: current, message: message.id, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
-  guard(() => store.update(current, (c) => c.messages.push(message)));
   busy(true);
   showList();
   showTranscript();
@@ -277,7 +277,7 @@ byId("shade").onclick = () => document.body.classList.remove("drawer");
 transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
 document.onkeydown = keys;
 addEventListener("pagehide", () => run?.keep());
-store.watch(() => { showList(); if (!run) showTranscript(); });
+store.watch(() => { showList(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
 bindTheme(byId("theme"));
 settings.bind();
 showModel();

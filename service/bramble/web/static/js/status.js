@@ -24,7 +24,7 @@ function layers(stage) {
 function drawRing(stages) {
   const places = [null, ...stages].map((stage, i, all) => {
     const angle = (2 * Math.PI * i) / all.length - Math.PI / 2;
-    return { stage, x: 320 + 250 * Math.cos(angle), y: 240 + 195 * Math.sin(angle) };
+    return { stage, x: 320 + 252 * Math.cos(angle), y: 240 + 204 * Math.sin(angle) };
   });
   const loop = svg("path", { d: "M" + places.map(({ x, y }) => `${x} ${y}`).join("L") + "Z" });
   byId("ring").replaceChildren(loop, ...places.map(card));
@@ -32,13 +32,13 @@ function drawRing(stages) {
 
 function card({ stage, x, y }) {
   const group = svg("g", { transform: `translate(${x} ${y})`, class: stage?.state ?? "head" });
-  group.append(svg("rect", { class: "card", x: -66, y: -30, width: 132, height: 62, rx: 12 }));
+  group.append(svg("rect", { class: "card", x: -64, y: -30, width: 128, height: 60, rx: 12 }));
   const line = (text, dy, kind) => group.append(svg("text", { y: dy, class: kind }, text));
-  line(stage ? stage.node : "head", -11, "name");
-  line(stage ? layers(stage) : "tokens in and out", 6, "soft");
+  line(stage ? stage.node : "head", -14, "name");
+  line(stage ? layers(stage) : "tokens in and out", 1, "soft");
   if (!stage) return group;
-  line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 22, "soft");
-  group.append(svg("rect", { class: "bar", x: -56, y: 26, width: 112 * Math.min(1, stage.busy ?? 0), height: 4, rx: 2 }));
+  line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 16, "soft");
+  group.append(svg("rect", { class: "bar", x: -56, y: 22, width: 112 * Math.min(1, stage.busy ?? 0), height: 4, rx: 2 }));
   return group;
 }
 
