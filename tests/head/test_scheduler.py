@@ -194,6 +194,7 @@ def test_a_second_turn_prefills_only_what_is_new() -> None:
         len(tokens) for p in ring.steps if p.kind is StepKind.PREFILL for tokens in p.token_ids
     )
     assert prefilled == 4  # the last token of the first turn was never computed
+    assert all(len(tokens) > 1 for p in ring.steps[:1] for tokens in p.token_ids)
     assert second.tokens == expected_reply([*first.tokens, 7, 8, 9], 140)
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bramble.errors import BadFrame
 from bramble.wire import messages as m
-from bramble.wire.frames import KINDS, pack, unpack
+from bramble.wire.frames import BODY, KINDS, STEP, _seal, forward, pack, unpack
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 ids = st.integers(0, 2**31 - 1)
@@ -180,23 +180,34 @@ def test_noise_raises(frames: list[bytes]) -> None:
 def test_a_lying_header_with_a_right_checksum_raises_or_is_consistent(
     data: st.DataObject, step: m.Step
 ) -> None:
-    from bramble.wire.frames import _envelope
-
-    header, *rest = frames_of(step)[1:]
-    altered = bytearray(header)
-    altered[data.draw(st.integers(24, len(header) - 1))] ^= data.draw(st.integers(1, 255))
-    frames = [bytes(altered), *rest]
+    body = bytearray(frames_of(step)[0][BODY:])
+    body[data.draw(st.integers(24, STEP.size - 1))] ^= data.draw(st.integers(1, 255))
     try:
-        found = unpack([_envelope(1, list(frames)), *frames])
+        found = unpack([bytes(frame) for frame in _seal(1, bytes(body), step.hidden)])
     except BadFrame:
         return
     assert isinstance(found, m.Step)
     assert found.token_ids.shape == (len(found.sequences), found.token_ids.shape[1])
 
 
-def test_a_message_of_the_wrong_type_of_field_is_named() -> None:
-    from bramble.wire.frames import _envelope
+@given(steps(), st.booleans())
+def test_a_stage_sends_on_what_it_got_with_what_it_adds(step: m.Step, is_check: bool) -> None:
+    n, t = step.token_ids.shape
+    hidden = np.random.default_rng(0).random((n * t, 6), np.float32)
+    digest = np.arange(8, dtype=np.float32) if is_check else None
+    raw = frames_of(step)
+    found = unpack([bytes(f) for f in forward(raw, hidden, (1, 2, 3), digest)])
+    added = np.zeros((0, 8), np.float32) if digest is None else digest[None]
+    wanted = dataclasses.replace(
+        step,
+        hidden=hidden,
+        traces=np.concatenate([step.traces, np.array([[1, 2, 3]], np.uint32)]),
+        digests=np.concatenate([step.digests, added]),
+    )
+    assert_same(wanted, found)
 
+
+def test_a_message_of_the_wrong_type_of_field_is_named() -> None:
     body = b'{"request": 7}'
     with pytest.raises(BadFrame, match=r"Cancel: Expected `str`, got `int` - at `\$.request`"):
-        unpack([_envelope(33, [body]), body])
+        unpack(_seal(33, body, None))

@@ -65,11 +65,12 @@ def run(args: argparse.Namespace) -> int:
         if before["state"] != "serving":
             raise Broken(f"the ring does not serve: {before['reason']}")
         _check_length(args, before["model"]["max_length"])
+        vocab = before["model"]["vocab_size"]
         task = progress.add_task("measuring", total=args.repeat * (len(streams) + 1))
-        _measure(client, 1, SMALL_PROMPT, 8)  # warm-up
+        _measure(client, 1, SMALL_PROMPT, 8, vocab)  # warm-up
         prefill = []
         for _ in range(args.repeat):
-            first = _measure(client, 1, args.prompt, 1)
+            first = _measure(client, 1, args.prompt, 1, vocab)
             prefill.append(args.prompt / first.first_token_s)
             progress.advance(task)
         runs = []
@@ -77,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
         for count in streams:
             tries = []
             for _ in range(args.repeat):
-                tries.append(_measure(client, count, SMALL_PROMPT, args.tokens))
+                tries.append(_measure(client, count, SMALL_PROMPT, args.tokens, vocab))
                 progress.advance(task)
             runs.append(_median(tries))
             costs = costs or _costs(client.status())
@@ -89,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _measure(client: Client, streams: int, prompt: int, tokens: int) -> Run:
+def _measure(client: Client, streams: int, prompt: int, tokens: int, vocab: int) -> Run:
     with ThreadPoolExecutor(streams) as pool:
         started = time.monotonic()
-        finished = list(pool.map(lambda i: _stream(client, prompt, tokens, i), range(streams)))
+        finished = list(pool.map(lambda i: _stream(client, prompt, tokens, vocab, i), range(streams)))
         seconds = time.monotonic() - started
     return Run(
         streams,
@@ -104,13 +105,13 @@ def _measure(client: Client, streams: int, prompt: int, tokens: int) -> Run:
     )
 
 
-def _stream(client: Client, prompt: int, tokens: int, index: int) -> Done:
+def _stream(client: Client, prompt: int, tokens: int, vocab: int, index: int) -> Done:
     """Run one request over random token ids, which no prefix cache has seen."""
     ids = random.Random(time.time_ns() + index)
     request = Generate(
         uuid.uuid4().hex,
         Sampling(temperature=0.0),
-        prompt=[ids.randrange(3, 1000) for _ in range(prompt)],
+        prompt=[ids.randrange(3, vocab) for _ in range(prompt)],
         max_tokens=tokens,
         ignore_eos=True,
     )

@@ -206,8 +206,9 @@ class Scheduler:
         if not lane.start <= source < lane.stop:
             self._rows.swap(source, row)
             source = row
-        # The last token is always computed anew: its logits are what is asked for.
-        kept = min(kept, len(sequence.tokens) - 1)
+        # The last token is always computed anew, as its logits are what is asked for, and with it
+        # the one before: see _chunk_stop.
+        kept = min(kept, max(0, len(sequence.tokens) - 2))
         self._rows.take(source, sequence, kept)
         self.counters.prefix_tokens += kept
         sequence.num_prefilled = kept
@@ -255,8 +256,7 @@ class Scheduler:
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
         sequence = self._prefilling.popleft()
-        start = sequence.num_sent
-        stop = min(start + self.limits.prefill_tokens, len(sequence.tokens))
+        start, stop = sequence.num_sent, self._chunk_stop(sequence)
         is_last = stop == len(sequence.tokens)
         opens = (sequence,) if is_last else ()
         sequence.num_sent = stop
@@ -270,6 +270,15 @@ class Scheduler:
         return self._plan(
             lane, StepKind.PREFILL, is_last, sequence.row, (sequence,), (start,), tokens, opens
         )
+
+    def _chunk_stop(self, sequence: Sequence) -> int:
+        """Return where the next chunk ends, so that no chunk has a single token.
+
+        onnxruntime rounds attention of one new token differently from that of several; rows of two
+        or more are bitwise the same however a prompt is cut (measured, service/DESIGN.md).
+        """
+        stop = min(sequence.num_sent + self.limits.prefill_tokens, len(sequence.tokens))
+        return stop - 1 if len(sequence.tokens) - stop == 1 else stop
 
     def _lane_of(self, row: int) -> int:
         return row // self.limits.rows_per_lane

@@ -6,6 +6,7 @@ its tokens become text, so that the ring never waits for Python's strings.
 
 from __future__ import annotations
 
+import gc
 import logging
 import time
 from collections import Counter
@@ -47,6 +48,7 @@ class _Asked:
 
 class Service:
     def __init__(self, config: HeadConfig, transport: Transport) -> None:
+        _check(config)
         self._config = config
         self._transport = transport
         self._incarnation = new_identity()
@@ -81,7 +83,7 @@ class Service:
         self._since = time.monotonic()
         self._served_at = self._since
         self._ticked_at = 0.0
-        self._beat_at = 0.0
+        self._collected_at = 0.0
         Path(config.client.removeprefix("ipc://")).chmod(0o660)
 
     @property
@@ -93,6 +95,9 @@ class Service:
         log.info("event=start model=%s stages=%d", self._manifest.name, len(self._registry.stages))
         poll = Poll([self._sampled, self._control, self._client])
         poll.add(self._preparer.bell)
+        gc.collect()
+        gc.freeze()  # what lives now lives on; the rest is collected once a second
+        gc.disable()
         try:
             while True:
                 poll.wait(TICK_S)
@@ -344,6 +349,9 @@ class Service:
             self._served_at = now
         elif self._is_given_up(now):
             self._refuse_all()
+        if now - self._collected_at >= BEAT_S:
+            self._collected_at = now
+            gc.collect()
         for request in list(self._requests.values()):
             if now - request.heard_at >= BEAT_S and not self._tell(
                 request, self._progress(request), now
@@ -374,6 +382,15 @@ class Service:
     def _count_bad_frame(self, error: BadFrame) -> None:
         self._outcomes["bad_frames"] += 1
         log.warning("event=bad_frame reason=%r", str(error))
+
+
+def _check(config: HeadConfig) -> None:
+    if config.prefill_tokens < 3:  # so that no chunk needs to be a single token
+        raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
+    if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
+        raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if len(set(config.stages)) != len(config.stages) or not config.stages:
+        raise BadInput(f"stages are {', '.join(config.stages)}: name each node of the ring once")
 
 
 def _refusal(request: str, error: BrambleError) -> m.Refused:

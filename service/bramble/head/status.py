@@ -15,7 +15,6 @@ from bramble.plan.planner import Plan, StagePlan
 
 # What a stage's Beat may tell of itself, and what stands there until it does.
 STAGE_STATS = {
-    "resident_bytes": None,
     "kv_used_bytes": None,
     "busy": 0.0,
     "tokens_s": 0.0,
@@ -69,6 +68,7 @@ def _model(manifest: Manifest, plan: Plan | None) -> dict[str, Any]:
         "name": manifest.name,
         "architecture": manifest.architecture,
         "num_parameters": manifest.num_parameters,
+        "vocab_size": manifest.shape.vocab_size,
         "num_layers": manifest.shape.num_layers,
         "quantization": manifest.quantization.layers,
         "quantization_parts": asdict(manifest.quantization),
@@ -117,8 +117,15 @@ def _stage(
         "machine": hello.machine if hello else None,
         "version": hello.version if hello else None,
         "load_s": entry.ready.load_s if entry.ready else None,
+        "resident_bytes": _resident_bytes(entry),
         "waiting_ms": waiting,
         "compute_ms": compute,
         "python_ms": python,
         **{key: entry.stats.get(key, default) for key, default in STAGE_STATS.items()},
     }
+
+
+def _resident_bytes(entry: StageEntry) -> int | None:
+    loaded = entry.ready.resident_bytes if entry.ready else None
+    found: int | None = entry.stats.get("resident_bytes", loaded)
+    return found

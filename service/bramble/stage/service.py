@@ -5,6 +5,7 @@ It knows sockets and the engine's door, not tensors.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import platform
@@ -14,7 +15,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 import bramble
 from bramble.config import StageConfig
@@ -23,6 +23,7 @@ from bramble.model import manifest as manifests
 from bramble.observe import sensors
 from bramble.stage.engine import Engine, StepResult
 from bramble.wire import messages as m
+from bramble.wire.frames import forward, pack, unpack
 from bramble.wire.transport import Channel, Poll, Transport, new_identity
 
 log = logging.getLogger(__name__)
@@ -41,6 +42,7 @@ class Service:
         self._incarnation = new_identity()
         self._steps = transport.pull(config.listen)
         self._head = transport.dealer(config.head)
+        self._poll = Poll([self._steps, self._head])
         self._next: Channel | None = None
         self._engine: Engine | None = None
         self._assign: m.Assign | None = None
@@ -54,14 +56,20 @@ class Service:
         """Serve until interrupted."""
         log.info("event=start node=%s listen=%s", self._config.node, self._steps.endpoint)
         self._greet()
+        gc.collect()
+        gc.freeze()  # what lives now lives on; see _beat for the rest
+        gc.disable()
         while True:
-            Poll([self._steps, self._head]).wait(BEAT_S)
-            self.turn(time.monotonic())
+            self.turn()
 
-    def turn(self, now: float) -> None:
-        """Handle what has arrived, control before steps, and beat if it is time."""
-        self._read_head()
-        self._read_steps()
+    def turn(self) -> None:
+        """Wait, then handle what has arrived, and beat if it is time."""
+        has_step, has_control = self._poll.readable(BEAT_S, self._steps)
+        if has_control:
+            self._read_head()
+        if has_step:
+            self._read_step()
+        now = time.monotonic()
         if now - self._beat_at >= BEAT_S:
             self._beat(now)
 
@@ -82,11 +90,13 @@ class Service:
         )
 
     def _beat(self, now: float) -> None:
+        gc.collect()  # here, and not by chance between two tokens
         span, self._beat_at = now - self._beat_at, now
         if now - self._heard_at > HEAD_LOST_S:
             log.warning("event=head_lost head=%s", self._config.head)
             self._head.close()
             self._head = self._transport.dealer(self._config.head)
+            self._poll = Poll([self._steps, self._head])
             self._heard_at = now
             self._head_incarnation = None
         if self._head_incarnation is None:
@@ -185,10 +195,14 @@ class Service:
 
     # ------------------------------------------------------------------------------------ steps
 
-    def _read_steps(self) -> None:
+    def _read_step(self) -> None:
         """Run one step; the next one is as quickly found by the next turn."""
+        received = time.monotonic()
+        frames = self._steps.receive_frames()
+        if frames is None:
+            return
         try:
-            message = self._steps.receive()
+            message = unpack(frames)
         except BadFrame as error:
             self._work.bad_frames += 1
             log.warning("event=bad_frame reason=%r", str(error))
@@ -197,7 +211,7 @@ class Service:
             return
         if self._is_mine(message):
             self._last_step = message.step
-            self._run(message)
+            self._run(message, frames, received)
         else:
             self._work.refused += 1
             log.debug("event=refused step=%d epoch=%d", message.step, message.epoch)
@@ -211,23 +225,16 @@ class Service:
             and step.step > self._last_step
         )
 
-    def _run(self, step: m.Step) -> None:
+    def _run(self, step: m.Step, frames: list[bytes], received: float) -> None:
         assert self._engine is not None and self._next is not None
-        received = time.monotonic()
         result = self._engine.run(step)
         trace = self._trace(received, result)
-        traces = np.concatenate([step.traces, [trace]]).astype(np.uint32)
-        digests = step.digests
-        if result.digest is not None:
-            digests = np.concatenate([digests, result.digest[None]])
         if result.hidden is not None:
-            answer: m.RingMessage = replace(
-                step, hidden=result.hidden, traces=traces, digests=digests
-            )
+            answer = forward(frames, result.hidden, trace, result.digest)
         else:
-            answer = _sampled(step, result, traces, digests.astype(np.float32))
+            answer = pack(_sampled(step, result, trace))
         try:
-            self._next.send(answer)
+            self._next.send_frames(answer)
         except Broken as error:
             log.warning("event=next_unreachable reason=%r", str(error))
         self._work.count(step.token_ids.size, result.compute_us)
@@ -267,9 +274,9 @@ class _Work:
 def _sampled(
     step: m.Step,
     result: StepResult,
-    traces: NDArray[np.uint32],
-    digests: NDArray[np.float32],
+    trace: tuple[int, int, int],
 ) -> m.Sampled:
+    digest = [] if result.digest is None else [result.digest[None]]
     return m.Sampled(
         plan_id=step.plan_id,
         epoch=step.epoch,
@@ -282,8 +289,8 @@ def _sampled(
         logprobs=result.logprobs,
         top_ids=result.top_ids,
         top_logprobs=result.top_logprobs,
-        traces=traces,
-        digests=digests,
+        traces=np.concatenate([step.traces, np.array([trace], np.uint32)]),
+        digests=np.concatenate([step.digests, *digest]),
     )
 
 

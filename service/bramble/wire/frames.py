@@ -1,7 +1,8 @@
 """Messages to bytes and back, as WIRE.md lays down; exact inverses, no sockets.
 
 `pack` never copies a hidden state; `unpack` returns arrays that alias the frames it was given and
-raises BadFrame, and nothing else, for whatever it cannot read.
+raises BadFrame, and nothing else, for whatever it cannot read. A stage runs this between two
+tokens, with caches that its weights have just swept: few calls count more than few lines.
 """
 
 from __future__ import annotations
@@ -9,11 +10,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import NDArray
 
 from bramble.errors import BadFrame
 from bramble.model.manifest import DIGEST_SIZE
@@ -21,20 +22,24 @@ from bramble.wire import messages as m
 
 Buffer = bytes | bytearray | memoryview
 Message = m.Message
-AnyMessage = TypeVar("AnyMessage")
 
 MAGIC = b"BRMB"
 VERSION = 1
 ENVELOPE = struct.Struct("<4sBBHII")
-STEP = struct.Struct("<16sQIIIIIHHHHHBBBB2x")
+STEP = struct.Struct("<16sQIIIIIIHHHHHBBBB2x")
 SAMPLED = struct.Struct("<16sQIIIIHBBB3x")
 OPEN = struct.Struct("<QIIIiiQdddddd")
 BIAS = struct.Struct("<id")
+BODY = ENVELOPE.size  # offset of what follows the envelope in frame 0
 
 MAX_ROWS = 4096
 MAX_TOKENS = 16384  # of one step
 MAX_HIDDEN_SIZE = 16384
 TRACE_SIZE = 3
+TRACE_BYTES = TRACE_SIZE * 4
+DIGEST_BYTES = DIGEST_SIZE * 4
+NO_TRACES = np.zeros((0, TRACE_SIZE), np.uint32)
+NO_DIGESTS = np.zeros((0, DIGEST_SIZE), np.float32)
 
 KINDS: dict[int, type[Any]] = {
     1: m.Step,
@@ -65,63 +70,93 @@ def pack(message: Message) -> list[Buffer]:
     """Return the message's frames; a hidden state is aliased, not copied."""
     kind = KIND_OF[type(message)]
     if isinstance(message, m.Step):
-        frames = _pack_step(message)
-    elif isinstance(message, m.Sampled):
-        frames = _pack_sampled(message)
-    else:
-        frames = [_JSON_ENCODER.encode(message)]
-    return [_envelope(kind, frames), *frames]
+        return _seal(kind, _step_body(message), message.hidden)
+    if isinstance(message, m.Sampled):
+        return _seal(kind, _sampled_body(message), None)
+    return _seal(kind, _JSON_ENCODER.encode(message), None)
 
 
 def unpack(frames: Sequence[Buffer]) -> Message:
     """Return the message; its arrays alias `frames`. Raises BadFrame."""
     kind = _check_envelope(frames)
     if kind == 1:
-        return _unpack_step(frames[1:])
+        return _unpack_step(frames)
     if kind == 2:
-        return _unpack_sampled(frames[1:])
-    if len(frames) != 2:
-        raise BadFrame(f"message of kind {kind}: got {len(frames)} frames, need 2")
+        return _unpack_sampled(frames)
+    if len(frames) != 1:
+        raise BadFrame(f"{KINDS[kind].__name__}: got {len(frames)} frames, need 1")
     try:
-        message: Message = _JSON_DECODERS[kind].decode(frames[1])
+        message: Message = _JSON_DECODERS[kind].decode(memoryview(frames[0])[BODY:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame(f"{KINDS[kind].__name__}: {error}") from error
     return message
 
 
+def forward(
+    frames: Sequence[Buffer],
+    hidden: NDArray[np.float32],
+    trace: tuple[int, int, int],
+    digest: NDArray[np.float32] | None,
+) -> list[Buffer]:
+    """Return a checked Step's frames for the next stage: all as it was, but what this one adds.
+
+    hidden  float32 (n * t, hidden_size), aliased
+    trace   µs: waiting, compute, Python and wire
+    digest  float32 (DIGEST_SIZE,) for a check
+    """
+    old = memoryview(frames[0])
+    header = list(STEP.unpack_from(old, BODY))
+    num_traces, num_digests = header[_TRACES], header[_DIGESTS]
+    cut = len(old) - num_digests * DIGEST_BYTES  # traces and digests stand last
+    header[_HIDDEN_SIZE] = hidden.shape[1]
+    header[_TRACES], header[_DIGESTS] = num_traces + 1, num_digests + (digest is not None)
+    parts = (
+        STEP.pack(*header),
+        old[BODY + STEP.size : cut],
+        struct.pack("<3I", *trace),
+        old[cut:],
+        b"" if digest is None else digest.tobytes(),
+    )
+    return _seal(1, b"".join(parts), hidden)
+
+
+_HIDDEN_SIZE, _TRACES, _DIGESTS = 6, 13, 14  # places in STEP
+
+
 # ------------------------------------------------------------------------------------- envelope
 
 
-def _envelope(kind: int, frames: list[Buffer]) -> bytes:
-    head = ENVELOPE.pack(MAGIC, VERSION, kind, len(frames), 0, 0)[:8]
-    return head + struct.pack("<II", _checksum(head, frames), 0)
-
-
-def _checksum(head: Buffer, frames: Sequence[Buffer]) -> int:
-    crc = zlib.crc32(head)
-    for frame in frames:
-        crc = zlib.crc32(_size(frame).to_bytes(8, "little"), crc)
+def _seal(kind: int, body: Buffer, hidden: NDArray[np.float32] | None) -> list[Buffer]:
+    tail: list[Buffer] = [] if hidden is None else [hidden.data.cast("B")]
+    length = BODY + len(body)
+    start = struct.pack("<4sBBH", MAGIC, VERSION, kind, len(tail))
+    crc = zlib.crc32(body, zlib.crc32(length.to_bytes(4, "little"), zlib.crc32(start)))
+    for frame in tail:
         crc = zlib.crc32(frame, crc)
-    return crc
-
-
-def _size(frame: Buffer) -> int:
-    return frame.nbytes if isinstance(frame, memoryview) else len(frame)
+    return [b"".join((start, struct.pack("<II", crc, length), body)), *tail]
 
 
 def _check_envelope(frames: Sequence[Buffer]) -> int:
-    if not frames or _size(frames[0]) != ENVELOPE.size:
+    """Return the kind of a message whose frames are whole and as they were sent."""
+    if not frames or len(frames[0]) < BODY:
         raise BadFrame("no envelope: got another protocol, or a message cut short")
-    magic, version, kind, num_frames, crc, reserved = ENVELOPE.unpack(frames[0])
+    first = memoryview(frames[0])
+    magic, version, kind, num_more, crc, length = ENVELOPE.unpack_from(first)
     if magic != MAGIC:
         raise BadFrame(f"magic is {magic!r}, need {MAGIC!r}: the sender is not Bramble")
     if version != VERSION:
         raise BadFrame(f"wire version {version}, this Bramble speaks {VERSION}: upgrade all nodes")
-    if kind not in KINDS or reserved:
+    if kind not in KINDS:
         raise BadFrame(f"unknown kind {kind}")
-    if num_frames != len(frames) - 1:
-        raise BadFrame(f"got {len(frames) - 1} frames, the envelope says {num_frames}")
-    if crc != _checksum(bytes(frames[0])[:8], frames[1:]):
+    if num_more != len(frames) - 1 or length != len(first):
+        raise BadFrame(
+            f"got {len(frames) - 1} more frames and {len(first)} bytes, "
+            f"the envelope says {num_more} and {length}"
+        )
+    found = zlib.crc32(first[12:], zlib.crc32(first[:8]))
+    for frame in frames[1:]:
+        found = zlib.crc32(frame, found)
+    if crc != found:
         raise BadFrame(f"checksum of a {KINDS[kind].__name__} differs: altered on the way")
     return int(kind)
 
@@ -129,8 +164,9 @@ def _check_envelope(frames: Sequence[Buffer]) -> int:
 # ----------------------------------------------------------------------------------------- step
 
 
-def _pack_step(step: m.Step) -> list[Buffer]:
+def _step_body(step: m.Step) -> bytes:
     n, t = step.token_ids.shape
+    opens = b"".join(map(_pack_open, step.opens))
     header = STEP.pack(
         step.plan_id,
         step.step,
@@ -139,6 +175,7 @@ def _pack_step(step: m.Step) -> list[Buffer]:
         n,
         t,
         0 if step.hidden is None else step.hidden.shape[1],
+        len(opens),
         step.lane,
         len(step.swaps),
         len(step.trims),
@@ -149,24 +186,25 @@ def _pack_step(step: m.Step) -> list[Buffer]:
         step.kind,
         step.is_sampled | step.is_check << 1,
     )
-    arrays = b"".join(
-        (
-            step.sequences.tobytes(),
-            np.asarray(step.closes, "<u8").tobytes(),
-            step.positions.tobytes(),
-            step.token_ids.tobytes(),
-            np.asarray(step.swaps, "<i4").tobytes(),
-            np.asarray(step.trims, "<i4").tobytes(),
-            step.traces.tobytes(),
-            step.digests.tobytes(),
-        )
+    arrays = (
+        header,
+        step.sequences.tobytes(),
+        np.asarray(step.closes, "<u8").tobytes() if step.closes else b"",
+        step.positions.tobytes(),
+        step.token_ids.tobytes(),
+        np.asarray(step.swaps, "<i4").tobytes() if step.swaps else b"",
+        np.asarray(step.trims, "<i4").tobytes() if step.trims else b"",
+        opens,
+        step.traces.tobytes(),
+        step.digests.tobytes(),
     )
-    hidden = b"" if step.hidden is None else step.hidden.data.cast("B")
-    return [header, arrays, b"".join(map(_pack_open, step.opens)), hidden]
+    return b"".join(arrays)
 
 
 def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
-    header, body, opens, hidden_bytes = _expect(frames, 4, STEP.size)
+    first = frames[0]
+    if len(first) < BODY + STEP.size:
+        raise BadFrame(f"Step: {len(first)} bytes, need {BODY + STEP.size} or more")
     (
         plan_id,
         number,
@@ -175,6 +213,7 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         n,
         t,
         hidden_size,
+        opens_bytes,
         lane,
         num_swaps,
         num_trims,
@@ -184,26 +223,19 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         num_digests,
         kind,
         flags,
-    ) = STEP.unpack(header)
-    _check_step_header(bytes(header), n, t, hidden_size, kind, flags, first_row)
-    reader = _Reader(body)
+    ) = STEP.unpack_from(first, BODY)
+    _check_step_header(bytes(first[BODY : BODY + STEP.size]), n, t, hidden_size, kind, flags)
+    reader = _Reader(first, BODY + STEP.size)
+    numbers = n * 8 + num_closes * 8 + n * 4 + n * t * 4 + num_swaps * 12 + num_trims * 8
+    reader.expect(numbers + opens_bytes + num_traces * TRACE_BYTES + num_digests * DIGEST_BYTES)
     sequences = reader.take("<u8", (n,))
-    closes = reader.take("<u8", (num_closes,))
+    closes = reader.take("<u8", (num_closes,)).tolist() if num_closes else ()
     positions = reader.take("<i4", (n,))
     token_ids = reader.take("<i4", (n, t))
-    swaps = reader.take("<i4", (num_swaps, 3))
-    trims = reader.take("<i4", (num_trims, 2))
-    traces = reader.take("<u4", (num_traces, TRACE_SIZE))
-    digests = reader.take("<f4", (num_digests, DIGEST_SIZE))
-    reader.finish()
-    for name, array in (
-        ("position", positions),
-        ("token id", token_ids),
-        ("row", swaps),
-        ("row", trims),
-    ):
-        if array.size and array.min() < 0:
-            raise BadFrame(f"Step: a {name} is {array.min()}, need 0 or more")
+    swaps = reader.take("<i4", (num_swaps, 3)).tolist() if num_swaps else ()
+    trims = reader.take("<i4", (num_trims, 2)).tolist() if num_trims else ()
+    opens = reader.take_bytes(opens_bytes)
+    _check_not_negative(positions, token_ids, swaps, trims, first_row + n)
     return m.Step(
         plan_id=plan_id,
         epoch=epoch,
@@ -216,18 +248,31 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         sequences=sequences,
         positions=positions,
         token_ids=token_ids,
-        swaps=tuple((a, b, tokens) for a, b, tokens in swaps.tolist()),
-        trims=tuple((row, keep) for row, keep in trims.tolist()),
+        swaps=tuple((a, b, tokens) for a, b, tokens in swaps),
+        trims=tuple((row, keep) for row, keep in trims),
         opens=_unpack_opens(opens, num_opens),
-        closes=tuple(closes.tolist()),
-        hidden=_hidden(hidden_bytes, n * t, hidden_size),
-        traces=traces,
-        digests=digests,
+        closes=tuple(closes),
+        hidden=_hidden(frames[1:], n * t, hidden_size),
+        traces=reader.take("<u4", (num_traces, TRACE_SIZE)) if num_traces else NO_TRACES,
+        digests=reader.take("<f4", (num_digests, DIGEST_SIZE)) if num_digests else NO_DIGESTS,
     )
 
 
+def _check_not_negative(
+    positions: NDArray[np.int32],
+    token_ids: NDArray[np.int32],
+    swaps: Sequence[Sequence[int]],
+    trims: Sequence[Sequence[int]],
+    last_row: int,
+) -> None:
+    if positions.min() < 0 or token_ids.min() < 0 or last_row > 2**31 - 1:
+        raise BadFrame("Step: a position, token id or row is not in 0 … 2³¹ − 1")
+    if any(number < 0 for numbers in (*swaps, *trims) for number in numbers):
+        raise BadFrame("Step: a swap or trim has a negative number")
+
+
 def _check_step_header(
-    header: bytes, n: int, t: int, hidden_size: int, kind: int, flags: int, first_row: int
+    header: bytes, n: int, t: int, hidden_size: int, kind: int, flags: int
 ) -> None:
     if header[-2:] != b"\0\0" or kind > 1 or flags > 3:
         raise BadFrame(f"Step: kind {kind}, flags {flags} are not of this version")
@@ -235,18 +280,17 @@ def _check_step_header(
         raise BadFrame(f"Step: {n} rows of {t} tokens, at most {MAX_TOKENS} tokens are allowed")
     if (n if kind == m.StepKind.PREFILL else t) != 1:
         raise BadFrame(f"Step: {m.StepKind(kind).name} with {n} rows of {t} tokens")
-    if hidden_size > MAX_HIDDEN_SIZE or first_row + n > 2**31 - 1:
-        raise BadFrame(f"Step: hidden size {hidden_size} or first row {first_row} out of range")
+    if hidden_size > MAX_HIDDEN_SIZE:
+        raise BadFrame(f"Step: hidden size {hidden_size}, at most {MAX_HIDDEN_SIZE} is allowed")
 
 
-def _hidden(frame: Buffer, tokens: int, hidden_size: int) -> NDArray[np.float32] | None:
-    if _size(frame) != tokens * hidden_size * 4:
-        raise BadFrame(
-            f"Step: hidden state of {_size(frame)} bytes, need {tokens} × {hidden_size} × 4"
-        )
+def _hidden(frames: Sequence[Buffer], tokens: int, hidden_size: int) -> NDArray[np.float32] | None:
+    size = sum(len(frame) for frame in frames)
+    if len(frames) != (hidden_size > 0) or size != tokens * hidden_size * 4:
+        raise BadFrame(f"Step: hidden state of {size} bytes, need {tokens} × {hidden_size} × 4")
     if hidden_size == 0:
         return None
-    return np.frombuffer(frame, "<f4").reshape(tokens, hidden_size)
+    return np.frombuffer(frames[0], "<f4").reshape(tokens, hidden_size)
 
 
 def _pack_open(opening: m.Open) -> bytes:
@@ -271,6 +315,8 @@ def _pack_open(opening: m.Open) -> bytes:
 
 
 def _unpack_opens(frame: Buffer, num_opens: int) -> tuple[m.Open, ...]:
+    if not num_opens and not len(frame):
+        return ()
     opens, offset = [], 0
     try:
         for _ in range(num_opens):
@@ -278,8 +324,8 @@ def _unpack_opens(frame: Buffer, num_opens: int) -> tuple[m.Open, ...]:
             opens.append(opening)
     except struct.error as error:
         raise BadFrame(f"Step: opens cut short: {error}") from error
-    if offset != _size(frame):
-        raise BadFrame(f"Step: {_size(frame) - offset} bytes behind the last open")
+    if offset != len(frame):
+        raise BadFrame(f"Step: {len(frame) - offset} bytes behind the last open")
     return tuple(opens)
 
 
@@ -290,7 +336,7 @@ def _unpack_open(frame: Buffer, offset: int) -> tuple[m.Open, int]:
     offset += OPEN.size
     middle = offset + num_biases * BIAS.size
     stop = middle + num_history * 4
-    if stop > _size(frame):
+    if stop > len(frame):
         raise BadFrame(f"Step: {num_biases} biases, {num_history} tokens promised, the frame ends")
     view = memoryview(frame)
     biases = tuple(BIAS.iter_unpack(view[offset:middle]))
@@ -314,7 +360,7 @@ def _unpack_open(frame: Buffer, offset: int) -> tuple[m.Open, int]:
 # -------------------------------------------------------------------------------------- sampled
 
 
-def _pack_sampled(sampled: m.Sampled) -> list[Buffer]:
+def _sampled_body(sampled: m.Sampled) -> bytes:
     header = SAMPLED.pack(
         sampled.plan_id,
         sampled.step,
@@ -337,18 +383,23 @@ def _pack_sampled(sampled: m.Sampled) -> list[Buffer]:
         sampled.traces,
         sampled.digests,
     )
-    return [header, b"".join(array.tobytes() for array in arrays)]
+    return b"".join((header, *(array.tobytes() for array in arrays if array.size)))
 
 
 def _unpack_sampled(frames: Sequence[Buffer]) -> m.Sampled:
-    header, body = _expect(frames, 2, SAMPLED.size)
-    plan_id, step, epoch, n, sampled, k, lane, num_traces, num_digests, kind = SAMPLED.unpack(
-        header
+    first = frames[0]
+    if len(frames) != 1 or len(first) < BODY + SAMPLED.size:
+        raise BadFrame(f"Sampled: got {len(frames)} frames of {len(first)} bytes")
+    plan_id, step, epoch, n, sampled, k, lane, num_traces, num_digests, kind = SAMPLED.unpack_from(
+        first, BODY
     )
-    if n > MAX_ROWS or sampled not in (0, n) or k > MAX_TOKENS or kind > 1 or any(header[-3:]):
+    is_padded = any(first[BODY + SAMPLED.size - 3 : BODY + SAMPLED.size])
+    if n > MAX_ROWS or sampled not in (0, n) or k > MAX_TOKENS or kind > 1 or is_padded:
         raise BadFrame(f"Sampled: {n} rows, {sampled} sampled, {k} logprobs, kind {kind}")
-    reader = _Reader(body)
-    message = m.Sampled(
+    reader = _Reader(first, BODY + SAMPLED.size)
+    numbers = n * 8 + sampled * 12 + sampled * k * 8
+    reader.expect(numbers + num_traces * TRACE_BYTES + num_digests * DIGEST_BYTES)
+    return m.Sampled(
         plan_id=plan_id,
         epoch=epoch,
         step=step,
@@ -361,37 +412,34 @@ def _unpack_sampled(frames: Sequence[Buffer]) -> m.Sampled:
         top_ids=reader.take("<i4", (sampled, k)),
         top_logprobs=reader.take("<f4", (sampled, k)),
         traces=reader.take("<u4", (num_traces, TRACE_SIZE)),
-        digests=reader.take("<f4", (num_digests, DIGEST_SIZE)),
+        digests=reader.take("<f4", (num_digests, DIGEST_SIZE)) if num_digests else NO_DIGESTS,
     )
-    reader.finish()
-    return message
 
 
 # -------------------------------------------------------------------------------------- reading
 
 
-def _expect(frames: Sequence[Buffer], count: int, header_size: int) -> Sequence[Buffer]:
-    if len(frames) != count or _size(frames[0]) != header_size:
-        raise BadFrame(f"got {len(frames)} frames, need {count}, the first of {header_size} bytes")
-    return frames
-
-
 class _Reader:
-    """Takes arrays off a frame from front to back; never reads beyond its end."""
+    """Takes arrays off a frame from front to back, once its length is known to be right."""
 
-    def __init__(self, frame: Buffer) -> None:
-        self._frame = memoryview(frame).cast("B")
-        self._offset = 0
+    def __init__(self, frame: Buffer, offset: int) -> None:
+        self._frame = frame
+        self._offset = offset
 
-    def take(self, dtype: DTypeLike, shape: tuple[int, ...]) -> NDArray[Any]:
-        count = int(np.prod(shape, dtype=np.int64))
-        stop = self._offset + count * np.dtype(dtype).itemsize
-        if stop > len(self._frame):
-            raise BadFrame(f"arrays of {len(self._frame)} bytes, the header needs {stop} or more")
-        array = np.frombuffer(self._frame[self._offset : stop], dtype).reshape(shape)
-        self._offset = stop
-        return array
+    def expect(self, num_bytes: int) -> None:
+        if self._offset + num_bytes != len(self._frame):
+            raise BadFrame(
+                f"arrays of {len(self._frame) - self._offset} bytes, the header says {num_bytes}"
+            )
 
-    def finish(self) -> None:
-        if self._offset != len(self._frame):
-            raise BadFrame(f"{len(self._frame) - self._offset} bytes behind the last array")
+    def take(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
+        count = shape[0] if len(shape) == 1 else shape[0] * shape[1]
+        if count == 0:
+            return np.zeros(shape, dtype)
+        array = np.frombuffer(self._frame, dtype, count, self._offset)
+        self._offset += array.nbytes
+        return array if len(shape) == 1 else array.reshape(shape)
+
+    def take_bytes(self, count: int) -> memoryview:
+        start, self._offset = self._offset, self._offset + count
+        return memoryview(self._frame)[start : self._offset]

@@ -15,7 +15,7 @@ from types import TracebackType
 import zmq
 
 from bramble.errors import BadFrame, BadInput, Broken
-from bramble.wire.frames import Message, pack, unpack
+from bramble.wire.frames import Buffer, Message, pack, unpack
 
 HIGH_WATER_STEPS = 1_024
 HIGH_WATER_EVENTS = 10_000
@@ -118,22 +118,30 @@ class Channel:
         return self.socket.getsockopt_string(zmq.LAST_ENDPOINT)
 
     def send(self, message: Message) -> None:
-        """Copy and queue the message, so that the caller may reuse its arrays at once.
+        """Queue the message; see send_frames."""
+        self.send_frames(pack(message))
+
+    def send_frames(self, frames: list[Buffer]) -> None:
+        """Copy and queue packed frames, so that the caller may reuse their memory at once.
 
         Raises Broken if the peer takes nothing for SEND_TIMEOUT_MS.
         """
         try:
-            self.socket.send_multipart(pack(message))
+            self.socket.send_multipart(frames)
         except zmq.Again as error:
             raise Broken(f"{self.endpoint} takes no messages for {SEND_TIMEOUT_MS} ms") from error
 
     def receive(self) -> Message | None:
         """Return the next message, or None if there is none now. Raises BadFrame."""
+        frames = self.receive_frames()
+        return None if frames is None else unpack(frames)
+
+    def receive_frames(self) -> list[bytes] | None:
+        """Return the next message's frames unchecked, or None if there is none now."""
         try:
-            frames = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
+            return self.socket.recv_multipart(zmq.NOBLOCK)
         except zmq.Again:
             return None
-        return unpack([frame.buffer for frame in frames])
 
     def linger(self) -> None:
         """Let what is queued go out, within SEND_TIMEOUT_MS, after the socket is closed."""
@@ -197,9 +205,11 @@ class Poll:
         """Return True if something can be read before `timeout_s` seconds have passed."""
         return bool(self._poller.poll(max(0, int(timeout_s * 1000))))
 
-    def ready(self, other: os_socket.socket) -> bool:
-        """Return True if the ordinary socket can be read now."""
-        return any(fd == other.fileno() for fd, _ in self._poller.poll(0))
+    def readable(self, timeout_s: float, channel: Channel | Router) -> tuple[bool, bool]:
+        """Wait; return whether `channel` can be read, and whether another one can."""
+        ready = [socket for socket, _ in self._poller.poll(max(0, int(timeout_s * 1000)))]
+        is_ready = channel.socket in ready
+        return is_ready, len(ready) > is_ready
 
 
 def is_closed_by_peer(connection: os_socket.socket) -> bool:
