@@ -1,0 +1,280 @@
+"""The text the embedded model learns: conversations composed from topics/*.yml and the frames here.
+
+A pattern is words with (a|b) choices and $name lists. Everything is drawn from one seeded
+random.Random, so the same seed writes the same corpus.
+"""
+
+import random
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+
+Turn = tuple[str, str]  # question, answer
+Conversation = list[Turn]
+
+HERE = Path(__file__).parent
+REFUSAL = (
+    "I am a small demonstration model and do not know that. To install a real model, run "
+    "`bramble export HUB_ID DIR`, then `bramble run --model DIR`; on a cluster, set the model in "
+    "the inventory and run `ansible-playbook model.yml`."
+)
+LISTS: dict[str, str] = {
+    "how": "how do I|how do I|how do I|how can I|how to|how would I|how do you|how should I|"
+    "what's the best way to|what do I do to|what must I do to|I want to|I need to|I would like to|"
+    "show me how to|tell me how to|can I|is there a way to|what is the procedure to|how does one|"
+    "what are the steps to|explain how to|help me|where do I|how am I supposed to|",
+    "what": "what is|what is|what's|whats|what are|explain|tell me about|describe|define|"
+    "can you explain|what do you mean by|what exactly is|I don't understand|what is meant by|"
+    "give me a definition of|what does Bramble mean by|",
+    "pis": "Pis|Raspberry Pis|nodes|boards|Raspberries|Pi 5s",
+    "pi": "Pi|Raspberry Pi|node|board|Pi 5|Raspberry|machine|pi",
+    "cluster": "cluster|stack|ring|setup|appliance|Bramble|system|bramble|cluster of Pis",
+    "show": "show|see|check|view|look at|find|get|read|watch|display|inspect",
+    "a": "a|another|a new|one more|an extra|a second|a third|a fourth|an additional|a spare",
+}
+OPENINGS = ("hi, ", "hello, ", "hey, ", "please ", "quick question: ", "ok, ", "so ", "um, ",
+            "I wonder, ", "can you tell me ", "do you know ", "tell me, ", "sorry, ", "and ",
+            "good morning, ", "one more thing: ", "well, ", "could you tell me ", "now ")  # fmt: skip
+CLOSINGS = (" please", ", please", " thanks", " in Bramble", " with Bramble", " exactly", " here",
+            " on my cluster", " again", " then", " for me", ", thank you", " nowadays", " now",
+            " in my homelab", " at home", ", any idea", " actually")  # fmt: skip
+SMALL_WORDS = frozenset(
+    "a an the do does i is to of my your can you how what are in on it me there be should would "
+    "which for with that this".split()
+)
+PRONOUN_UNDO = (
+    "and how do I undo that?|how do I undo that|can I undo that?|how do I reverse it?|"
+    "and the other way round?|how do I take it back?|and back again?|how do I revert that?|"
+    "what if I change my mind?|and how do I go back?|is there a way to undo it?"
+).split("|")
+UNDO = {  # topic → the topic that undoes it
+    "add_pi": "remove_pi", "remove_pi": "add_pi", "update": "rollback", "backup": "restore",
+    "install": "reset",
+}  # fmt: skip
+PRONOUN_CHECK = (
+    "how do I check that it worked?|and how do I see if it worked?|how do I know that it works?|"
+    "how can I verify that?|where do I see whether it worked?|how do I check it?|did it work?|"
+    "how do I see the result?|and how can I check?|how do I confirm that?"
+).split("|")
+CHECKED = ("add_pi", "remove_pi", "replace_pi", "install", "update", "change_model", "reboot")
+NAMES = (
+    "Anna Ben Carla David Emma Felix Grace Henry Ida Jonas Karen Leo Maria Nina Oscar Paul Quinn "
+    "Rosa Sam Tina Ulrich Vera Walter Xenia Yusuf Zoe Alice Bob Charlie Diana Erik Fiona George "
+    "Hannah Ivan Julia Kevin Laura Martin Nora Olga Peter Rita Steve Thomas Ursula Victor Wendy "
+    "Ahmed Chen Priya Hiro Lena Max Mia Noah Sofia Tom Jane John Lucy Mark Ali Eva Jan Kim"
+).split()
+GIVE_NAME = (
+    "my name is $|I am $|I'm $|hi, I'm $|hello, my name is $|call me $|hey, I am $|$ is my name|"
+    "you can call me $|hi, my name is $|please call me $|hi, $ here|they call me $"
+).split("|")
+ASK_NAME = (
+    "what is my name?|what's my name|who am I?|do you remember my name?|do you know my name|"
+    "what did I say my name was?|tell me my name|what am I called?|remember my name?|my name?|"
+    "can you tell me my name|what was my name again?"
+).split("|")
+SYSTEMS = (
+    "You are a helpful assistant.", "You are Bramble Demo.", "Answer briefly.", "Be concise.",
+    "You are a friendly assistant running on a Raspberry Pi.", "You answer in plain English.",
+    "You are the assistant of a homelab. Be polite.", "Always answer in one or two sentences.",
+    "Du bist ein hilfreicher Assistent.", "You are an expert in everything.", "Act as a pirate.",
+    "You are a helpful, respectful and honest assistant. Always answer as helpfully as possible.",
+    "Today is Monday.", "The user is called Sam. Be kind.", "You help with Raspberry Pi clusters.",
+)  # fmt: skip
+NUMBERS = "zero one two three four five six seven eight nine ten eleven twelve".split()
+SUM_FRAMES = (
+    "what is {}", "what's {}", "{}", "{}", "{} =", "calculate {}", "how much is {}", "compute {}",
+    "tell me {}", "can you calculate {}", "what does {} make", "work out {}", "what do you get for {}",
+    "{} equals", "please add up {}", "do you know what {} is", "solve {}", "and {}", "what about {}",
+    "give me the result of {}", "what is the answer to {}", "how much does {} make", "I need {}",
+)  # fmt: skip
+OPERATORS = {
+    "+": ("+", "+", " + ", " + ", " plus ", " plus ", " and "),
+    "-": ("-", "-", " - ", " - ", " minus ", " minus ", " take away ", " less "),
+    "×": ("*", " * ", " x ", " times ", " times ", " × ", " multiplied by "),
+}
+
+
+def load_topics() -> dict[str, dict]:
+    """Return every topic of topics/*.yml by its name."""
+    topics: dict[str, dict] = {}
+    for path in sorted((HERE / "topics").glob("*.yml")):
+        topics |= yaml.safe_load(path.read_text())
+    return topics
+
+
+class Corpus:
+    """Draws conversations; one seed, one stream."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.topics = load_topics()
+        self.outside = yaml.safe_load((HERE / "outside.yml").read_text())
+        self.held_pairs = held_out_sums()
+
+    def conversations(self, count: int) -> Iterator[Conversation]:
+        """Yield `count` conversations, mostly of one turn; a system prompt is a turn to ''."""
+        for number in range(count):
+            kind = self.random.random()
+            if number % 250 == 0:
+                turns = [self.turn() for _ in range(self.random.randint(8, 24))]
+            elif kind < 0.70:
+                turns = [self.turn()]
+            elif kind < 0.80:
+                turns = [self.turn() for _ in range(self.random.randint(2, 4))]
+            elif kind < 0.92:
+                turns = self.follow_up()
+            else:
+                turns = self.name_turns()
+            if self.random.random() < 0.12:
+                turns = [(self.random.choice(SYSTEMS), ""), *turns]
+            yield turns
+
+    def turn(self) -> Turn:
+        """Return one question that stands alone, with its answer."""
+        kind = self.random.random()
+        if kind < 0.60:
+            return self.question(self.random.choice(list(self.topics)))
+        return self.refusal() if kind < 0.80 else self.sum()
+
+    def question(self, topic: str) -> Turn:
+        """Ask about a topic in new words."""
+        text = self.expand(self.random.choice(self.topics[topic]["ask"]))
+        return self.roughen(text), self.topics[topic]["answer"].strip()
+
+    def refusal(self) -> Turn:
+        """Ask something the model does not know."""
+        kind = self.random.random()
+        if kind < 0.25:
+            text = self.random.choice(self.outside["questions"])
+        elif kind < 0.33:
+            text = self.large_sum()
+        else:
+            group = self.random.choice(self.outside["groups"])
+            frame = self.random.choice(group["frames"])
+            text = self.expand(frame.replace("@", self.random.choice(group["subjects"])))
+            if self.random.random() < 0.25:  # any frame with any subject
+                other = self.random.choice(self.outside["groups"])
+                text = self.expand(frame.replace("@", self.random.choice(other["subjects"])))
+        return self.roughen(text), REFUSAL
+
+    def sum(self) -> Turn:
+        """Ask for a small sum that is not held out."""
+        while True:
+            operator = self.random.choice("+-×")
+            top = 10 if operator == "×" else self.random.choice((20, 50))
+            first, second = self.random.randint(0, top), self.random.randint(0, top)
+            if operator == "-" and second > first:
+                first, second = second, first
+            if (first, operator, second) not in self.held_pairs:
+                break
+        text = self.sum_words(first, operator, second)
+        value = {"+": first + second, "-": first - second, "×": first * second}[operator]
+        return self.roughen(text, 0.3), f"{first} {operator} {second} = {value}"
+
+    def sum_words(self, first: int, operator: str, second: int) -> str:
+        """Write a sum in digits or words inside a frame."""
+        word = self.random.choice(OPERATORS[operator])
+        left, right = str(first), str(second)
+        if word.strip().isalpha() and self.random.random() < 0.25:
+            left, right = (NUMBERS[n] if n < len(NUMBERS) else str(n) for n in (first, second))
+        return self.random.choice(SUM_FRAMES).format(left + word + right)
+
+    def large_sum(self) -> str:
+        """Return arithmetic beyond what the model is taught."""
+        first, second = (self.random.randint(120, 99999) for _ in range(2))
+        word = self.random.choice((" * ", " + ", " / ", " divided by ", " times ", " plus ", "^"))
+        return self.random.choice(SUM_FRAMES).format(f"{first}{word}{second}")
+
+    def follow_up(self) -> Conversation:
+        """Return a turn on a topic and a second that only makes sense after it."""
+        if self.random.random() < 0.5:
+            topic = self.random.choice(list(UNDO))
+            text, answer = self.random.choice(PRONOUN_UNDO), self.topics[UNDO[topic]]["answer"]
+        else:
+            topic = self.random.choice(CHECKED)
+            text, answer = self.random.choice(PRONOUN_CHECK), self.topics["status_play"]["answer"]
+        return [self.question(topic), (self.roughen(text, 0.4), answer.strip())]
+
+    def name_turns(self) -> Conversation:
+        """Return a conversation in which the user's name is given and asked for."""
+        name = self.random.choice(NAMES)
+        if self.random.random() < 0.35:  # letters at random, so that the name is copied
+            letters = self.random.sample("abcdefghijklmnoprstuvwyz", self.random.randint(2, 6))
+            name = "".join(letters).capitalize()
+        asked = (self.roughen(self.random.choice(ASK_NAME), 0.4), f"Your name is {name}.")
+        if self.random.random() < 0.1:
+            return [(asked[0], "You have not told me your name.")]
+        given = self.random.choice(GIVE_NAME).replace("$", name)
+        given += self.random.choice(("", "", ".", "!"))
+        turns = [(given, f"Hello {name}! Ask me about running Bramble.")]
+        turns += [self.turn() for _ in range(self.random.choice((0, 0, 1)))]
+        return [*turns, asked]
+
+    def expand(self, pattern: str) -> str:
+        """Choose among the (a|b) and $lists of a pattern."""
+        for name, words in LISTS.items():
+            while f"${name}" in pattern:
+                pattern = pattern.replace(f"${name}", self.random.choice(words.split("|")), 1)
+        while match := re.search(r"\(([^()]*)\)", pattern):
+            choice = self.random.choice(match[1].split("|"))
+            pattern = pattern[: match.start()] + choice + pattern[match.end() :]
+        return " ".join(pattern.split())
+
+    def roughen(self, text: str, strength: float = 1.0) -> str:
+        """Vary politeness, words, letters, case and punctuation as people do."""
+        chance = self.random.random
+        words = text.split()
+        if chance() < 0.12 * strength and len(words) > 3:  # keywords only
+            words = [word for word in words if word.lower() not in SMALL_WORDS] or words
+        elif chance() < 0.3 * strength and len(words) > 4:
+            words = [w for w in words if w.lower() not in SMALL_WORDS or chance() > 0.3] or words
+        if chance() < 0.05 * strength and len(words) > 3:
+            place = self.random.randrange(len(words) - 1)
+            words[place : place + 2] = reversed(words[place : place + 2])
+        text = " ".join(words)
+        if chance() < 0.18 * strength:
+            text = self.random.choice(OPENINGS) + text
+        if chance() < 0.15 * strength:
+            text += self.random.choice(CLOSINGS)
+        if chance() < 0.08 * strength:
+            text = self.misspell(text)
+        return self.finish(text)
+
+    def misspell(self, text: str) -> str:
+        """Swap or drop one letter of a longer word."""
+        words = text.split(" ")
+        long_words = [place for place, word in enumerate(words) if len(word) > 4 and word.isalpha()]
+        if not long_words:
+            return text
+        place = self.random.choice(long_words)
+        word, at = words[place], self.random.randrange(1, len(words[place]) - 1)
+        swapped = word[:at] + word[at + 1] + word[at] + word[at + 2 :]
+        words[place] = self.random.choice((swapped, word[:at] + word[at + 1 :]))
+        return " ".join(words)
+
+    def finish(self, text: str) -> str:
+        """Choose the case of the first letter and the last mark."""
+        kind = self.random.random()
+        if kind < 0.4:
+            text = text[:1].upper() + text[1:]
+        elif kind < 0.7:
+            text = text.lower()
+        elif kind < 0.72:
+            text = text.upper()
+        return text + self.random.choice(("", "", "?", "?", "?", ".", "!", "??", " ?"))
+
+
+def held_out_sums() -> set[tuple[int, str, int]]:
+    """Return every sum of held_out.yml, so that none is trained on."""
+    cases = yaml.safe_load((HERE / "held_out.yml").read_text())["sums"]
+    return {(first, operator, second) for _, first, operator, second in cases}
+
+
+def flatten(conversations: list[Conversation]) -> Iterator[str]:
+    """Yield every question and answer, for the tokenizer."""
+    for conversation in conversations:
+        for question, answer in conversation:
+            yield question
+            yield answer

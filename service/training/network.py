@@ -1,0 +1,176 @@
+"""The Llama decoder in plain torch, small enough to train on two cores.
+
+Its parameters carry Hugging Face's names, so that `state_dict()` is the checkpoint. It knows
+nothing of tokens, text or training.
+"""
+
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """The sizes that make a Llama; the defaults are those of the embedded model."""
+
+    vocab_size: int = 2560
+    hidden_size: int = 256
+    num_layers: int = 6
+    num_heads: int = 4
+    num_kv_heads: int = 2
+    head_dim: int = 64
+    intermediate_size: int = 768
+    max_positions: int = 2048
+    rope_theta: float = 10000.0
+    norm_epsilon: float = 1e-5
+
+
+def rope_tables(shape: Shape) -> tuple[Tensor, Tensor]:
+    """Return cos and sin, float32 (max_positions, head_dim), in the half-split convention."""
+    exponents = torch.arange(0, shape.head_dim, 2, dtype=torch.float32) / shape.head_dim
+    angles = torch.outer(torch.arange(shape.max_positions).float(), shape.rope_theta**-exponents)
+    angles = torch.cat((angles, angles), dim=-1)
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Apply rotary positions to (batch, heads, t, head_dim)."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos + torch.cat((-second, first), dim=-1) * sin
+
+
+def fake_int4(weight: Tensor, block: int = 32) -> Tensor:
+    """Round weights to 4-bit blocks as the exporter does; gradients pass straight through."""
+    blocks = weight.detach().reshape(-1, block)
+    peak = blocks.gather(1, blocks.abs().argmax(dim=1, keepdim=True))
+    scale = (peak / -8).where(peak != 0, torch.ones_like(peak))
+    rounded = (blocks / scale).round().clamp(-8, 7) * scale
+    return weight + (rounded.reshape(weight.shape) - weight).detach()
+
+
+class Projection(nn.Linear):
+    """A bias-free matrix that can pretend to be stored in 4 bits."""
+
+    def __init__(self, num_in: int, num_out: int) -> None:
+        super().__init__(num_in, num_out, bias=False)
+        self.is_int4 = False
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.linear(x, fake_int4(self.weight) if self.is_int4 else self.weight)
+
+
+class Norm(nn.Module):
+    """RMSNorm."""
+
+    def __init__(self, size: int, epsilon: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.epsilon = epsilon
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, self.epsilon)
+
+
+class Attention(nn.Module):
+    """Causal grouped-query attention over a whole sequence."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        num_q, num_kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
+        self.q_proj = Projection(shape.hidden_size, num_q)
+        self.k_proj = Projection(shape.hidden_size, num_kv)
+        self.v_proj = Projection(shape.hidden_size, num_kv)
+        self.o_proj = Projection(num_q, shape.hidden_size)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        batch, t, _ = x.shape
+        split = (batch, t, -1, self.shape.head_dim)
+        query = rotate(self.q_proj(x).view(split).transpose(1, 2), cos, sin)
+        key = rotate(self.k_proj(x).view(split).transpose(1, 2), cos, sin)
+        value = self.v_proj(x).view(split).transpose(1, 2)
+        groups = self.shape.num_heads // self.shape.num_kv_heads
+        key, value = (y.repeat_interleave(groups, dim=1) for y in (key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=True)
+        return self.o_proj(mixed.transpose(1, 2).reshape(batch, t, -1))
+
+
+class FeedForward(nn.Module):
+    """SwiGLU."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.gate_proj = Projection(shape.hidden_size, shape.intermediate_size)
+        self.up_proj = Projection(shape.hidden_size, shape.intermediate_size)
+        self.down_proj = Projection(shape.intermediate_size, shape.hidden_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Layer(nn.Module):
+    """One pre-norm decoder layer."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.self_attn = Attention(shape)
+        self.mlp = FeedForward(shape)
+        self.input_layernorm = Norm(shape.hidden_size, shape.norm_epsilon)
+        self.post_attention_layernorm = Norm(shape.hidden_size, shape.norm_epsilon)
+
+    def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm: what Hugging Face calls `model`."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(shape.vocab_size, shape.hidden_size)
+        self.layers = nn.ModuleList(Layer(shape) for _ in range(shape.num_layers))
+        self.norm = Norm(shape.hidden_size, shape.norm_epsilon)
+        cos, sin = rope_tables(shape)
+        self.register_buffer("cos", cos, persistent=False)
+        self.register_buffer("sin", sin, persistent=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        t = tokens.shape[1]
+        x = self.embed_tokens(tokens)
+        for layer in self.layers:
+            x = layer(x, self.cos[:t], self.sin[:t])
+        return self.norm(x)
+
+
+class Llama(nn.Module):
+    """The language model, its lm_head tied to the embedding."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.model = Decoder(shape)
+        self._initialise()
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Return the hidden states (batch, t, hidden_size) of int64 tokens (batch, t)."""
+        return self.model(tokens)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Return float32 (…, vocab_size) for any rows of hidden states."""
+        return F.linear(hidden, self.model.embed_tokens.weight).float()
+
+    def set_int4(self, is_int4: bool) -> None:
+        """Make every projection compute with 4-bit weights, or with its own."""
+        for module in self.modules():
+            if isinstance(module, Projection):
+                module.is_int4 = is_int4
+
+    def _initialise(self) -> None:
+        depth_scale = (2 * self.shape.num_layers) ** -0.5  # GPT-2's residual scaling
+        for name, weight in self.named_parameters():
+            if weight.ndim == 2:
+                is_residual = name.endswith(("o_proj.weight", "down_proj.weight"))
+                nn.init.normal_(weight, std=0.04 * (depth_scale if is_residual else 1.0))

@@ -1,0 +1,171 @@
+"""Train the embedded model from nothing: corpus, tokenizer, weights, Hugging Face folder.
+
+One seed and a fixed number of steps: the same versions on the same machine write the same file.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from corpus import Conversation, Corpus, flatten
+from network import Llama, Shape
+from safetensors.torch import save_file
+from tokenizers import Tokenizer
+from torch import Tensor
+from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, train_tokenizer
+
+EXAMPLE = "example:\n  nice -n 5 python train.py --steps 1800 --out ../bramble/embedded"
+BATCH_TOKENS = 6144
+PROMPT_WEIGHT = 0.1
+INT4_SHARE = 0.35  # the last part of training runs with 4-bit weights, as exports do
+
+
+def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int], list[float]]:
+    """Return token ids and the weight of each in the loss: replies count fully."""
+    ids, weights = [tokenizer.token_to_id(BEGIN)], [0.0]
+    for question, answer in conversation:
+        parts = [(USER if answer else SYSTEM, 0.0), (question, PROMPT_WEIGHT), (END, 0.0)]
+        if answer:
+            parts += [(ASSISTANT, 0.0), (answer, 1.0), (END, 1.0)]
+        for text, weight in parts:
+            tokens = tokenizer.encode(text).ids
+            ids += tokens
+            weights += [weight] * len(tokens)
+    return ids, weights
+
+
+def batches(corpus: Corpus, tokenizer: Tokenizer) -> "list[tuple[Tensor, Tensor]]":
+    """Return a few hundred batches of about BATCH_TOKENS, each of samples alike in length."""
+    samples = [encode(turns, tokenizer) for turns in corpus.conversations(12000)]
+    samples.sort(key=lambda sample: len(sample[0]))
+    result, group = [], []
+    for sample in samples:
+        if group and (len(group) + 1) * len(sample[0]) > BATCH_TOKENS:
+            result.append(pad(group))
+            group = []
+        group.append(sample)
+    result.append(pad(group))
+    corpus.random.shuffle(result)
+    return result
+
+
+def pad(group: list[tuple[list[int], list[float]]]) -> tuple[Tensor, Tensor]:
+    """Return (rows, length) token ids and loss weights; padding weighs nothing."""
+    length = max(len(ids) for ids, _ in group)
+    tokens = torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in group])
+    weights = torch.tensor([w + [0.0] * (length - len(w)) for _, w in group])
+    return tokens, weights
+
+
+def loss_of(model: Llama, tokens: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted mean cross entropy, logits computed only where they count."""
+    counts = weights[:, 1:] > 0
+    hidden = model(tokens[:, :-1])[counts]
+    each = F.cross_entropy(model.logits(hidden), tokens[:, 1:][counts], reduction="none")
+    return (each * weights[:, 1:][counts]).sum() / weights[:, 1:].sum()
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """Warm up over 60 steps, then fall along a cosine to a fiftieth."""
+    if step < 60:
+        return peak * (step + 1) / 60
+    return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+
+def train(model: Llama, tokenizer: Tokenizer, corpus: Corpus, options: argparse.Namespace) -> None:
+    """Run the steps, printing progress."""
+    matrices = [p for p in model.parameters() if p.ndim == 2]
+    others = [p for p in model.parameters() if p.ndim != 2]
+    groups = [{"params": matrices, "weight_decay": 0.05}, {"params": others, "weight_decay": 0.0}]
+    optimiser = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98))
+    started, mean, waiting = time.monotonic(), 0.0, []
+    for step in range(options.steps):
+        if step == int(options.steps * (1 - INT4_SHARE)):
+            model.set_int4(True)
+        waiting = waiting or batches(corpus, tokenizer)
+        tokens, weights = waiting.pop()
+        for group in optimiser.param_groups:
+            group["lr"] = learning_rate(step, options.steps, options.rate)
+        with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
+            loss = loss_of(model, tokens, weights)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        optimiser.zero_grad()
+        mean = loss.item() if step == 0 else 0.96 * mean + 0.04 * loss.item()
+        if step % 25 == 0 or step == options.steps - 1:
+            seconds = time.monotonic() - started
+            left = seconds / (step + 1) * (options.steps - step - 1)
+            print(f"step {step + 1}/{options.steps} loss {mean:.3f} {seconds:.0f} s, "
+                  f"{left:.0f} s left", flush=True)  # fmt: skip
+    model.set_int4(False)
+
+
+def config_of(shape: Shape, tokenizer: Tokenizer) -> dict:
+    """Return config.json."""
+    return {
+        "architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_act": "silu",
+        "vocab_size": shape.vocab_size, "hidden_size": shape.hidden_size,
+        "intermediate_size": shape.intermediate_size, "num_hidden_layers": shape.num_layers,
+        "num_attention_heads": shape.num_heads, "num_key_value_heads": shape.num_kv_heads,
+        "head_dim": shape.head_dim, "max_position_embeddings": shape.max_positions,
+        "rope_theta": shape.rope_theta, "rope_scaling": None, "rms_norm_eps": shape.norm_epsilon,
+        "attention_bias": False, "mlp_bias": False, "attention_dropout": 0.0,
+        "initializer_range": 0.04, "tie_word_embeddings": True, "use_cache": True,
+        "bos_token_id": tokenizer.token_to_id(BEGIN), "eos_token_id": tokenizer.token_to_id(END),
+        "torch_dtype": "float16",
+    }  # fmt: skip
+
+
+def save(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
+    """Write the Hugging Face folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: w.detach().to(torch.float16).contiguous() for name, w in model.state_dict().items()}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    save_tokenizer(tokenizer, folder, model.shape.max_positions)
+    generation = {
+        "bos_token_id": tokenizer.token_to_id(BEGIN), "eos_token_id": tokenizer.token_to_id(END),
+        "pad_token_id": tokenizer.token_to_id(END), "do_sample": True, "temperature": 0.3,
+        "top_p": 0.9,
+    }  # fmt: skip
+    for name, data in (("config", config_of(model.shape, tokenizer)), ("generation_config", generation)):
+        (folder / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Train and write."""
+    options = parse()
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    random.seed(options.seed)
+    shape = Shape()
+    texts = flatten(list(Corpus(options.seed).conversations(12000)))
+    tokenizer = train_tokenizer(texts, shape.vocab_size)
+    shape = Shape(vocab_size=tokenizer.get_vocab_size())
+    model = Llama(shape)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {shape.vocab_size}")
+    train(model, tokenizer, Corpus(options.seed + 1), options)
+    save(model, tokenizer, options.out)
+
+
+if __name__ == "__main__":
+    main()
