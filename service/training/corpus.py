@@ -1,4 +1,4 @@
-"""The text the embedded model learns: conversations composed from topics/*.yml and the frames here.
+"""The text the embedded model learns: conversations composed from topics.yml and the frames here.
 
 A pattern is words with (a|b) choices and $name lists. Everything is drawn from one seeded
 random.Random, so the same seed writes the same corpus.
@@ -34,6 +34,50 @@ LISTS: dict[str, str] = {
     "show": "show|see|check|view|look at|find|get|read|watch|display|inspect",
     "a": "a|another|a new|one more|an extra|a second|a third|a fourth|an additional|a spare",
 }
+KEY_FRAMES = (
+    "{}", "{}", "about {}", "what about {}", "tell me about {}", "help with {}", "info on {}",
+    "explain {}", "question about {}", "how does {} work", "{} help", "and {}", "{} info",
+    "I have a question about {}", "what should I know about {}", "something about {}",
+)  # fmt: skip
+SYNONYMS = {  # a word of topics.yml → what else people say
+    "How do I": "how can I|how to|how would I|how do you|how should I|what's the best way to|"
+    "what do I do to|what must I do to|I want to|I need to|I would like to|show me how to|"
+    "tell me how to|is there a way to|what are the steps to|explain how to|how does one",
+    "How can I": "how do I|how to|how would I|how could I|what do I have to do to|I want to",
+    "Can I": "could I|may I|is it possible to|am I able to|is there a way to",
+    "What is": "what's|whats|explain|define|describe|what exactly is|what do you mean by|"
+    "what is meant by|tell me about|I don't understand|give me a definition of",
+    "What are": "explain|define|what exactly are|what do you mean by",
+    "What does": "what exactly does|what would|do you know what does",
+    "Which": "what|which kind of|what sort of",
+    "Where is": "where do I find|where can I find|where can I see|location of",
+    "Where are": "where do I find|where can I find|where do you keep|location of",
+    "How fast": "how quick|how speedy",
+    "How much": "how many GB of|what amount of",
+    "Why": "for what reason|how come",
+    "Raspberry Pi": "Pi|board|rpi|node",
+    "Pi": "Raspberry Pi|board|node|rpi|Raspberry|machine|Pi 5",
+    "Pis": "Raspberry Pis|boards|nodes|machines|Raspberries",
+    "node": "Pi|board|machine|Raspberry Pi",
+    "cluster": "bramble|ring|stack|system|setup|appliance",
+    "need": "require|have to have|want",
+    "add": "join|attach|connect|include|put in|insert|install",
+    "remove": "take out|delete|drop|take away|get rid of",
+    "replace": "swap|exchange|substitute",
+    "change": "switch|replace|swap|set",
+    "see": "find|view|look at|check",
+    "check": "see|look at|test|find out",
+    "use": "run|take|work with",
+    "page": "site|website|interface",
+    "update": "upgrade|bring up to date|refresh",
+    "another": "one more|a second|an extra|a new|a different|an additional",
+    "broken": "dead|faulty|failed|defective",
+    "model": "LLM|language model|AI model",
+    "speed": "performance|pace",
+    "memory": "RAM|space",
+    "people": "users|persons|clients",
+    "logs": "log files|journal|log messages",
+}
 OPENINGS = ("hi, ", "hello, ", "hey, ", "please ", "quick question: ", "ok, ", "so ", "um, ",
             "I wonder, ", "can you tell me ", "do you know ", "tell me, ", "sorry, ", "and ",
             "good morning, ", "one more thing: ", "well, ", "could you tell me ", "now ")  # fmt: skip
@@ -50,8 +94,7 @@ PRONOUN_UNDO = (
     "what if I change my mind?|and how do I go back?|is there a way to undo it?"
 ).split("|")
 UNDO = {  # topic → the topic that undoes it
-    "add_pi": "remove_pi", "remove_pi": "add_pi", "update": "rollback", "backup": "restore",
-    "install": "reset",
+    "add_pi": "remove_pi", "remove_pi": "add_pi", "update": "rollback", "install": "reset",
 }  # fmt: skip
 PRONOUN_CHECK = (
     "how do I check that it worked?|and how do I see if it worked?|how do I know that it works?|"
@@ -97,11 +140,9 @@ OPERATORS = {
 
 
 def load_topics() -> dict[str, dict]:
-    """Return every topic of topics/*.yml by its name."""
-    topics: dict[str, dict] = {}
-    for path in sorted((HERE / "topics").glob("*.yml")):
-        topics |= yaml.safe_load(path.read_text())
-    return topics
+    """Return every topic of topics.yml by its id, or by its number where it has none."""
+    entries = yaml.safe_load((HERE / "topics.yml").read_text())
+    return {entry.get("id", str(number)): entry for number, entry in enumerate(entries)}
 
 
 class Corpus:
@@ -140,8 +181,19 @@ class Corpus:
 
     def question(self, topic: str) -> Turn:
         """Ask about a topic in new words."""
-        text = self.expand(self.random.choice(self.topics[topic]["ask"]))
-        return self.roughen(text), self.topics[topic]["answer"].strip()
+        entry = self.topics[topic]
+        if entry["keys"] and self.random.random() < 0.25:
+            text = self.random.choice(KEY_FRAMES).format(self.random.choice(entry["keys"]))
+        else:
+            text = self.reword(self.random.choice(entry["ask"]).rstrip("?"))
+        return self.roughen(text), entry["answer"].strip()
+
+    def reword(self, text: str) -> str:
+        """Replace some words by others that mean the same here."""
+        for word, others in SYNONYMS.items():
+            if self.random.random() < 0.35:
+                text = re.sub(rf"\b{word}\b", self.random.choice(others.split("|")), text, count=1)
+        return text
 
     def refusal(self) -> Turn:
         """Ask something the model does not know."""
@@ -194,7 +246,7 @@ class Corpus:
             text, answer = self.random.choice(PRONOUN_UNDO), self.topics[UNDO[topic]]["answer"]
         else:
             topic = self.random.choice(CHECKED)
-            text, answer = self.random.choice(PRONOUN_CHECK), self.topics["status_play"]["answer"]
+            text, answer = self.random.choice(PRONOUN_CHECK), self.topics["status"]["answer"]
         return [self.question(topic), (self.roughen(text, 0.4), answer.strip())]
 
     def name_turns(self) -> Conversation:

@@ -41,26 +41,6 @@ def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     return x * cos + torch.cat((-second, first), dim=-1) * sin
 
 
-def fake_int4(weight: Tensor, block: int = 32) -> Tensor:
-    """Round weights to 4-bit blocks as the exporter does; gradients pass straight through."""
-    blocks = weight.detach().reshape(-1, block)
-    peak = blocks.gather(1, blocks.abs().argmax(dim=1, keepdim=True))
-    scale = (peak / -8).where(peak != 0, torch.ones_like(peak))
-    rounded = (blocks / scale).round().clamp(-8, 7) * scale
-    return weight + (rounded.reshape(weight.shape) - weight).detach()
-
-
-class Projection(nn.Linear):
-    """A bias-free matrix that can pretend to be stored in 4 bits."""
-
-    def __init__(self, num_in: int, num_out: int) -> None:
-        super().__init__(num_in, num_out, bias=False)
-        self.is_int4 = False
-
-    def forward(self, x: Tensor) -> Tensor:
-        return F.linear(x, fake_int4(self.weight) if self.is_int4 else self.weight)
-
-
 class Norm(nn.Module):
     """RMSNorm."""
 
@@ -80,10 +60,10 @@ class Attention(nn.Module):
         super().__init__()
         self.shape = shape
         num_q, num_kv = shape.num_heads * shape.head_dim, shape.num_kv_heads * shape.head_dim
-        self.q_proj = Projection(shape.hidden_size, num_q)
-        self.k_proj = Projection(shape.hidden_size, num_kv)
-        self.v_proj = Projection(shape.hidden_size, num_kv)
-        self.o_proj = Projection(num_q, shape.hidden_size)
+        self.q_proj = nn.Linear(shape.hidden_size, num_q, bias=False)
+        self.k_proj = nn.Linear(shape.hidden_size, num_kv, bias=False)
+        self.v_proj = nn.Linear(shape.hidden_size, num_kv, bias=False)
+        self.o_proj = nn.Linear(num_q, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
         batch, t, _ = x.shape
@@ -102,9 +82,9 @@ class FeedForward(nn.Module):
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
-        self.gate_proj = Projection(shape.hidden_size, shape.intermediate_size)
-        self.up_proj = Projection(shape.hidden_size, shape.intermediate_size)
-        self.down_proj = Projection(shape.intermediate_size, shape.hidden_size)
+        self.gate_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.up_proj = nn.Linear(shape.hidden_size, shape.intermediate_size, bias=False)
+        self.down_proj = nn.Linear(shape.intermediate_size, shape.hidden_size, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
@@ -161,12 +141,6 @@ class Llama(nn.Module):
     def logits(self, hidden: Tensor) -> Tensor:
         """Return float32 (…, vocab_size) for any rows of hidden states."""
         return F.linear(hidden, self.model.embed_tokens.weight).float()
-
-    def set_int4(self, is_int4: bool) -> None:
-        """Make every projection compute with 4-bit weights, or with its own."""
-        for module in self.modules():
-            if isinstance(module, Projection):
-                module.is_int4 = is_int4
 
     def _initialise(self) -> None:
         depth_scale = (2 * self.shape.num_layers) ** -0.5  # GPT-2's residual scaling

@@ -19,10 +19,9 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, train_tokenizer
 
-EXAMPLE = "example:\n  nice -n 5 python train.py --steps 1800 --out ../bramble/embedded"
+EXAMPLE = "example:\n  nice -n 5 python train.py --steps 1000 --out ../bramble/embedded"
 BATCH_TOKENS = 6144
 PROMPT_WEIGHT = 0.1
-INT4_SHARE = 0.35  # the last part of training runs with 4-bit weights, as exports do
 
 
 def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int], list[float]]:
@@ -85,8 +84,6 @@ def train(model: Llama, tokenizer: Tokenizer, corpus: Corpus, options: argparse.
     optimiser = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98))
     started, mean, waiting = time.monotonic(), 0.0, []
     for step in range(options.steps):
-        if step == int(options.steps * (1 - INT4_SHARE)):
-            model.set_int4(True)
         waiting = waiting or batches(corpus, tokenizer)
         tokens, weights = waiting.pop()
         for group in optimiser.param_groups:
@@ -103,7 +100,6 @@ def train(model: Llama, tokenizer: Tokenizer, corpus: Corpus, options: argparse.
             left = seconds / (step + 1) * (options.steps - step - 1)
             print(f"step {step + 1}/{options.steps} loss {mean:.3f} {seconds:.0f} s, "
                   f"{left:.0f} s left", flush=True)  # fmt: skip
-    model.set_int4(False)
 
 
 def config_of(shape: Shape, tokenizer: Tokenizer) -> dict:
@@ -143,7 +139,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, default=1800)
+    parser.add_argument("--steps", type=int, default=1000)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
