@@ -1,0 +1,99 @@
+"""Prometheus metrics: the web's own counts, and the head's status document as gauges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from bramble.errors import Unavailable
+from bramble.web.document import Document
+
+DURATION_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+
+
+class Metrics:
+    def __init__(self, document: Document) -> None:
+        self._registry = CollectorRegistry()  # of this app alone: tests make many
+        self._requests = Counter(
+            "bramble_http_requests_total",
+            "HTTP requests by route and status",
+            ("route", "status"),
+            registry=self._registry,
+        )
+        self._durations = Histogram(
+            "bramble_http_request_duration_seconds",
+            "From the request to the last byte of its answer",
+            ("route",),
+            buckets=DURATION_BUCKETS_S,
+            registry=self._registry,
+        )
+        self._registry.register(_Ring(document))
+
+    def count_request(self, route: str, status: int, duration_s: float) -> None:
+        self._requests.labels(route, str(status)).inc()
+        self._durations.labels(route).observe(duration_s)
+
+    def render(self) -> bytes:
+        """Return Prometheus' text format."""
+        return generate_latest(self._registry)
+
+
+class _Ring(Collector):
+    """Reads the status document anew for each scrape."""
+
+    def __init__(self, document: Document) -> None:
+        self._document = document
+
+    def describe(self) -> list[Metric]:
+        return []  # known only once the head answers
+
+    def collect(self) -> Iterator[Metric]:
+        try:
+            document = self._document.read()
+        except Unavailable:
+            yield _gauge("bramble_up", "1 if a ring serves", 0)
+            return
+        yield _gauge("bramble_up", "1 if a ring serves", document["state"] == "serving")
+        yield from _totals(document)
+        yield from _stages(document)
+
+
+def _totals(document: dict[str, Any]) -> Iterator[Metric]:
+    requests, speed = document["requests"], document["speed"]
+    yield _gauge("bramble_requests_running", "Requests in the ring", requests["running"])
+    yield _gauge("bramble_requests_queued", "Requests that wait", requests["queued"])
+    yield _gauge("bramble_decode_tokens_per_second", "Over 10 s", speed["decode_tokens_s"])
+    yield _gauge("bramble_prefill_tokens_per_second", "Over 10 s", speed["prefill_tokens_s"])
+    for name in ("completed", "failed", "cancelled", "preemptions"):
+        value = requests[name]
+        yield CounterMetricFamily(f"bramble_requests_{name}", f"Requests {name}", value=value)
+    for name, value in document.get("counters", {}).items():
+        plain = name.removesuffix("_total")
+        yield CounterMetricFamily(f"bramble_{plain}", plain.replace("_", " "), value=value)
+
+
+def _stages(document: dict[str, Any]) -> Iterator[Metric]:
+    stages = [stage for ring in document["plan"]["rings"] for stage in ring["stages"]]
+    for name, key, help_text in (
+        ("busy_ratio", "busy", "Share of time spent computing"),
+        ("resident_bytes", "resident_bytes", "Resident memory"),
+        ("kv_used_bytes", "kv_used_bytes", "KV cache in use"),
+        ("temperature_celsius", "temperature_c", "Temperature of the board"),
+    ):
+        family = GaugeMetricFamily(f"bramble_stage_{name}", help_text, labels=("node",))
+        for stage in stages:
+            if stage[key] is not None:
+                family.add_metric((stage["node"],), stage[key])
+        yield family
+    ready = GaugeMetricFamily("bramble_stage_ready", "1 if the stage is ready", labels=("node",))
+    for stage in stages:
+        ready.add_metric((stage["node"],), stage["state"] == "ready")
+    yield ready
+
+
+def _gauge(name: str, help_text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, help_text, value=float(value or 0))

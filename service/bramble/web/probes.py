@@ -1,0 +1,46 @@
+"""What machines ask: is the process up, does a ring serve, how is it doing."""
+
+from __future__ import annotations
+
+from flask import Blueprint, Response, jsonify
+
+from bramble.errors import Unavailable
+from bramble.web.service import current_service
+
+RETRY_AFTER_S = 5
+
+blueprint = Blueprint("probes", __name__)
+
+
+@blueprint.get("/healthz")
+def healthz() -> Response:
+    return jsonify({"status": "ok"})
+
+
+@blueprint.get("/readyz")
+def readyz() -> Response:
+    """200 if a ring serves, else 503 that says which stage keeps it from that, and why."""
+    try:
+        document = current_service().document.read()
+    except Unavailable as error:
+        return _not_ready("unreachable", str(error))
+    if document["state"] != "serving":
+        return _not_ready(document["state"], document["reason"])
+    return jsonify({"status": "ready", "model": document["model"]["name"]})
+
+
+@blueprint.get("/api/status")
+def status() -> Response:
+    return jsonify(current_service().document.read())
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    return Response(current_service().metrics.render(), mimetype="text/plain; version=0.0.4")
+
+
+def _not_ready(state: str, reason: str) -> Response:
+    response = jsonify({"status": "not ready", "state": state, "reason": reason})
+    response.status_code = 503
+    response.headers["Retry-After"] = str(RETRY_AFTER_S)
+    return response

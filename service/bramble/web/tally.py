@@ -1,0 +1,50 @@
+"""What the choices of one HTTP request used: OpenAI's `usage` and our `bramble` figures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from bramble.wire.messages import Done
+
+
+class Tally:
+    def __init__(self, prompt_tokens: Sequence[int], choices_per_prompt: int) -> None:
+        """Count each prompt once, however many choices read it, as OpenAI does."""
+        self._num_choices = len(prompt_tokens)
+        self._prompt_tokens = sum(prompt_tokens[::choices_per_prompt])
+        self._done: dict[int, Done] = {}
+
+    def add(self, index: int, done: Done) -> None:
+        self._done[index] = done
+
+    @property
+    def is_complete(self) -> bool:
+        return len(self._done) == self._num_choices
+
+    def usage(self) -> dict[str, int]:
+        completion_tokens = sum(done.completion_tokens for done in self._done.values())
+        return {
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": completion_tokens,
+            "total_tokens": self._prompt_tokens + completion_tokens,
+        }
+
+    def figures(self) -> dict[str, Any]:
+        """Return the `bramble` member of a whole reply; of several choices, first to last."""
+        done = self._done.values()
+        return {
+            "queue_s": round(min(d.queue_s for d in done), 4),
+            "first_token_s": round(min(d.first_token_s for d in done), 4),
+            "total_s": round(max(d.total_s for d in done), 4),
+            "prompt_tokens": self._prompt_tokens,
+            "completion_tokens": sum(d.completion_tokens for d in done),
+            "preemptions": sum(d.preemptions for d in done),
+        }
+
+
+def figures_of(done: Done) -> dict[str, Any]:
+    """Return the `bramble` member of one choice's last chunk."""
+    tally = Tally([done.prompt_tokens], 1)
+    tally.add(0, done)
+    return tally.figures()
