@@ -88,7 +88,7 @@ def test_special_tokens_and_padding_ids_have_no_text(tokenizer: Tokenizer) -> No
 def test_a_chat_ends_where_the_reply_begins(tmp_path: Path) -> None:
     tokenizer = with_template(save_byte_level(tmp_path), CHATML)
     messages = [{"role": "user", "content": "é <b>"}]
-    assert tokenizer.apply_chat_template(messages) == '<s>user: "é <b>"\nassistant:'
+    assert tokenizer.render_chat(messages) == '<s>user: "é <b>"\nassistant:'
     assert tokenizer.encode_chat(messages)[0] == 0  # one bos, from the template
     assert tokenizer.decode(tokenizer.encode_chat(messages)).startswith("user:")
 
@@ -96,14 +96,14 @@ def test_a_chat_ends_where_the_reply_begins(tmp_path: Path) -> None:
 def test_a_template_that_raises_is_the_callers_fault(tmp_path: Path) -> None:
     tokenizer = with_template(save_byte_level(tmp_path), CHATML)
     with pytest.raises(BadInput, match="no tools here") as caught:
-        tokenizer.apply_chat_template([{"role": "tool", "content": ""}])
+        tokenizer.render_chat([{"role": "tool", "content": ""}])
     assert caught.value.param == "messages"
 
 
 def test_a_template_has_no_way_out_of_its_sandbox(tmp_path: Path) -> None:
     tokenizer = with_template(save_byte_level(tmp_path), "{{ ''.__class__.__mro__ }}")
     with pytest.raises(BadInput, match="refuses"):
-        tokenizer.apply_chat_template([])
+        tokenizer.render_chat([])
 
 
 def test_the_templates_own_file_comes_first_and_may_mark_generation(tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_templates_own_file_comes_first_and_may_mark_generation(tmp_path: Pa
     own = "{% for m in messages %}" + marked + "{% break %}{% endfor %}"
     (tmp_path / "chat_template.jinja").write_text(own)
     tokenizer = with_template(tmp_path, "unused")
-    assert tokenizer.apply_chat_template([{"content": "a"}, {"content": "b"}]) == "a"
+    assert tokenizer.render_chat([{"content": "a"}, {"content": "b"}]) == "a"
 
 
 def test_a_model_without_template_says_where_to_send_a_prompt(tokenizer: Tokenizer) -> None:

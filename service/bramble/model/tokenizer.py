@@ -59,18 +59,16 @@ class Tokenizer:
 
     def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Encode a conversation up to the reply's first token; the template writes bos itself."""
-        text = self.apply_chat_template(messages)
+        text = self.render_chat(messages)
         ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
         return ids
 
-    def apply_chat_template(
-        self, messages: Sequence[dict[str, Any]], add_generation_prompt: bool = True
-    ) -> str:
-        """Lay out messages as the model was trained to read them, as transformers does.
+    def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
+        """Lay out messages as transformers does, up to where the reply begins.
 
         Raises BadInput if there is no template or the template refuses the messages.
         """
-        return self._chat.render(list(messages), add_generation_prompt)
+        return self._chat.render(list(messages))
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens; invalid UTF-8 becomes U+FFFD."""
@@ -157,13 +155,13 @@ class _ChatTemplate:
         except TemplateError as error:
             raise BadInput(f"{folder}: the chat template cannot be read: {error}") from error
 
-    def render(self, messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
+    def render(self, messages: list[dict[str, Any]]) -> str:
         if self._template is None:
             raise BadInput(
                 "the model has no chat template; send a plain prompt to /v1/completions",
                 param="messages",
             )
-        values = {"messages": messages, "add_generation_prompt": add_generation_prompt}
+        values = {"messages": messages, "add_generation_prompt": True}
         try:
             return self._template.render(tools=None, documents=None, **self._tokens, **values)
         except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
