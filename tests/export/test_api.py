@@ -103,6 +103,13 @@ def test_the_manifest_reads_back_and_an_export_repeats_exactly(tmp_path: Path) -
     assert replace(second, name="m") == first
 
 
+def test_a_folder_is_called_what_the_caller_says(tmp_path: Path) -> None:
+    options = Options(source_id="bramble-demo")
+    named = export(str(GOLDEN / "llama3"), tmp_path / "named", options)
+    plain = export(str(GOLDEN / "llama3"), tmp_path / "plain")
+    assert (named.source["id"], plain.source["id"]) == ("bramble-demo", "llama3")
+
+
 def test_golden_digests_find_another_models_layer(tmp_path: Path) -> None:
     ours = export(str(GOLDEN / "llama2"), tmp_path / "m").golden
     other = export(str(GOLDEN / "mistral"), tmp_path / "n").golden

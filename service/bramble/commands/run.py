@@ -91,7 +91,8 @@ def embedded_model() -> Path:
     if not (folder / manifests.FILE_NAME).exists():
         Console().print("exporting the embedded model (once) …")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        export(str(EMBEDDED), folder, Options(quantization="int8", may_replace=True))
+        options = Options(quantization="int8", may_replace=True, source_id="bramble-demo")
+        export(str(EMBEDDED), folder, options)
     return folder
 
 

@@ -44,6 +44,7 @@ class Options:
     lm_head: str | None = None
     revision: str | None = None  # of a hub id: branch, tag or commit
     may_replace: bool = False
+    source_id: str | None = None  # the manifest's source.id of a folder; None = the folder's name
 
     def kinds(self) -> Quantization:
         """Raises BadInput for a kind that does not exist."""
@@ -73,7 +74,7 @@ def export(
     options = options or Options()
     options.kinds()
     check_free(dest, options.may_replace)
-    opened = _open(source, options.revision)
+    opened = _open(source, options)
     return write_folder(opened, dest, options, progress)
 
 
@@ -107,16 +108,16 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
     return manifest
 
 
-def _open(source: str, revision: str | None) -> Source:
+def _open(source: str, options: Options) -> Source:
     """A folder that exists, or else a hub id: NAME or OWNER/NAME."""
     folder = Path(source).expanduser()
     if folder.is_dir():
-        return open_folder(folder)
+        return open_folder(folder, options.source_id)
     if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise BadInput(f"{source}: no such folder")
     from bramble.export.hub import open_hub  # its library takes half a second to import
 
-    return open_hub(source, revision)
+    return open_hub(source, options.revision)
 
 
 class _Counter:

@@ -6,6 +6,7 @@ library reads.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -53,7 +54,7 @@ def open_hub(repository: str, revision: str | None) -> Source:
             f"download of {repository} failed: {reason}; run it again, it resumes"
         ) from error
     origin = {"kind": "hub", "id": repository, "revision": commit}
-    return open_folder(Path(folder), origin)
+    return replace(open_folder(Path(folder)), origin=origin)
 
 
 def _resolve(repository: str, revision: str | None) -> str:

@@ -38,8 +38,11 @@ class Source:
     texts: dict[str, str] = field(default_factory=dict)
 
 
-def open_folder(folder: Path, origin: dict[str, Any] | None = None) -> Source:
-    """Read a Hugging Face folder. Raises BadInput that names what is missing or broken."""
+def open_folder(folder: Path, source_id: str | None = None) -> Source:
+    """Read a Hugging Face folder. Raises BadInput that names what is missing or broken.
+
+    source_id  what the manifest calls it; the folder's name if None
+    """
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} is not a Hugging Face model folder: it has no config.json")
     if not (folder / TOKENIZER).is_file():
@@ -50,7 +53,7 @@ def open_folder(folder: Path, origin: dict[str, Any] | None = None) -> Source:
     generation = folder / "generation_config.json"
     return Source(
         name=folder.resolve().name,
-        origin=origin or {"kind": "folder", "id": folder.resolve().name, "revision": None},
+        origin={"kind": "folder", "id": source_id or folder.resolve().name, "revision": None},
         config=ConfigFile(read_json(folder / "config.json")),
         generation=ConfigFile(read_json(generation) if generation.exists() else {}),
         weights=Checkpoint(folder),
