@@ -34,7 +34,6 @@ def export(
         **os.environ,
         "HF_ENDPOINT": endpoint,
         "HF_HOME": str(home),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
     }
     command = [sys.executable, "-m", "bramble.cli", "export", repository, str(dest), *flags]
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
@@ -50,6 +49,12 @@ def test_a_hub_id_is_fetched_and_its_commit_recorded(tmp_path: Path) -> None:
         "revision": hub_server.COMMIT,
     }
     assert "golden.npz" not in hub.fetched
+
+
+def test_the_hubs_library_is_imported_after_its_settings_are_made() -> None:
+    program = "import sys, bramble.export.command; print('huggingface_hub' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.stdout.strip() == "False", done.stderr
 
 
 def test_a_cut_connection_resumes_where_it_broke(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import resource
 import signal
 import time
@@ -26,6 +27,10 @@ EXAMPLES = """examples:
   bramble export ~/Downloads/Qwen3-4B models/qwen --lm-head int8
   bramble export --synthetic llama-3.1-8b /tmp/8b                random weights, for benchmarks
 """
+
+# Read by huggingface_hub when it is imported, which api.py does only for a hub id: no telemetry,
+# and plain HTTP, whose interrupted files resume by Range. Set to 0 in the environment to undo.
+HUB_SETTINGS = ("HF_HUB_DISABLE_TELEMETRY", "HF_HUB_DISABLE_XET")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -55,6 +60,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("give either SOURCE DEST or --synthetic SHAPE DEST")
     options = api.Options(args.quant, args.embed, args.lm_head, args.revision, args.force)
     signal.signal(signal.SIGTERM, _interrupt)
+    for name in HUB_SETTINGS:
+        os.environ.setdefault(name, "1")
     started = time.monotonic()
     with _progress() as progress:
         if args.synthetic:
