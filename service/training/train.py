@@ -44,7 +44,7 @@ def batches(corpus: Corpus, tokenizer: Tokenizer) -> "list[tuple[Tensor, Tensor]
     samples.sort(key=lambda sample: len(sample[0]))
     result, group = [], []
     for sample in samples:
-        if group and (len(group) + 1) * len(sample[0]) > BATCH_TOKENS:
+        if group and (len(group) + 1) * padded(len(sample[0])) > BATCH_TOKENS:
             result.append(pad(group))
             group = []
         group.append(sample)
@@ -53,9 +53,14 @@ def batches(corpus: Corpus, tokenizer: Tokenizer) -> "list[tuple[Tensor, Tensor]
     return result
 
 
+def padded(length: int) -> int:
+    """Round up, so that few shapes occur: each new one costs the kernels' set-up."""
+    return -(-length // 16) * 16
+
+
 def pad(group: list[tuple[list[int], list[float]]]) -> tuple[Tensor, Tensor]:
     """Return (rows, length) token ids and loss weights; padding weighs nothing."""
-    length = max(len(ids) for ids, _ in group)
+    length = padded(max(len(ids) for ids, _ in group))
     tokens = torch.tensor([ids + [0] * (length - len(ids)) for ids, _ in group])
     weights = torch.tensor([w + [0.0] * (length - len(w)) for _, w in group])
     return tokens, weights
@@ -95,9 +100,10 @@ def train(model: Llama, tokenizer: Tokenizer, corpus: Corpus, options: argparse.
         optimiser.step()
         optimiser.zero_grad()
         mean = loss.item() if step == 0 else 0.96 * mean + 0.04 * loss.item()
-        if step % 25 == 0 or step == options.steps - 1:
+        if step % 50 == 0 or step == options.steps - 1:
             seconds = time.monotonic() - started
             left = seconds / (step + 1) * (options.steps - step - 1)
+            save(model, tokenizer, options.out)
             print(f"step {step + 1}/{options.steps} loss {mean:.3f} {seconds:.0f} s, "
                   f"{left:.0f} s left", flush=True)  # fmt: skip
 
@@ -121,7 +127,9 @@ def config_of(shape: Shape, tokenizer: Tokenizer) -> dict:
 def save(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
     """Write the Hugging Face folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    weights = {name: w.detach().to(torch.float16).contiguous() for name, w in model.state_dict().items()}
+    weights = {
+        name: w.detach().to(torch.float16).contiguous() for name, w in model.state_dict().items()
+    }
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     save_tokenizer(tokenizer, folder, model.shape.max_positions)
     generation = {
@@ -129,7 +137,10 @@ def save(model: Llama, tokenizer: Tokenizer, folder: Path) -> None:
         "pad_token_id": tokenizer.token_to_id(END), "do_sample": True, "temperature": 0.3,
         "top_p": 0.9,
     }  # fmt: skip
-    for name, data in (("config", config_of(model.shape, tokenizer)), ("generation_config", generation)):
+    for name, data in (
+        ("config", config_of(model.shape, tokenizer)),
+        ("generation_config", generation),
+    ):
         (folder / f"{name}.json").write_text(json.dumps(data, indent=2) + "\n")
 
 

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from random import Random
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bramble.errors import QueueFull
 from bramble.head.scheduler import Limits, Scheduler, StepPlan
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish, StepKind
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 
 def next_token(tokens: list[int]) -> int:

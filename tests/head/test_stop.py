@@ -1,9 +1,8 @@
 """Stop strings are found across the borders of pieces, and nothing of them is shown."""
 
+from bramble.head.stop import StopMatcher
 from hypothesis import given
 from hypothesis import strategies as st
-
-from bramble.head.stop import StopMatcher
 
 text = st.text("ab\n", max_size=30)
 

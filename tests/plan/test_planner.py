@@ -1,12 +1,11 @@
 """Every layer is run exactly once, by a node that has room for it."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-
 from bramble.errors import BadInput
 from bramble.model.manifest import File, Manifest, Part, Quantization, Rope, Shape
 from bramble.plan.planner import GIB, RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+from hypothesis import given
+from hypothesis import strategies as st
 
 MIB = 1 << 20
 

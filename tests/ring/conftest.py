@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 from bramble.commands.run import _free_ports
 from bramble.commands.supervisor import Child, Supervisor, python_command
 from bramble.export.api import Options, export

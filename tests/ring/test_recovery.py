@@ -10,10 +10,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-
 from bramble.errors import BadInput, QueueFull, Unavailable
 from bramble.wire.messages import Delta, Generate, Sampling
 from bramble.wire.transport import Transport
+
 from tests.ring.conftest import Ring, RingMaker, greedy, running, sampled
 
 LONG = 70

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-
 from bramble.errors import BadFrame
 from bramble.wire import messages as m
 from bramble.wire.frames import BODY, KINDS, STEP, _seal, forward, pack, unpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 floats = st.floats(allow_nan=False, allow_infinity=False)
 ids = st.integers(0, 2**31 - 1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
 
 from bramble.config import WebConfig
+from bramble.head.client import Client
 from bramble.head.zmq_client import ZmqClient
 from bramble.observe import log
 from bramble.web.app import create_app
@@ -16,15 +18,16 @@ from bramble.wire.transport import Transport
 GRACE_S = 3  # for open streams at the end; their readers can ask again
 
 
-def serve(config: WebConfig) -> None:
-    """Run until a signal ends it."""
+def serve(config: WebConfig, make_client: Callable[[], Client] | None = None) -> None:
+    """Run until a signal ends it; `make_client` is called once, in the worker."""
     log.configure()
-    Server(config).run()
+    Server(config, make_client or (lambda: ZmqClient(Transport(), config.head))).run()
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, config: WebConfig) -> None:
+    def __init__(self, config: WebConfig, make_client: Callable[[], Client]) -> None:
         self._config = config
+        self._make_client = make_client
         super().__init__()
 
     def load_config(self) -> None:
@@ -46,4 +49,4 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """Called in the worker: a ZeroMQ context must not be shared across the fork."""
-        return create_app(self._config, ZmqClient(Transport(), self._config.head))
+        return create_app(self._config, self._make_client())

@@ -1,0 +1,116 @@
+"""A head in memory: the last message, or the prompt, says which script it plays.
+
+"full", "long", "down"  refuse the request     "read"  reads the prompt for ever
+"slow"  200 words, 20 ms apart                 "break" fails after two words
+anything else  "Hello there, friend."
+"""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any
+
+from bramble.errors import BadInput, Broken, QueueFull, Unavailable
+from bramble.head.client import Events
+from bramble.wire.messages import (
+    Accepted,
+    Delta,
+    Done,
+    Finish,
+    Generate,
+    Progress,
+    TokenLogprob,
+)
+from bramble.wire.transport import is_closed_by_peer
+
+WORDS = ["Hello", " there", ",", " friend", "."]
+
+
+class FakeClient:
+    def __init__(self, max_running: int = 1000) -> None:
+        self._lock = threading.Lock()
+        self._max_running = max_running
+        self.running = 0
+        self.cancelled = 0
+        self.asked: list[Generate] = []
+
+    def generate(self, request: Generate, watch: socket.socket | None = None) -> Events:
+        """Play the script; counts a generator that is closed, or left, before its Done."""
+        self.asked.append(request)
+        script = self._script(request)
+        self._enter()
+        is_done = False
+        try:
+            yield Accepted(request.request, 7)
+            for event in self._play(script, request):
+                if watch is not None and is_closed_by_peer(watch):
+                    return
+                yield event
+            is_done = True
+        except Broken:
+            is_done = True
+            raise
+        finally:
+            with self._lock:
+                self.running -= 1
+                self.cancelled += not is_done
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "version": "0",
+            "state": "serving",
+            "reason": None,
+            "model": {"name": "fake", "max_length": 100, "defaults": {"temperature": 0.6}},
+            "plan": {"plan_id": "ab" * 16, "rings": [{"stages": []}]},
+            "speed": {"decode_tokens_s": 1.0, "prefill_tokens_s": 2.0},
+            "requests": {
+                "running": self.running,
+                "queued": 0,
+                "completed": 0,
+                "failed": 0,
+                "cancelled": self.cancelled,
+                "preemptions": 0,
+            },
+            "counters": {"steps_total": 3},
+        }
+
+    def _enter(self) -> None:
+        with self._lock:
+            if self.running >= self._max_running:
+                raise QueueFull("too many are waiting", 3)
+            self.running += 1
+
+    def _script(self, request: Generate) -> str:
+        if request.messages is not None:
+            script = str(request.messages[-1]["content"])
+        else:
+            script = str(request.prompt)
+        if script == "full":
+            raise QueueFull("64 requests are waiting already", 3)
+        if script == "long":
+            raise BadInput("the context is 100 tokens", "messages", "context_length_exceeded")
+        if script == "down":
+            raise Unavailable("no ring serves: stage 1", 9)
+        return script
+
+    def _play(self, script: str, request: Generate) -> Any:
+        name = request.request
+        while script == "read":
+            time.sleep(0.05)
+            yield Progress(name, 0, 128, 900)
+        words = [f"w{i} " for i in range(200)] if script == "slow" else WORDS
+        for count, word in enumerate(words):
+            if script == "slow":
+                time.sleep(0.02)
+            if script == "break" and count == 2:
+                raise Broken("the ring ended it")
+            yield Delta(name, word, (count,), self._logprobs(word, request))
+        yield Done(name, Finish.STOP, 7, len(words), 0.0, 0.1, 0.2)
+
+    def _logprobs(self, word: str, request: Generate) -> tuple[TokenLogprob, ...]:
+        if request.sampling.top_logprobs < 0:
+            return ()
+        top = [{"token": word, "bytes": list(word.encode()), "logprob": -0.5}]
+        return (TokenLogprob(word, list(word.encode()), -0.5, top),)

@@ -1,0 +1,111 @@
+"""Whatever is sent gets an error in OpenAI's shape that names the parameter; never a 500."""
+
+import json
+from typing import Any
+
+import pytest
+from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+CHAT = "/v1/chat/completions"
+USER = [{"role": "user", "content": "hi"}]
+CASES: list[tuple[str, Any, str | None]] = [
+    ("malformed JSON", b'{"messages": [', None),
+    ("invalid UTF-8", b'{"messages": "\xff"}', None),
+    ("empty body", b"", None),
+    ("a list", [], None),
+    ("not a number", b'{"temperature": NaN}', None),
+    ("deep nesting", b"[" * 100_000, None),
+    ("no messages", {}, "messages"),
+    ("empty messages", {"messages": []}, "messages"),
+    ("messages of a wrong type", {"messages": "hi"}, "messages"),
+    ("a message of a wrong type", {"messages": ["hi"]}, "messages[0]"),
+    ("unknown role", {"messages": [{"role": "god", "content": "x"}]}, "messages[0].role"),
+    ("tool role", {"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+    (
+        "an image",
+        {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
+        "messages[0].content[0]",
+    ),
+    ("negative temperature", {"messages": USER, "temperature": -1}, "temperature"),
+    ("temperature as text", {"messages": USER, "temperature": "hot"}, "temperature"),
+    ("a truth as number", {"messages": USER, "max_tokens": True}, "max_tokens"),
+    ("max_tokens 0", {"messages": USER, "max_tokens": 0}, "max_tokens"),
+    ("top_p 0", {"messages": USER, "top_p": 0}, "top_p"),
+    ("n 100", {"messages": USER, "n": 100}, "n"),
+    ("top_logprobs alone", {"messages": USER, "top_logprobs": 2}, "top_logprobs"),
+    ("an empty stop", {"messages": USER, "stop": ""}, "stop"),
+    ("tools", {"messages": USER, "tools": [{"type": "function"}]}, "tools"),
+    ("a misspelt name", {"messages": USER, "temprature": 1}, "temprature"),
+    ("usage without a stream", {"messages": USER, "stream_options": {}}, "stream_options"),
+]
+
+
+@pytest.mark.parametrize(("body", "param"), [c[1:] for c in CASES], ids=[c[0] for c in CASES])
+def test_bad_bodies_get_a_400(http: FlaskClient, body: Any, param: str | None) -> None:
+    data = body if isinstance(body, bytes) else json.dumps(body)
+    response = http.post(CHAT, data=data)
+    assert response.status_code == 400
+    assert response.json is not None
+    error = response.json["error"]
+    assert error["type"] == "invalid_request_error"
+    assert error["param"] == param
+    assert error["message"]
+
+
+def test_a_misspelt_name_gets_a_hint(http: FlaskClient) -> None:
+    response = http.post(CHAT, json={"messages": USER, "temprature": 1})
+    assert response.json is not None
+    assert "did you mean temperature?" in response.json["error"]["message"]
+
+
+def test_a_body_of_two_megabytes_gets_a_413(http: FlaskClient) -> None:
+    response = http.post(CHAT, data=b"x" * 2_000_000)
+    assert response.status_code == 413
+    assert response.json is not None
+    assert response.json["error"]["code"] == "request_too_large"
+
+
+def test_neutral_values_pass(http: FlaskClient) -> None:
+    body = {"messages": USER, "tools": [], "response_format": {"type": "text"}, "user": "me"}
+    assert http.post(CHAT, json=body).status_code == 200
+
+
+@pytest.mark.parametrize(("path", "status"), [("/v1/nothing", 404), (CHAT, 405)])
+def test_unknown_paths_and_methods_answer_in_json(
+    http: FlaskClient, path: str, status: int
+) -> None:
+    response = http.get(path)
+    assert response.status_code == status
+    assert response.json is not None and response.json["error"]["message"]
+
+
+def test_pages_probes_and_metrics_answer(http: FlaskClient) -> None:
+    for path in ("/", "/status", "/healthz", "/readyz", "/api/status", "/metrics"):
+        response = http.get(path)
+        assert response.status_code == 200
+        assert response.headers["X-Content-Type-Options"] == "nosniff"
+    assert b"bramble_up 1.0" in http.get("/metrics").data
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner),
+    max_leaves=8,
+)
+NAMES = """messages temperature max_tokens n stop stream seed logit_bias top_p model stream_options
+logprobs top_logprobs tools top_k ignore_eos"""
+names = st.sampled_from(NAMES.split())
+
+
+@settings(
+    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
+)
+@given(st.dictionaries(names, json_values, max_size=5), st.booleans())
+def test_no_body_makes_a_500(http: FlaskClient, body: dict[str, Any], is_valid: bool) -> None:
+    if is_valid:
+        body = {**body, "messages": USER}
+    response = http.post(CHAT, data=json.dumps(body))
+    response.close()
+    assert response.status_code in (200, 400, 404)

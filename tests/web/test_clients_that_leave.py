@@ -1,0 +1,77 @@
+"""Clients that go away, and two hundred at once, against real gunicorn."""
+
+import http.client
+import json
+import threading
+import time
+import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from tests.web.conftest import MAX_RUNNING, get_json
+
+
+def post(url: str, content: str, **members: Any) -> http.client.HTTPConnection:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
+    body = {"messages": [{"role": "user", "content": content}], **members}
+    connection.request("POST", "/v1/chat/completions", json.dumps(body))
+    return connection
+
+
+def wait_for_cancel(url: str, before: int) -> float:
+    started = time.monotonic()
+    while time.monotonic() - started < 5:
+        if get_json(f"{url}/api/status")["requests"]["cancelled"] > before:
+            return time.monotonic() - started
+        time.sleep(0.05)
+    raise AssertionError("the request was not cancelled")
+
+
+@pytest.mark.parametrize(
+    ("script", "is_streamed"), [("slow", True), ("read", True), ("read", False)]
+)
+def test_leaving_cancels_the_request(url: str, script: str, is_streamed: bool) -> None:
+    before = get_json(f"{url}/api/status")["requests"]["cancelled"]
+    connection = post(url, script, stream=is_streamed)
+    time.sleep(0.3)
+    assert connection.sock is not None
+    connection.sock.close()
+    assert wait_for_cancel(url, before) < 2.5  # the status is a second old at most
+
+
+def test_progress_arrives_as_comments(url: str) -> None:
+    connection = post(url, "read", stream=True)
+    lines = connection.getresponse()
+    assert lines.readline() == b': accepted {"prompt_tokens":7}\n'
+    lines.readline()
+    expected = b': progress {"queue_position":0,"prefilled_tokens":128,"prompt_tokens":900}\n'
+    assert lines.readline() == expected
+    connection.close()
+
+
+def test_two_hundred_at_once_are_served_or_refused_and_probes_answer(url: str) -> None:
+    def ask(_: int) -> int:
+        connection = post(url, "slow")
+        status = connection.getresponse().status
+        connection.close()
+        return status
+
+    health: list[float] = []
+    is_over = threading.Event()
+
+    def probe() -> None:
+        while not is_over.wait(0.2):
+            started = time.monotonic()
+            assert get_json(f"{url}/healthz") == {"status": "ok"}
+            health.append(time.monotonic() - started)
+
+    with ThreadPoolExecutor(201) as pool:
+        prober = pool.submit(probe)
+        statuses = list(pool.map(ask, range(200)))
+        is_over.set()
+        prober.result()
+    assert set(statuses) == {200, 429}
+    assert statuses.count(200) >= MAX_RUNNING
+    assert health
