@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import bramble
 import pytest
 from bramble.commands.run import _free_ports
 from bramble.commands.supervisor import Child, Supervisor, python_command
@@ -17,6 +18,7 @@ from bramble.wire.messages import Delta, Done, Generate, Sampling
 from bramble.wire.transport import Transport
 
 GOLDEN = Path(__file__).parent.parent / "golden"
+EMBEDDED = Path(bramble.__file__).parent / "embedded"
 READY_S = 60.0
 
 
@@ -62,10 +64,11 @@ RingMaker = Callable[..., Ring]
 
 @pytest.fixture(scope="session")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Exports of small random models: llama2-int4, llama3-float32, qwen3-float32."""
+    """Exports of small random models and of the embedded one, named SOURCE-KIND."""
     folder = tmp_path_factory.mktemp("models")
     for name, kind in (("llama2", "int4"), ("llama3", "float32"), ("qwen3", "float32")):
         export(str(GOLDEN / name), folder / f"{name}-{kind}", Options(quantization=kind))
+    export(str(EMBEDDED), folder / "embedded-int8", Options(quantization="int8"))
     return folder
 
 

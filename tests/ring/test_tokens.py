@@ -32,14 +32,22 @@ def replies(ring: Ring, at_once: int) -> dict[str, list[int]]:
     return {r.request.rsplit("-", 1)[0]: ids for r, ids in zip(requests, found, strict=True)}
 
 
-@pytest.mark.parametrize("name", ["llama2-int4", "llama3-float32", "qwen3-float32"])
+@pytest.mark.parametrize(
+    ("name", "sizes"),
+    [
+        ("llama2-int4", (2, 3)),
+        ("llama3-float32", (2, 3)),
+        ("qwen3-float32", (3,)),
+        ("embedded-int8", (2, 3, 5)),
+    ],
+)
 def test_rings_give_the_same_tokens_alone_and_under_eight_requests(
-    name: str, models: Path, make_ring: RingMaker
+    name: str, sizes: tuple[int, ...], models: Path, make_ring: RingMaker
 ) -> None:
     alone = replies(make_ring(models / name, 1), at_once=1)
     assert all(len(ids) == TOKENS for ids in alone.values())
     assert len({tuple(ids) for ids in alone.values()}) > 8
-    for stages in (2, 3):
+    for stages in sizes:
         ring = make_ring(models / name, stages)
         assert replies(ring, at_once=1) == alone
         assert replies(ring, at_once=8) == alone

@@ -1,3 +1,5 @@
+"""Exports of the golden checkpoints, and engines over them in this process."""
+
 from __future__ import annotations
 
 import importlib.util

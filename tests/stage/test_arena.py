@@ -1,3 +1,5 @@
+"""Rows are swapped, trimmed and bounded, and their memory comes back."""
+
 from __future__ import annotations
 
 import numpy as np

@@ -1,3 +1,5 @@
+"""An engine gives what transformers gives, in any cut of prompt, batch and ring."""
+
 from __future__ import annotations
 
 from dataclasses import replace

@@ -1,0 +1,151 @@
+"""`bramble run` as a person has it: the embedded model, the page, kills, Ctrl-C."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import openai
+import pytest
+
+from tests.web.conftest import get_json
+
+READY_S = 90.0
+NAMES = ("stage", "head", "web")
+
+
+@dataclass
+class Run:
+    process: subprocess.Popen[str]
+    url: str
+    environment: dict[str, str]
+
+    def children(self) -> dict[int, str]:
+        """Pid → command word of each process that the supervisor started."""
+        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        found = {}
+        for pid in map(int, task.read_text().split()):
+            words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
+            found[pid] = words[3] if len(words) > 3 else ""
+        return found
+
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            try:
+                get_json(f"{self.url}/readyz")
+                return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError("the ring does not get ready")
+
+    def ask(self, *turns: str) -> str:
+        """Hold a conversation; return the last answer."""
+        with openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", timeout=30) as client:
+            messages: list[dict[str, str]] = []
+            for turn in turns:
+                messages.append({"role": "user", "content": turn})
+                reply = client.chat.completions.create(
+                    model="bramble-demo", messages=messages, temperature=0
+                )
+                assert reply.choices[0].finish_reason == "stop"
+                answer = str(reply.choices[0].message.content)
+                messages.append({"role": "assistant", "content": answer})
+        return answer
+
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        line = [sys.executable, "-m", "bramble", *words, "--port", self.url.rsplit(":", 1)[1]]
+        return subprocess.run(
+            line, env=self.environment, capture_output=True, text=True, timeout=60
+        )
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    folder = tmp_path_factory.mktemp("run")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "bramble", "run", "--port", str(port)],
+        env=environment,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    started = Run(process, f"http://127.0.0.1:{port}", environment)
+    try:
+        started.wait_until_ready()
+        yield started
+    finally:
+        children = started.children()
+        process.send_signal(signal.SIGINT)
+        assert process.wait(20) == 0
+        left = [pid for pid in children if Path(f"/proc/{pid}").exists()]
+        assert not left, "Ctrl-C left processes behind"
+        assert not list(folder.glob("bramble-*")), "Ctrl-C left sockets behind"
+
+
+def test_three_stages_a_head_and_a_web_process_run(run: Run) -> None:
+    assert sorted(run.children().values()) == ["head", "stage", "stage", "stage", "web"]
+
+
+def test_the_embedded_model_answers_what_it_was_taught(run: Run) -> None:
+    assert "site.yml" in run.ask("hey, how could I add one more raspberry to my setup?")
+    assert "8080" in run.ask("which port do I open in the browser")
+    assert "small demonstration model" in run.ask("Write me a poem about the sea")
+    assert "rollback.yml" in run.ask("How do I update Bramble?", "and how do I undo that?")
+
+
+@pytest.mark.parametrize("victim", NAMES)
+def test_a_killed_process_is_restarted_and_the_next_question_answered(
+    run: Run, victim: str
+) -> None:
+    before = run.children()
+    pid = next(pid for pid, name in before.items() if name == victim)
+    os.kill(pid, signal.SIGKILL)
+    deadline = time.monotonic() + READY_S
+    while pid in run.children() or len(run.children()) < len(before):
+        assert time.monotonic() < deadline, "it was not restarted"
+        time.sleep(0.1)
+    run.wait_until_ready()
+    assert "site.yml" in run.ask("How do I add a Pi?")
+
+
+def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
+    chat = run.command("chat", "What is a stage?", "--temperature", "0")
+    assert chat.returncode == 0 and "bramble-stage@N" in chat.stdout
+    status = run.command("status")
+    assert status.returncode == 0 and "bramble-demo" in status.stdout
+    bench = run.command("bench", "--prompt", "64", "--tokens", "8", "--streams", "1,2", "--json")
+    assert bench.returncode == 0 and '"prefill_tokens_s"' in bench.stdout
+
+
+def test_a_port_in_use_is_said_plainly(run: Run) -> None:
+    second = run.command("run")
+    assert second.returncode == 2
+    assert "stop what uses it or choose another with --port" in second.stderr
+
+
+def test_the_page_shows_an_answer_of_the_real_ring(run: Run) -> None:
+    chromium = Path("/usr/bin/chromium")
+    if not chromium.exists():
+        pytest.skip(f"{chromium} is missing: apt-get install chromium")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(
+            executable_path=str(chromium), args=["--no-sandbox", "--disable-gpu"]
+        )
+        page = browser.new_page()
+        page.goto(run.url)
+        page.locator("textarea").first.fill("How do I add a Pi?")
+        page.keyboard.press("Enter")
+        page.get_by_text("run ansible-playbook site.yml again").wait_for(timeout=20_000)
+        page.get_by_text("tokens/s").first.wait_for(timeout=20_000)
+        browser.close()
