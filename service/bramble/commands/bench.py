@@ -93,7 +93,9 @@ def run(args: argparse.Namespace) -> int:
 def _measure(client: Client, streams: int, prompt: int, tokens: int, vocab: int) -> Run:
     with ThreadPoolExecutor(streams) as pool:
         started = time.monotonic()
-        finished = list(pool.map(lambda i: _stream(client, prompt, tokens, vocab, i), range(streams)))
+        finished = list(
+            pool.map(lambda i: _stream(client, prompt, tokens, vocab, i), range(streams))
+        )
         seconds = time.monotonic() - started
     return Run(
         streams,
