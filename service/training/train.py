@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, train_tokenizer
 
-EXAMPLE = "example:\n  nice -n 5 python train.py --steps 1000 --out ../bramble/embedded"
+EXAMPLE = "example:\n  nice -n 5 python train.py --steps 620 --out ../bramble/embedded"
 BATCH_TOKENS = 6144
 PROMPT_WEIGHT = 0.1
 
@@ -150,7 +150,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
-    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--steps", type=int, default=620)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--threads", type=int, default=2)
