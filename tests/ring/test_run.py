@@ -12,6 +12,7 @@ from pathlib import Path
 
 import openai
 import pytest
+from playwright.sync_api import Browser
 
 from tests.web.conftest import get_json
 
@@ -132,20 +133,11 @@ def test_a_port_in_use_is_said_plainly(run: Run) -> None:
     assert "stop what uses it or choose another with --port" in second.stderr
 
 
-def test_the_page_shows_an_answer_of_the_real_ring(run: Run) -> None:
-    chromium = Path("/usr/bin/chromium")
-    if not chromium.exists():
-        pytest.skip(f"{chromium} is missing: apt-get install chromium")
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=str(chromium), args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page()
-        page.goto(run.url)
-        page.locator("textarea").first.fill("How do I add a Pi?")
-        page.keyboard.press("Enter")
-        page.get_by_text("run ansible-playbook site.yml again").wait_for(timeout=20_000)
-        page.get_by_text("tokens/s").first.wait_for(timeout=20_000)
-        browser.close()
+def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:
+    page = browser.new_page()
+    page.goto(run.url)
+    page.locator("textarea").first.fill("How do I add a Pi?")
+    page.keyboard.press("Enter")
+    page.get_by_text("and run ansible-playbook site.yml again").wait_for(timeout=20_000)
+    page.get_by_text("tokens/s").first.wait_for(timeout=20_000)
+    page.close()
