@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from corpus import Conversation, Corpus, flatten
 from network import Llama, Shape
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
 from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, train_tokenizer
@@ -150,6 +150,7 @@ def parse() -> argparse.Namespace:
         description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
+    parser.add_argument("--init", type=Path, help="go on from the folder of an earlier run")
     parser.add_argument("--steps", type=int, default=620)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=1)
@@ -165,13 +166,29 @@ def main() -> None:
     torch.manual_seed(options.seed)
     random.seed(options.seed)
     shape = Shape()
-    texts = flatten(list(Corpus(options.seed).conversations(12000)))
-    tokenizer = train_tokenizer(texts, shape.vocab_size)
-    shape = Shape(vocab_size=tokenizer.get_vocab_size())
-    model = Llama(shape)
-    print(f"{sum(p.numel() for p in model.parameters())} parameters, vocabulary {shape.vocab_size}")
+    if options.init:
+        tokenizer, model = load(options.init)
+    else:
+        tokenizer, model = fresh(shape, options.seed)
+    print(f"{sum(p.numel() for p in model.parameters())} parameters")
     train(model, tokenizer, Corpus(options.seed + 1), options)
     save(model, tokenizer, options.out)
+
+
+def fresh(shape: Shape, seed: int) -> tuple[Tokenizer, Llama]:
+    """Return a tokenizer of the corpus, and a network that knows nothing."""
+    texts = flatten(list(Corpus(seed).conversations(12000)))
+    tokenizer = train_tokenizer(texts, shape.vocab_size)
+    return tokenizer, Llama(Shape(vocab_size=tokenizer.get_vocab_size()))
+
+
+def load(folder: Path) -> tuple[Tokenizer, Llama]:
+    """Return what an earlier run wrote."""
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    model = Llama(Shape(vocab_size=tokenizer.get_vocab_size()))
+    weights = load_file(folder / "model.safetensors")
+    model.load_state_dict({name: weight.float() for name, weight in weights.items()})
+    return tokenizer, model
 
 
 if __name__ == "__main__":
