@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bramble.errors import BadInput, Broken
 from bramble.model import manifest as manifests
 from bramble.model.digest import digest
-from bramble.model.manifest import Manifest, layer_name
+from bramble.model.manifest import Manifest, shard_parts
 from bramble.stage import cpu, session
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.sampler import Choice, Sampler
@@ -63,7 +63,7 @@ class Engine:
         if platform.machine() == "aarch64":
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
         _check_assignment(manifest, assign)
-        names = part_names(assign)
+        names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
         manifests.verify(folder, names)
         num_threads = cpu.num_threads(threads)
         session.start_threads(num_threads)
@@ -162,13 +162,6 @@ class Engine:
             raise Broken(
                 f"step {step.step}: got a hidden state of {got}, need {(n * t, self._hidden_size)}"
             )
-
-
-def part_names(assign: Assign) -> list[str]:
-    """The parts of a shard, in the order in which they run."""
-    embed = ["embed"] if assign.has_embed else []
-    layers = [layer_name(index) for index in range(assign.start, assign.stop)]
-    return [*embed, *layers, *(["lm_head"] if assign.has_lm_head else [])]
 
 
 def _check_assignment(manifest: Manifest, assign: Assign) -> None:

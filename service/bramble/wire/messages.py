@@ -207,7 +207,6 @@ class Generate:
     max_tokens: int | None = None  # None = until the context is full
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False  # for benchmarks
-    echo: bool = False
     generated: tuple[int, ...] = ()
 
 
