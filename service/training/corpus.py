@@ -102,12 +102,28 @@ PRONOUN_CHECK = (
     "how do I see the result?|and how can I check?|how do I confirm that?"
 ).split("|")
 CHECKED = ("add_pi", "remove_pi", "replace_pi", "install", "update", "change_model", "reboot")
+ASK_MORE = (
+    "tell me more|can you tell me more about that?|more details please|and what else?|go on|"
+    "is there more to say?|explain that in more detail|can you elaborate?|anything else?|more|"
+    "what else should I know about it?|continue|could you say more?|please go deeper"
+).split("|")
+NO_MORE = "That is all that I know about it. The README tells more."
+ASK_AGAIN = (
+    "can you repeat that?|say that again|what did you say?|repeat please|once more please|pardon?|"
+    "could you repeat your answer?|I did not get that|sorry, what was that?|again please|come again?"
+).split("|")
 NAMES = (
     "Anna Ben Carla David Emma Felix Grace Henry Ida Jonas Karen Leo Maria Nina Oscar Paul Quinn "
     "Rosa Sam Tina Ulrich Vera Walter Xenia Yusuf Zoe Alice Bob Charlie Diana Erik Fiona George "
     "Hannah Ivan Julia Kevin Laura Martin Nora Olga Peter Rita Steve Thomas Ursula Victor Wendy "
     "Ahmed Chen Priya Hiro Lena Max Mia Noah Sofia Tom Jane John Lucy Mark Ali Eva Jan Kim"
 ).split()
+SYLLABLES = (
+    "a an ar be ber bo bra ca ce cha da de do e el er fa fe fri ga ge gre gu ha he hu i in is ja jo "
+    "ju ka ke ko kri la le li lo lu ma me mi mo na ne ni no o ol pa pe ra re ri ro ru sa se sha si "
+    "so sta ta te ti tho to tri u ul va ve vi wa we wi ya za zo"
+).split()
+ENDINGS = "a n s r l d ra na ta la ne lf rt ck nn sten id ik en er on us ia ella ina".split()
 GIVE_NAME = (
     "my name is $|I am $|I'm $|hi, I'm $|hello, my name is $|call me $|hey, I am $|$ is my name|"
     "you can call me $|hi, my name is $|please call me $|hi, $ here|they call me $"
@@ -137,6 +153,16 @@ OPERATORS = {
     "-": ("-", "-", " - ", " - ", " minus ", " minus ", " take away ", " less "),
     "×": ("*", " * ", " x ", " times ", " times ", " × ", " multiplied by "),
 }
+SUM_SENTENCES = {  # sums said another way: @ is the first number, # the second
+    "+": "(add|can you add|please add|add up) @ (and|to) #|(what is |)the sum of @ and #|"
+    "@ and # (together|in total)|I have @ (apples|euros|cards) and get # more|increase @ by #|"
+    "(sum|add) @ #|(how many|how much) are @ and #|put @ and # together|@ more than #",
+    "-": "subtract # from @|(take|take away) # from @|(what is |)the difference (between|of) @ and #|"
+    "what (is left|remains) of @ (after|without) #|I have @ and give away #|reduce @ by #|"
+    "decrease @ by #|how much is @ less #|@ without #",
+    "×": "multiply @ (by|with|and) #|(what is |)the product of @ and #|@ (multiplied by|times) #|"
+    "can you multiply @ and #|@ rows of #|# taken @ times|how much are @ packs of #",
+}  # fmt: skip
 
 
 def load_topics() -> dict[str, dict]:
@@ -160,11 +186,11 @@ class Corpus:
             kind = self.random.random()
             if number % 250 == 0:
                 turns = [self.turn() for _ in range(self.random.randint(8, 24))]
-            elif kind < 0.70:
+            elif kind < 0.72:
                 turns = [self.turn()]
             elif kind < 0.80:
                 turns = [self.turn() for _ in range(self.random.randint(2, 4))]
-            elif kind < 0.92:
+            elif kind < 0.90:
                 turns = self.follow_up()
             else:
                 turns = self.name_turns()
@@ -175,9 +201,9 @@ class Corpus:
     def turn(self) -> Turn:
         """Return one question that stands alone, with its answer."""
         kind = self.random.random()
-        if kind < 0.60:
+        if kind < 0.55:
             return self.question(self.random.choice(list(self.topics)))
-        return self.refusal() if kind < 0.80 else self.sum()
+        return self.refusal() if kind < 0.78 else self.sum()
 
     def question(self, topic: str) -> Turn:
         """Ask about a topic in new words."""
@@ -185,13 +211,13 @@ class Corpus:
         if entry["keys"] and self.random.random() < 0.25:
             text = self.random.choice(KEY_FRAMES).format(self.random.choice(entry["keys"]))
         else:
-            text = self.reword(self.random.choice(entry["ask"]).rstrip("?"))
+            text = self.reword(self.expand(self.random.choice(entry["ask"])).rstrip("?"))
         return self.roughen(text), entry["answer"].strip()
 
     def reword(self, text: str) -> str:
         """Replace some words by others that mean the same here."""
         for word, others in SYNONYMS.items():
-            if self.random.random() < 0.35:
+            if self.random.random() < 0.2:
                 text = re.sub(rf"\b{word}\b", self.random.choice(others.split("|")), text, count=1)
         return text
 
@@ -215,7 +241,7 @@ class Corpus:
         """Ask for a small sum that is not held out."""
         while True:
             operator = self.random.choice("+-×")
-            top = 10 if operator == "×" else self.random.choice((20, 50))
+            top = 10 if operator == "×" else self.random.choice((12, 20, 50, 50))
             first, second = self.random.randint(0, top), self.random.randint(0, top)
             if operator == "-" and second > first:
                 first, second = second, first
@@ -231,6 +257,10 @@ class Corpus:
         left, right = str(first), str(second)
         if word.strip().isalpha() and self.random.random() < 0.25:
             left, right = (NUMBERS[n] if n < len(NUMBERS) else str(n) for n in (first, second))
+        if self.random.random() < 0.25:
+            patterns = re.split(r"\|(?![^(]*\))", SUM_SENTENCES[operator])
+            text = self.expand(self.random.choice(patterns))
+            return text.replace("@", left).replace("#", right)
         return self.random.choice(SUM_FRAMES).format(left + word + right)
 
     def large_sum(self) -> str:
@@ -241,20 +271,27 @@ class Corpus:
 
     def follow_up(self) -> Conversation:
         """Return a turn on a topic and a second that only makes sense after it."""
-        if self.random.random() < 0.5:
+        kind = self.random.random()
+        if kind < 0.35:
             topic = self.random.choice(list(UNDO))
             text, answer = self.random.choice(PRONOUN_UNDO), self.topics[UNDO[topic]]["answer"]
-        else:
+        elif kind < 0.7:
             topic = self.random.choice(CHECKED)
             text, answer = self.random.choice(PRONOUN_CHECK), self.topics["status"]["answer"]
+        elif kind < 0.85:
+            topic = self.random.choice(list(self.topics))
+            text, answer = self.random.choice(ASK_MORE), NO_MORE
+        else:
+            topic = self.random.choice(list(self.topics))
+            text, answer = self.random.choice(ASK_AGAIN), self.topics[topic]["answer"]
         return [self.question(topic), (self.roughen(text, 0.4), answer.strip())]
 
     def name_turns(self) -> Conversation:
         """Return a conversation in which the user's name is given and asked for."""
         name = self.random.choice(NAMES)
-        if self.random.random() < 0.35:  # letters at random, so that the name is copied
-            letters = self.random.sample("abcdefghijklmnoprstuvwyz", self.random.randint(2, 6))
-            name = "".join(letters).capitalize()
+        if self.random.random() < 0.6:  # made up, so that it must be copied
+            parts = (self.random.choice(SYLLABLES) for _ in range(self.random.randint(1, 3)))
+            name = ("".join(parts) + self.random.choice(ENDINGS)).capitalize()
         asked = (self.roughen(self.random.choice(ASK_NAME), 0.4), f"Your name is {name}.")
         if self.random.random() < 0.1:
             return [(asked[0], "You have not told me your name.")]

@@ -22,6 +22,7 @@ from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, trai
 EXAMPLE = "example:\n  nice -n 5 python train.py --steps 620 --out ../bramble/embedded"
 BATCH_TOKENS = 6144
 PROMPT_WEIGHT = 0.1
+RESULT_WEIGHT = 4.0  # of a sum's digits: few tokens, and all that is hard about it
 
 
 def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int], list[float]]:
@@ -30,7 +31,8 @@ def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int],
     for question, answer in conversation:
         parts = [(USER if answer else SYSTEM, 0.0), (question, PROMPT_WEIGHT), (END, 0.0)]
         if answer:
-            parts += [(ASSISTANT, 0.0), (answer, 1.0), (END, 1.0)]
+            said, equals, result = answer.partition(" = ")
+            parts += [(ASSISTANT, 0.0), (said + equals, 1.0), (result, RESULT_WEIGHT), (END, 1.0)]
         for text, weight in parts:
             tokens = tokenizer.encode(text).ids
             ids += tokens

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from bramble.errors import Broken
+from bramble.stage.nucleus import nucleus
 from bramble.stage.sampler import Sampler, State, draw, penalize, warp
 from bramble.stage.uniform import uniform
 from bramble.wire.messages import Open, Sampling
@@ -83,6 +84,25 @@ def test_drawn_tokens_follow_the_distribution(sampling):
     chi_square = ((found[kept] - expected[kept]) ** 2 / expected[kept]).sum()
     freedom = kept.sum() - 1
     assert chi_square < freedom + 4 * np.sqrt(2 * freedom)  # four standard deviations
+
+
+@pytest.mark.parametrize("top_p", [0.0, 1e-6, 0.3, 0.9, 1 - 1e-9])
+@pytest.mark.parametrize("kinds", [1, 3, 50, 100_000])
+def test_the_nucleus_is_the_fewest_largest_that_hold_top_p(kinds, top_p):
+    random = np.random.default_rng(kinds)
+    values = np.exp(-random.exponential(4, kinds)).astype(np.float32)
+    weights = random.choice(values / values.max(), 20_000)  # few kinds: many ties
+    weights[0] = 1
+    order = np.argsort(-weights, kind="stable")
+    before = np.cumsum(weights[order], dtype=np.float64) - weights[order]
+    expected = np.sort(order[: max(1, (before < top_p * weights.sum(dtype=np.float64)).sum())])
+    found = nucleus(weights, top_p)
+    assert abs(len(found) - len(expected)) <= 1  # sums of another order round differently
+    np.testing.assert_array_equal(
+        np.sort(weights[found])[::-1][: len(expected)][:-1],
+        np.sort(weights[expected])[::-1][: len(found)][:-1],
+    )
+    assert (np.diff(found) > 0).all()
 
 
 def test_drawing_over_many_blocks_equals_one_running_sum():

@@ -1,5 +1,6 @@
 """Whatever is sent gets an error in OpenAI's shape that names the parameter; never a 500."""
 
+import io
 import json
 from typing import Any
 
@@ -65,6 +66,22 @@ def test_a_body_of_two_megabytes_gets_a_413(http: FlaskClient) -> None:
     assert response.status_code == 413
     assert response.json is not None
     assert response.json["error"]["code"] == "request_too_large"
+
+
+@pytest.mark.parametrize("length", [-1, 0, 1, 70_000])
+def test_a_chunked_body_beyond_the_limit_gets_a_413(http: FlaskClient, length: int) -> None:
+    allowed = http.application.config["MAX_CONTENT_LENGTH"] - 1
+    body = json.dumps({"messages": USER}).encode().ljust(allowed + length)  # whole if cut
+    response = http.post(
+        CHAT,
+        input_stream=io.BytesIO(body),
+        headers={"Transfer-Encoding": "chunked"},
+        environ_overrides={"wsgi.input_terminated": True},  # as gunicorn sets it
+    )
+    assert response.status_code == (413 if length > 0 else 200)
+    if length > 0:
+        assert response.json is not None
+        assert f"{allowed} bytes" in response.json["error"]["message"]
 
 
 def test_neutral_values_pass(http: FlaskClient) -> None:

@@ -79,7 +79,7 @@ class Engine:
             assign.kv_bytes,
         )
         self._shard = Shard(folder, manifest, assign, self._arena, num_threads)
-        self._sampler = Sampler()
+        self._sampler = Sampler() if assign.has_lm_head else None
         self._assign = assign
         self._hidden_size = shape.hidden_size
         self._vocab_size = shape.vocab_size
@@ -98,7 +98,8 @@ class Engine:
     def reset(self) -> None:
         """Empty the KV cache and forget every sequence; the weights stay."""
         self._arena.clear()
-        self._sampler.clear()
+        if self._sampler is not None:
+            self._sampler.clear()
 
     def run(self, step: Step) -> StepResult:
         """Apply a step: swaps, trims, layers; on the last stage closes, opens, sampling.
@@ -117,7 +118,7 @@ class Engine:
         source = step.token_ids if step.hidden is None else step.hidden
         hidden = self._shard.forward(source, step.first_row, step.positions, t)
         mark = digest(hidden[-1, -1]) if step.is_check else None
-        choice = self._finish(step, hidden) if self._assign.has_lm_head else NOTHING
+        choice = NOTHING if self._sampler is None else self._finish(step, hidden, self._sampler)
         return StepResult(
             hidden=None if self._assign.has_lm_head else hidden.reshape(n * t, self._hidden_size),
             token_ids=choice.token_ids,
@@ -128,19 +129,19 @@ class Engine:
             compute_us=(time.perf_counter_ns() - started) / 1e3,
         )
 
-    def _finish(self, step: Step, hidden: NDArray[np.float32]) -> Choice:
+    def _finish(self, step: Step, hidden: NDArray[np.float32], sampler: Sampler) -> Choice:
         """Keep the sampler's books, and pick a token behind each row's last one if asked."""
-        self._sampler.close(step.closes)
+        sampler.close(step.closes)
         sequences, positions = step.sequences.tolist(), step.positions.tolist()
         for i, sequence in enumerate(sequences):
-            self._sampler.feed(sequence, step.token_ids[i].tolist(), positions[i])
+            sampler.feed(sequence, step.token_ids[i].tolist(), positions[i])
         for message in step.opens:  # behind feeding: its history has this step's tokens
-            self._sampler.open(message)
+            sampler.open(message)
         if not step.is_sampled:
             return NOTHING
         logits = self._shard.logits(hidden[:, -1])
         t = step.token_ids.shape[1]
-        return self._sampler.sample(logits, sequences, [p + t for p in positions])
+        return sampler.sample(logits, sequences, [p + t for p in positions])
 
     def _check(self, step: Step) -> None:
         """Whatever could read or write outside an array is refused here."""

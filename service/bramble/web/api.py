@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from bramble.errors import ModelNotFound
 from bramble.web.access import note
@@ -40,14 +41,22 @@ def model(name: str) -> Response:
 
 @blueprint.post("/chat/completions")
 def chat_completions() -> Response:
-    asked = read_chat(read_object(request.get_data()), _defaults())
+    asked = read_chat(_read_body(), _defaults())
     return _complete(asked, ChatShape())
 
 
 @blueprint.post("/completions")
 def completions() -> Response:
-    asked = read_text(read_object(request.get_data()), _defaults())
+    asked = read_text(_read_body(), _defaults())
     return _complete(asked, TextShape(asked.echoes))
+
+
+def _read_body() -> dict[str, Any]:
+    """Return the JSON object that was sent; a chunked body is only now seen to be too large."""
+    body = request.get_data()
+    if len(body) > current_service().config.max_body_bytes:
+        raise RequestEntityTooLarge
+    return read_object(body)
 
 
 def _complete(asked: Asked, shape: Shape) -> Response:

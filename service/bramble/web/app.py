@@ -13,7 +13,8 @@ from bramble.web.service import EXTENSION, make_service
 def create_app(config: WebConfig, client: Client) -> Flask:
     """Wire one application; `client` is safe to use from all of the server's threads."""
     app = Flask("bramble.web", static_folder=None)
-    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes
+    # One more than allowed: a chunked body is silently cut here, and the API counts it
+    app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.extensions[EXTENSION] = make_service(config, client)
     access.register(app)

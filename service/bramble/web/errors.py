@@ -15,6 +15,7 @@ from bramble.errors import (
     TooLarge,
     Unavailable,
 )
+from bramble.web.service import current_service
 
 # The first class that an error is an instance of decides: (class, HTTP status, type, code).
 _FAMILIES: tuple[tuple[type[BrambleError], int, str, str | None], ...] = (
@@ -77,5 +78,6 @@ def _explain(error: HTTPException) -> str:
     if error.code == 405:
         return f"{request.method} is not allowed here"
     if error.code == 413:
-        return f"the body is too large; at most {request.max_content_length} bytes are read"
+        allowed = current_service().config.max_body_bytes
+        return f"the body is larger than the {allowed} bytes that are read; send a shorter one"
     return error.description or error.name
