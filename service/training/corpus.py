@@ -179,6 +179,7 @@ class Corpus:
         self.topics = load_topics()
         self.outside = yaml.safe_load((HERE / "outside.yml").read_text())
         self.held_pairs = held_out_sums()
+        self.held_questions = held_out_questions()
 
     def conversations(self, count: int) -> Iterator[Conversation]:
         """Yield `count` conversations, mostly of one turn; a system prompt is a turn to ''."""
@@ -200,10 +201,14 @@ class Corpus:
 
     def turn(self) -> Turn:
         """Return one question that stands alone, with its answer."""
-        kind = self.random.random()
-        if kind < 0.55:
-            return self.question(self.random.choice(list(self.topics)))
-        return self.refusal() if kind < 0.78 else self.sum()
+        while True:
+            kind = self.random.random()
+            if kind < 0.55:
+                turn = self.question(self.random.choice(list(self.topics)))
+            else:
+                turn = self.refusal() if kind < 0.78 else self.sum()
+            if plain(turn[0]) not in self.held_questions:
+                return turn
 
     def question(self, topic: str) -> Turn:
         """Ask about a topic in new words."""
@@ -359,6 +364,19 @@ def held_out_sums() -> set[tuple[int, str, int]]:
     """Return every sum of held_out.yml, so that none is trained on."""
     cases = yaml.safe_load((HERE / "held_out.yml").read_text())["sums"]
     return {(first, operator, second) for _, first, operator, second in cases}
+
+
+def held_out_questions() -> set[str]:
+    """Return every single question of held_out.yml in plain words, so that none is trained on."""
+    held = yaml.safe_load((HERE / "held_out.yml").read_text())
+    return {plain(q) for entry in held["topics"] for q in entry["ask"]} | set(
+        map(plain, held["outside"])
+    )
+
+
+def plain(text: str) -> str:
+    """Return words alone: lower case, no punctuation."""
+    return " ".join(re.findall(r"\w+", text.lower()))
 
 
 def flatten(conversations: list[Conversation]) -> Iterator[str]:

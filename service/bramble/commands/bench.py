@@ -40,6 +40,40 @@ class Run:
     aggregate_tokens_s: float
 
 
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """What a stage takes for one token of one stream, in ms."""
+
+    stage: int
+    compute_ms: float  # onnxruntime and sampler
+    python_ms: float  # unpacking, bookkeeping, packing
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """One token's way round the ring, in ms; all means over the same tokens."""
+
+    token_ms: float
+    stages: list[StageCost]
+
+    @property
+    def compute_ms(self) -> float:
+        return sum(stage.compute_ms for stage in self.stages)
+
+    @property
+    def python_ms(self) -> float:
+        return sum(stage.python_ms for stage in self.stages)
+
+    @property
+    def travel_ms(self) -> float:
+        """The head's work, the sockets, and the waking of every process on the way."""
+        return self.token_ms - self.compute_ms - self.python_ms
+
+    @property
+    def ring_ms_per_stage(self) -> float:
+        return (self.token_ms - self.compute_ms) / len(self.stages)
+
+
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser(
         "bench",
@@ -74,14 +108,15 @@ def run(args: argparse.Namespace) -> int:
             prefill.append(args.prompt / first.first_token_s)
             progress.advance(task)
         runs = []
-        costs: list[dict[str, Any]] = []
+        costs: Costs | None = None
         for count in streams:
-            tries = []
+            tries, before = [], client.status()
             for _ in range(args.repeat):
                 tries.append(_measure(client, count, SMALL_PROMPT, args.tokens, vocab))
                 progress.advance(task)
             runs.append(_median(tries))
-            costs = costs or _costs(client.status())
+            if count == 1:
+                costs = _costs(tries, before, client.status())
         document = _document(args, client.status(), prefill, runs, costs)
     if args.json:
         print(json.dumps(document, indent=1))
@@ -133,14 +168,25 @@ def _median(tries: list[Run]) -> Run:
     )
 
 
-def _costs(status: dict[str, Any]) -> list[dict[str, Any]]:
-    """Where a token's time goes, per stage; to be read right after a single stream ran."""
-    keys = ("stage", "compute_ms", "python_ms", "waiting_ms")
-    return [
-        {key: stage[key] for key in keys}
-        for ring in status["plan"]["rings"]
-        for stage in ring["stages"]
+def _costs(tries: list[Run], before: dict[str, Any], after: dict[str, Any]) -> Costs:
+    """Where a token's time went, in the mean over every decode step of `tries`."""
+    steps = after["counters"]["decode_steps_total"] - before["counters"]["decode_steps_total"]
+    if steps < 1:
+        raise Broken("the ring changed while it was measured; measure again")
+    pairs = zip(_stages(before), _stages(after), strict=True)
+    stages = [
+        StageCost(
+            now["stage"],
+            (now["compute_total_ms"] - (then["compute_total_ms"] or 0.0)) / steps,
+            (now["python_total_ms"] - (then["python_total_ms"] or 0.0)) / steps,
+        )
+        for then, now in pairs
     ]
+    return Costs(statistics.mean(1000 / run.decode_tokens_s for run in tries), stages)
+
+
+def _stages(status: dict[str, Any]) -> list[dict[str, Any]]:
+    return [stage for ring in status["plan"]["rings"] for stage in ring["stages"]]
 
 
 def _document(
@@ -148,12 +194,9 @@ def _document(
     status: dict[str, Any],
     prefill: list[float],
     runs: list[Run],
-    costs: list[dict[str, Any]],
+    costs: Costs | None,
 ) -> dict[str, Any]:
-    stages = [stage for ring in status["plan"]["rings"] for stage in ring["stages"]]
-    single = next((run for run in runs if run.streams == 1), None)
-    compute = sum(cost["compute_ms"] or 0.0 for cost in costs)
-    token_ms = 1000 / single.decode_tokens_s if single else None
+    stages = _stages(status)
     return {
         "model": status["model"]["name"],
         "quantization": status["model"]["quantization"],
@@ -163,10 +206,15 @@ def _document(
         "prefill_min": min(prefill),
         "prefill_max": max(prefill),
         "runs": [asdict(run) for run in runs],
-        "token_ms": token_ms,
-        "compute_ms": compute,
-        "ring_cost_ms_per_stage": (token_ms - compute) / len(stages) if token_ms else None,
-        "breakdown": costs,
+        "costs": costs
+        and {
+            "token_ms": costs.token_ms,
+            "compute_ms": costs.compute_ms,
+            "python_ms": costs.python_ms,
+            "travel_ms": costs.travel_ms,
+            "ring_ms_per_stage": costs.ring_ms_per_stage,
+            "stages": [asdict(stage) for stage in costs.stages],
+        },
         "resident_bytes": [stage["resident_bytes"] for stage in stages],
         "weight_bytes": [stage["weight_bytes"] for stage in stages],
         "kv_used_bytes": [stage["kv_used_bytes"] for stage in stages],
@@ -189,22 +237,27 @@ def _show(document: dict[str, Any]) -> None:
             f"{run['aggregate_tokens_s']:.1f}",
         )
     console.print(table)
-    costs = Table("stage", "compute", "Python", "waiting", "resident", "shard", "KV")
-    for index, cost in enumerate(document["breakdown"]):
-        costs.add_row(
-            str(cost["stage"]),
-            *(f"{cost[key] or 0:.2f} ms" for key in ("compute_ms", "python_ms", "waiting_ms")),
+    costs = document["costs"]
+    stages = Table("stage", "compute", "Python", "resident", "shard", "KV")
+    for index in range(document["stages"]):
+        stages.add_row(
+            str(index),
+            *(
+                f"{costs['stages'][index][key]:.2f} ms" if costs else "–"
+                for key in ("compute_ms", "python_ms")
+            ),
             *(
                 f"{(document[key][index] or 0) / MIB:.0f} MiB"
                 for key in ("resident_bytes", "weight_bytes", "kv_used_bytes")
             ),
         )
-    console.print(costs)
-    if document["token_ms"] is not None:
+    console.print(stages)
+    if costs:
         console.print(
-            f"one token of one stream: {document['token_ms']:.2f} ms, of which compute "
-            f"{document['compute_ms']:.2f} ms; head, wire and Python "
-            f"{document['ring_cost_ms_per_stage']:.3f} ms per stage"
+            f"one token of one stream: {costs['token_ms']:.2f} ms = compute "
+            f"{costs['compute_ms']:.2f} + Python in the stages {costs['python_ms']:.2f} + head, "
+            f"wire and waking {costs['travel_ms']:.2f}; the ring's own "
+            f"{costs['ring_ms_per_stage']:.3f} ms per stage"
         )
 
 

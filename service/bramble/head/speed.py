@@ -17,7 +17,9 @@ class Speed:
         self.prefill_tokens = 0
         self.steps = 0
         self._recent: deque[tuple[float, int, int]] = deque()
+        self.decode_steps = 0  # with the same stages: a change of their number begins anew
         self._traces: NDArray[np.float64] = np.zeros((0, 3))
+        self._totals: NDArray[np.float64] = np.zeros((0, 3))
 
     def count(self, now: float, decode_tokens: int, prefill_tokens: int) -> None:
         self.steps += 1
@@ -30,6 +32,9 @@ class Speed:
         """Take in a decode step's µs (stages, 3): waiting, compute, Python and wire."""
         if self._traces.shape != traces.shape:
             self._traces = traces.astype(np.float64)
+            self._totals, self.decode_steps = np.zeros(traces.shape), 0
+        self.decode_steps += 1
+        self._totals += traces
         self._traces += SMOOTHING * (traces - self._traces)
 
     def stage_ms(self, stage: int) -> tuple[float, float, float] | None:
@@ -38,6 +43,13 @@ class Speed:
             return None
         waiting, compute, python = (self._traces[stage] / 1000).round(3).tolist()
         return waiting, compute, python
+
+    def stage_totals_ms(self, stage: int) -> tuple[float, float] | None:
+        """Return (compute, Python and wire) summed over all `decode_steps`."""
+        if stage >= len(self._totals):
+            return None
+        _, compute, python = (self._totals[stage] / 1000).round(3).tolist()
+        return compute, python
 
     def per_second(self, now: float) -> tuple[float, float]:
         """Return (decode, prefill) tokens per second over the last WINDOW_S seconds of work."""

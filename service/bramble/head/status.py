@@ -57,6 +57,7 @@ def document(
             "prefix_tokens_total": scheduler.counters.prefix_tokens,
             "completion_tokens_total": speed.decode_tokens,
             "steps_total": speed.steps,
+            "decode_steps_total": speed.decode_steps,
             "bad_frames_total": outcomes["bad_frames"],
         },
         "uptime_s": round(now - since, 1),
@@ -100,6 +101,7 @@ def _stage(
     index: int, entry: StageEntry, shard: StagePlan | None, manifest: Manifest, speed: Speed
 ) -> dict[str, Any]:
     waiting, compute, python = speed.stage_ms(index) or (None, None, None)
+    compute_total, python_total = speed.stage_totals_ms(index) or (None, None)
     hello = entry.hello
     return {
         "stage": index,
@@ -121,6 +123,8 @@ def _stage(
         "waiting_ms": waiting,
         "compute_ms": compute,
         "python_ms": python,
+        "compute_total_ms": compute_total,
+        "python_total_ms": python_total,
         **{key: entry.stats.get(key, default) for key, default in STAGE_STATS.items()},
     }
 
