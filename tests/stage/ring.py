@@ -96,3 +96,20 @@ class Ring:
             result = self.decode([tokens[-1]], [position], row, is_sampled=True)
             tokens.append(int(result.token_ids[0]))
         return tokens
+
+
+class Logits(Ring):
+    """A one-stage ring that shows the logits at every position instead of sampling."""
+
+    def prefill_logits(self, tokens, position=0, row=0):
+        shard = self.engines[0]._shard
+        hidden = shard.forward(
+            np.array([tokens], np.int32), row, np.array([position], np.int32), len(tokens)
+        )
+        return shard.logits(hidden[0]).copy()
+
+    def decode_logits(self, tokens, positions):
+        shard = self.engines[0]._shard
+        column = np.array(tokens, np.int32)[:, None]
+        hidden = shard.forward(column, 0, np.array(positions, np.int32), 1)
+        return shard.logits(hidden[:, -1]).copy()

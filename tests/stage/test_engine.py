@@ -68,6 +68,8 @@ def test_an_unsampled_step_only_fills_the_cache(ring):
 def test_steps_that_do_not_fit_are_refused_before_anything_runs(ring):
     with pytest.raises(Broken, match="token ids"):
         ring.prefill([160])
+    with pytest.raises(Broken, match="history of sequence 1 has token ids 3 to 160"):
+        ring.prefill([3], opens=(Open(1, 1, GREEDY, (3, 160)),))
     with pytest.raises(Broken, match="disagree about max_length"):
         ring.prefill([1], position=96)
     with pytest.raises(Broken, match="disagree about the plan"):

@@ -8,27 +8,10 @@ from bramble.model import manifest as manifests
 from bramble.model.digest import differs
 from bramble.stage.engine import Engine
 from bramble.wire.messages import Sampling, StepKind
-from ring import GOLDENS, Ring, assign
+from ring import GOLDENS, Logits, Ring, assign
 
 CASES = ("llama2", "llama3", "mistral", "qwen2", "qwen3")
 ATOL = 1e-4  # the contract's: float32 sums in another order, over 64 tokens and 3 layers
-
-
-class Logits(Ring):
-    """A one-stage ring that shows the logits at every position instead of sampling."""
-
-    def prefill_logits(self, tokens, position=0, row=0):
-        shard = self.engines[0]._shard
-        hidden = shard.forward(
-            np.array([tokens], np.int32), row, np.array([position], np.int32), len(tokens)
-        )
-        return shard.logits(hidden[0]).copy()
-
-    def decode_logits(self, tokens, positions):
-        shard = self.engines[0]._shard
-        column = np.array(tokens, np.int32)[:, None]
-        hidden = shard.forward(column, 0, np.array(positions, np.int32), 1)
-        return shard.logits(hidden[:, -1]).copy()
 
 
 @pytest.fixture(params=CASES)

@@ -151,17 +151,24 @@ class Engine:
             raise Broken(f"step {step.step}: a {step.kind.name} cannot have {n} rows of {t} tokens")
         if len(step.positions) != n or len(step.sequences) != n or step.positions.min() < 0:
             raise Broken(f"step {step.step}: needs {n} sequences and positions of 0 or more")
+        self._check_ids(f"step {step.step}", int(step.token_ids.min()), int(step.token_ids.max()))
+        for message in step.opens:
+            if message.history:
+                name = f"the history of sequence {message.sequence}"
+                self._check_ids(name, min(message.history), max(message.history))
         if self._assign.has_embed:
-            low, high = int(step.token_ids.min()), int(step.token_ids.max())
-            if low < 0 or high >= self._vocab_size:
-                raise Broken(
-                    f"step {step.step}: token ids {low} to {high} were sent to a model with "
-                    f"{self._vocab_size}; head and stage disagree about the model"
-                )
-        elif step.hidden is None or step.hidden.shape != (n * t, self._hidden_size):
+            return
+        if step.hidden is None or step.hidden.shape != (n * t, self._hidden_size):
             got = None if step.hidden is None else step.hidden.shape
             raise Broken(
                 f"step {step.step}: got a hidden state of {got}, need {(n * t, self._hidden_size)}"
+            )
+
+    def _check_ids(self, what: str, low: int, high: int) -> None:
+        if low < 0 or high >= self._vocab_size:
+            raise Broken(
+                f"{what} has token ids {low} to {high}, the model 0 to {self._vocab_size - 1}; "
+                "head and stage disagree about the model"
             )
 
 
