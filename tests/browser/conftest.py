@@ -1,22 +1,26 @@
-"""A real headless Chromium on a local server; fails on console errors and foreign requests."""
+"""The real web application on a scripted head, seen by a real headless Chromium.
+
+A page fails its test on errors in the console and on requests to anywhere else.
+"""
 
 from __future__ import annotations
 
 import importlib.util
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
+from bramble.config import WebConfig
+from bramble.web.app import create_app
 from playwright.sync_api import Browser, Page
 from werkzeug.serving import make_server
 
 
-def _stand_in() -> Any:
-    spec = importlib.util.spec_from_file_location(
-        "stand_in", Path(__file__).with_name("stand_in.py")
-    )
+def _load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name(f"{name}.py"))
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -24,16 +28,17 @@ def _stand_in() -> Any:
 
 
 @pytest.fixture
-def serve() -> Iterator[Any]:
+def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
+    """Return a function that starts the application and returns (URL, its scripted client)."""
     servers = []
 
     def start(**options: Any) -> tuple[str, Any]:
-        app = _stand_in().create_app(**options)
-        server = make_server("127.0.0.1", 0, app, threaded=True)
+        client = _load("scripted_client").ScriptedClient(**options)
+        server = make_server("127.0.0.1", 0, create_app(WebConfig(), client), threaded=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         servers.append((server, thread))
-        return f"http://127.0.0.1:{server.server_port}", app
+        return f"http://127.0.0.1:{server.server_port}", client
 
     yield start
     for server, thread in servers:

@@ -9,6 +9,33 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page, expect
 
+# Texts whose contrast with what is behind them is under 4.5 (WCAG 2 AA), with the contrast.
+FAINT_TEXT = """() => {
+  const rgb = (color) => {
+    const context = new OffscreenCanvas(1, 1).getContext("2d");
+    context.fillStyle = color; context.fillRect(0, 0, 1, 1);
+    return [...context.getImageData(0, 0, 1, 1).data];
+  };
+  const light = ([r, g, b]) => [r, g, b].map((v) => v / 255)
+    .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
+    .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (node) => {
+    const color = rgb(getComputedStyle(node).backgroundColor);
+    return color[3] === 255 || !node.parentElement ? color : behind(node.parentElement);
+  };
+  const found = [];
+  for (const node of document.querySelectorAll("body *")) {
+    const text = [...node.childNodes].filter((c) => c.nodeType === 3 && c.data.trim());
+    if (!text.length || !node.checkVisibility()) continue;
+    const box = node.getBoundingClientRect();
+    if (box.width < 2 || node.closest("svg, style, script")) continue;
+    const [a, b] = [light(rgb(getComputedStyle(node).color)), light(behind(node))];
+    const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    if (contrast < 4.5) found.push(`${text[0].data.trim().slice(0, 30)}: ${contrast.toFixed(2)}`);
+  }
+  return found;
+}"""
+
 
 def ask(page: Page, text: str) -> None:
     page.get_by_label("Message", exact=True).fill(text)
@@ -45,7 +72,7 @@ def test_hostile_output_never_runs(page: Page, serve: Any) -> None:
 
 @pytest.mark.parametrize("word", ["429", "503", "400", "drop"])
 def test_an_error_says_what_to_do_and_retries(page: Page, serve: Any, word: str) -> None:
-    url, app = serve()
+    url, client = serve()
     page.goto(url)
     ask(page, word)
     expect(page.get_by_role("alert")).to_be_visible()
@@ -53,7 +80,7 @@ def test_an_error_says_what_to_do_and_retries(page: Page, serve: Any, word: str)
         expect(page.locator("article.assistant .body")).to_contain_text("reply to drop")
     page.get_by_role("button", name="Retry").click()
     expect(page.get_by_role("alert")).to_be_visible()
-    assert len(app.config["BODIES"]) == 2
+    assert len(client.asked) == 2
 
 
 def test_progress_of_a_long_prompt_shows(page: Page, serve: Any) -> None:
@@ -96,7 +123,7 @@ def test_export_returns_by_import(page: Page, serve: Any, tmp_path: Path) -> Non
 
 
 def test_edit_resends_with_settings(page: Page, serve: Any) -> None:
-    url, app = serve()
+    url, client = serve()
     page.goto(url)
     page.get_by_role("button", name="Settings").click()
     page.get_by_label("System prompt").fill("be brief")
@@ -107,9 +134,88 @@ def test_edit_resends_with_settings(page: Page, serve: Any) -> None:
     page.get_by_label("Edit message").fill("two")
     page.locator("article").get_by_role("button", name="Send").click()
     expect(page.locator("article.assistant")).to_contain_text("reply to two")
-    body = app.config["BODIES"][-1]
-    assert body["temperature"] == 0.5
-    assert [m["content"] for m in body["messages"]] == ["be brief", "two"]
+    assert client.asked[-1].sampling.temperature == 0.5
+    assert client.messages() == ["be brief", "two"]
+
+
+def test_regenerate_asks_the_same_again(page: Page, serve: Any) -> None:
+    url, client = serve()
+    page.goto(url)
+    ask(page, "one")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    page.get_by_role("button", name="Regenerate").click()
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    expect(page.locator("article")).to_have_count(2)
+    assert len(client.asked) == 2 and client.messages() == ["one"]
+
+
+def test_a_question_without_an_answer_is_not_sent_again(page: Page, serve: Any) -> None:
+    url, client = serve()
+    page.goto(url)
+    for word in ("one", "503", "two"):
+        ask(page, word)
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.locator("article.assistant").last).to_contain_text("reply to two")
+    assert client.messages() == ["one", "reply to one ", "two"]
+
+
+def test_two_tabs_see_each_others_conversations(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    other = page.context.new_page()
+    other.goto(page.url)
+    ask(page, "from the first")
+    ask(other, "from the second")
+    for tab in (page, other):
+        expect(tab.locator("#conversations li")).to_have_count(2)
+        expect(tab.locator("article.assistant")).to_have_count(1)
+    other.close()
+
+
+def test_a_full_storage_is_told_and_loses_nothing(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "kept")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    page.evaluate(
+        """() => { for (let size = 1 << 21; size > 0; size >>= 1)
+             try { for (let i = 0; ; i++) localStorage.setItem(`x${size}.${i}`, "x".repeat(size)); }
+             catch { continue; } }"""
+    )
+    ask(page, "too much")
+    expect(page.locator("#toast")).to_contain_text("storage is full")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("too much")
+    page.reload()
+    page.locator("#conversations .open").click()
+    expect(page.locator("article.assistant")).to_contain_text("reply to kept")
+
+
+def test_the_theme_is_remembered_and_everything_can_be_read(page: Page, serve: Any) -> None:
+    url = serve(failed=2)[0]
+    page.goto(url)
+    for theme in ("Light", "Dark"):
+        page.get_by_label("Theme").click()
+        for path in ("/", "/status"):
+            page.goto(url + path)
+            expect(page.get_by_label("Theme")).to_have_text(theme)
+            if path == "/":
+                ask(page, "503")
+                expect(page.get_by_role("alert")).to_be_visible()
+            else:
+                expect(page.locator("#stages td").first).to_be_visible()
+            assert page.evaluate(FAINT_TEXT) == []
+        page.goto(url)
+
+
+def test_the_drawer_of_a_phone_opens_and_closes(page: Page, serve: Any) -> None:
+    page.set_viewport_size({"width": 360, "height": 700})
+    page.goto(serve()[0])
+    ask(page, "wide")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    expect(page.get_by_label("Search conversations")).to_be_hidden()
+    page.locator("#menu").click()
+    expect(page.get_by_label("Search conversations")).to_be_visible()
+    page.locator("#conversations .open").click()
+    expect(page.get_by_label("Search conversations")).to_be_hidden()
 
 
 def test_a_phone_and_the_dark_need_no_sideways_scroll(page: Page, serve: Any) -> None:

@@ -1,7 +1,10 @@
-/** The chat page: wires store, stream and markdown to the elements. */
+/** The chat page: the transcript, and one answer at a time. */
 import { bindTheme, button, byId, element } from "./element.js";
+import { figures } from "./figures.js";
 import { GrowingMarkdown, show as showMarkdown } from "./markdown.js";
+import { copy, guard } from "./notice.js";
 import * as settings from "./settings.js";
+import * as sidebar from "./sidebar.js";
 import * as store from "./store.js";
 import { complete, lost, Problem } from "./stream.js";
 
@@ -12,62 +15,17 @@ let run = null; // {conversation, message, abort} while an answer is written
 let model = "";
 const transcript = byId("transcript");
 
-// ---- sidebar
-function showList() {
-  const wanted = byId("search").value.trim().toLowerCase();
-  const matches = (c) => [c.title, ...c.messages.map((m) => m.text)].some((text) => text.toLowerCase().includes(wanted));
-  byId("conversations").replaceChildren(...store.list().filter(matches).map(row));
-}
-
-function row(conversation) {
-  const open = button(conversation.title, () => select(conversation.id), "open");
-  const item = element("li", { className: conversation.id === current ? "current" : "" }, open);
-  const act = (sign, name, action) => Object.assign(button(sign, action), { title: name, ariaLabel: `${name} ${conversation.title}` });
-  item.append(act("✎", "Rename", () => rename(item, conversation)), act("⤓", "Export", () => save([conversation])), act("✕", "Delete", () => remove(conversation)));
-  return item;
-}
-
-function rename(item, conversation) {
-  const input = element("input", { value: conversation.title, ariaLabel: "Title" });
-  const commit = () => { guard(() => store.update(conversation.id, (c) => { c.title = input.value.trim() || c.title; })); showList(); };
-  input.onblur = commit;
-  input.onkeydown = (event) => { if (event.key === "Enter") input.blur(); if (event.key === "Escape") { input.value = ""; input.blur(); } };
-  item.replaceChildren(input);
-  input.select();
-}
-
-function remove(conversation) {
-  if (run?.conversation === conversation.id) run.abort.abort();
-  store.remove(conversation.id);
-  if (current === conversation.id) select(null);
-  showList();
-  toast("Deleted.", "Undo", () => { guard(() => store.write(conversation)); showList(); });
-}
-
 function select(id) {
   current = id;
   document.body.classList.remove("drawer");
-  showList();
+  sidebar.show();
   showTranscript();
   byId("prompt").focus();
 }
 
-// ---- files
-function save(conversations) {
-  const url = URL.createObjectURL(new Blob([store.toFile(conversations)], { type: "application/json" }));
-  element("a", { href: url, download: "bramble-chats.json" }).click();
-  setTimeout(() => URL.revokeObjectURL(url), 1000);
-}
-
-async function importFile(event) {
-  const text = await event.target.files[0].text();
-  event.target.value = "";
-  try {
-    const conversations = store.fromFile(text);
-    conversations.forEach(store.write);
-    toast(`Imported ${conversations.length}.`);
-  } catch (error) { toast("Not imported. " + error.message); }
-  showList();
+function removed(id) {
+  if (run?.conversation === id) run.abort.abort();
+  if (current === id) select(null);
 }
 
 // ---- transcript
@@ -138,11 +96,11 @@ function send(text) {
 async function answer() {
   const message = { id: store.newId(), role: "assistant", text: "", state: "writing" };
   const { sampling, system } = settings.forRequest();
-  const messages = [...system, ...store.read(current).messages.filter((m) => m.text).map((m) => ({ role: m.role, content: m.text }))];
+  const messages = [...system, ...said(store.read(current).messages)];
   if (!guard(() => store.update(current, (c) => c.messages.push(message)))) return;
   run = { conversation: current, message: message.id, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
   busy(true);
-  showList();
+  sidebar.show();
   showTranscript();
   const ending = await consume({ messages, stream: true, stream_options: { include_usage: true }, ...sampling }, message);
   Object.assign(message, ending);
@@ -152,6 +110,12 @@ async function answer() {
   busy(false);
   if (shown === current) showTranscript();
   byId("announcer").textContent = message.problem?.title ?? message.text;
+}
+
+/** What the model is to read. A question that got no answer is left out, so that roles alternate. */
+function said(messages) {
+  const isLost = (m, i) => !m.text || (messages[i + 1]?.role === "assistant" && !messages[i + 1].text);
+  return messages.filter((m, i) => !isLost(m, i)).map((m) => ({ role: m.role, content: m.text }));
 }
 
 /** Read the stream into `message`; returns how it ended. */
@@ -170,23 +134,12 @@ async function consume(body, message) {
       draw(message);
       if (clock.last - savedAt > SAVE_MS) { keep(message); savedAt = clock.last; }
     }
-    return { state: "done", stats: figures(clock) };
+    return { state: "done", stats: figures(clock, model) };
   } catch (error) {
     if (run.abort.signal.aborted) return { state: "stopped", stats: model };
     const { message: title, advice } = error instanceof Problem ? error : lost();
     return { state: "failed", problem: { title, advice }, stats: model };
   }
-}
-
-function figures({ start, first, last, tokens, timings }) {
-  const count = tokens || timings?.completion_tokens || 0;
-  const parts = [];
-  const seconds = first !== null && last > first ? (last - first) / 1000 : (timings?.total_s ?? 0) - (timings?.first_token_s ?? 0);
-  if (count > 1 && seconds > 0) parts.push(`${((count - 1) / seconds).toFixed(1)} tokens/s`);
-  const wait = first === null ? timings?.first_token_s : (first - start) / 1000;
-  if (wait != null) parts.push(`first token ${wait.toFixed(2)} s`);
-  if (count) parts.push(`${count} tokens`);
-  return [...parts, model].join(" · ");
 }
 
 let frame = 0;
@@ -222,29 +175,6 @@ function busy(isBusy) {
 }
 
 // ---- page
-function guard(action) {
-  try { action(); return true; } catch (error) {
-    if (!(error instanceof store.StoreFull)) throw error;
-    toast(error.message);
-    return false;
-  }
-}
-
-let toastTimer = 0;
-function toast(text, action, act) {
-  const box = byId("toast");
-  box.replaceChildren(text, " ");
-  if (action) box.append(button(action, () => { act(); box.hidden = true; }));
-  box.hidden = false;
-  clearTimeout(toastTimer);
-  toastTimer = setTimeout(() => { box.hidden = true; }, 8000);
-}
-
-async function copy(text, target) {
-  try { await navigator.clipboard.writeText(text); target.textContent = "Copied"; }
-  catch { toast("This browser copies only on https or localhost; select the text instead."); }
-}
-
 async function showModel() {
   try {
     const status = await (await fetch("/api/status")).json();
@@ -267,19 +197,16 @@ byId("composer").onsubmit = (event) => { event.preventDefault(); send(byId("prom
 byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(byId("prompt").value); } };
 byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
-byId("search").oninput = showList;
-byId("export-all").onclick = () => save(store.list());
-byId("import").onclick = () => byId("file").click();
-byId("file").onchange = importFile;
 byId("help").onclick = () => byId("help-dialog").showModal();
 byId("menu").onclick = () => document.body.classList.toggle(matchMedia("(max-width: 720px)").matches ? "drawer" : "folded");
 byId("shade").onclick = () => document.body.classList.remove("drawer");
 transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
 document.onkeydown = keys;
 addEventListener("pagehide", () => run?.keep());
-store.watch(() => { showList(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
+store.watch(() => { sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
 bindTheme(byId("theme"));
 settings.bind();
+sidebar.bind({ current: () => current, select, removed });
 showModel();
 setInterval(() => { if (!document.hidden) showModel(); }, 15000);
 select(null);

@@ -32,13 +32,15 @@ function drawRing(stages) {
 
 function card({ stage, x, y }) {
   const group = svg("g", { transform: `translate(${x} ${y})`, class: stage?.state ?? "head" });
-  group.append(svg("rect", { class: "card", x: -64, y: -30, width: 128, height: 60, rx: 12 }));
+  group.append(svg("rect", { class: "card", x: -68, y: -36, width: 136, height: 78, rx: 12 }));
   const line = (text, dy, kind) => group.append(svg("text", { y: dy, class: kind }, text));
-  line(stage ? stage.node : "head", -14, "name");
-  line(stage ? layers(stage) : "tokens in and out", 1, "soft");
+  line(stage ? stage.node : "head", stage ? -17 : -4, "name");
+  line(stage ? layers(stage) : "tokens in and out", stage ? -2 : 13, "soft");
   if (!stage) return group;
-  line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 16, "soft");
-  group.append(svg("rect", { class: "bar", x: -56, y: 22, width: 112 * Math.min(1, stage.busy ?? 0), height: 4, rx: 2 }));
+  line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 13, "soft");
+  const facts = [stage.temperature_c != null && number(stage.temperature_c, " °C", 0), stage.kv_bytes && `KV ${percent((stage.kv_used_bytes ?? 0) / stage.kv_bytes)}`, stage.throttled && "⚠ throttled"];
+  line(facts.filter(Boolean).join(" · "), 27, "soft");
+  group.append(svg("rect", { class: "bar", x: -56, y: 33, width: 112 * Math.min(1, stage.busy ?? 0), height: 4, rx: 2 }));
   return group;
 }
 

@@ -1,0 +1,29 @@
+/** Short messages at the bottom of the page. */
+import { button, byId } from "./element.js";
+import { StoreFull } from "./store.js";
+
+let timer = 0;
+
+/** Show a text for some seconds, with an action to take if there is one. */
+export function toast(text, action, act) {
+  const box = byId("toast");
+  box.replaceChildren(text, " ");
+  if (action) box.append(button(action, () => { act(); box.hidden = true; }));
+  box.hidden = false;
+  clearTimeout(timer);
+  timer = setTimeout(() => { box.hidden = true; }, 8000);
+}
+
+/** Run what stores something; false, and a notice, if the browser's storage is full. */
+export function guard(action) {
+  try { action(); return true; } catch (error) {
+    if (!(error instanceof StoreFull)) throw error;
+    toast(error.message);
+    return false;
+  }
+}
+
+export async function copy(text, target) {
+  try { await navigator.clipboard.writeText(text); target.textContent = "Copied"; }
+  catch { toast("This browser copies only on https or localhost; select the text instead."); }
+}

@@ -1,0 +1,62 @@
+/** The list of conversations: search, rename, delete, export and import. */
+import { button, byId, element } from "./element.js";
+import { guard, toast } from "./notice.js";
+import * as store from "./store.js";
+
+let page = null; // {current(), select(id), removed(id)}
+
+export function show() {
+  const wanted = byId("search").value.trim().toLowerCase();
+  const matches = (c) => [c.title, ...c.messages.map((m) => m.text)].some((text) => text.toLowerCase().includes(wanted));
+  byId("conversations").replaceChildren(...store.list().filter(matches).map(row));
+}
+
+/** @param {{current: () => string|null, select: (id: string|null) => void, removed: (id: string) => void}} callbacks */
+export function bind(callbacks) {
+  page = callbacks;
+  byId("search").oninput = show;
+  byId("export-all").onclick = () => save(store.list());
+  byId("import").onclick = () => byId("file").click();
+  byId("file").onchange = importFile;
+}
+
+function row(conversation) {
+  const open = button(conversation.title, () => page.select(conversation.id), "open");
+  const item = element("li", { className: conversation.id === page.current() ? "current" : "" }, open);
+  const act = (sign, name, action) => Object.assign(button(sign, action), { title: name, ariaLabel: `${name} ${conversation.title}` });
+  item.append(act("✎", "Rename", () => rename(item, conversation)), act("⤓", "Export", () => save([conversation])), act("✕", "Delete", () => remove(conversation)));
+  return item;
+}
+
+function rename(item, conversation) {
+  const input = element("input", { value: conversation.title, ariaLabel: "Title" });
+  const commit = () => { guard(() => store.update(conversation.id, (c) => { c.title = input.value.trim() || c.title; })); show(); };
+  input.onblur = commit;
+  input.onkeydown = (event) => { if (event.key === "Enter") input.blur(); if (event.key === "Escape") { input.value = ""; input.blur(); } };
+  item.replaceChildren(input);
+  input.select();
+}
+
+function remove(conversation) {
+  store.remove(conversation.id);
+  page.removed(conversation.id);
+  show();
+  toast("Deleted.", "Undo", () => { guard(() => store.write(conversation)); show(); });
+}
+
+function save(conversations) {
+  const url = URL.createObjectURL(new Blob([store.toFile(conversations)], { type: "application/json" }));
+  element("a", { href: url, download: "bramble-chats.json" }).click();
+  setTimeout(() => URL.revokeObjectURL(url), 1000);
+}
+
+async function importFile(event) {
+  const text = await event.target.files[0].text();
+  event.target.value = "";
+  try {
+    const conversations = store.fromFile(text);
+    conversations.forEach(store.write);
+    toast(`Imported ${conversations.length}.`);
+  } catch (error) { toast("Not imported. " + error.message); }
+  show();
+}

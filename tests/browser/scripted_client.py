@@ -1,0 +1,97 @@
+"""A head in memory behind the real web application; the last user message picks the script."""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from bramble.errors import BadInput, QueueFull, Unavailable
+from bramble.head.client import Events
+from bramble.wire.messages import Accepted, Delta, Done, Finish, Generate, Progress
+
+NASTY = (
+    "<script>window.hit=1</script> <img src=x onerror='window.hit=1'> "
+    "[link](javascript:window.hit=1) ![pic](http://elsewhere.invalid/x.png)"
+)
+RICH = (
+    "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ndef f():\n    return 1\n```\n\nBye."
+)
+LONG_LINE = f"```\n{'x = ' + '1234567890 ' * 60}\n```"
+TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE}
+
+
+class ScriptedClient:
+    """`asked` are the requests in their order."""
+
+    def __init__(self, num_stages: int = 3, failed: int | None = None) -> None:
+        self.asked: list[Generate] = []
+        self._num_stages = num_stages
+        self._failed = failed
+
+    def messages(self) -> list[str]:
+        """Return the texts of the newest request's messages."""
+        return [str(message["content"]) for message in self.asked[-1].messages or []]
+
+    def generate(self, request: Generate, watch: socket.socket | None = None) -> Events:
+        self.asked.append(request)
+        name, word = request.request, self.messages()[-1]
+        if word == "429":
+            raise QueueFull("refused 429", 7)
+        if word == "503":
+            raise Unavailable("refused 503", 7)
+        if word == "400":
+            raise BadInput("refused 400", "messages")
+        yield Accepted(name, 12)
+        if word == "progress":
+            yield Progress(name, 0, 512, 1900)
+            time.sleep(1)
+        text = TEXTS.get(word, f"reply to {word} ")
+        for piece in [text] if word != "slow" else [f"w{i} " for i in range(100)]:
+            yield Delta(name, piece, (1,))
+            time.sleep(0.05)
+        if word != "drop":
+            yield Done(name, Finish.STOP, 12, 87, 0.0, 0.41, 1.41)
+
+    def status(self) -> dict[str, Any]:
+        stages = [self._stage(index) for index in range(self._num_stages)]
+        return {
+            "version": "1",
+            "state": "serving" if self._failed is None else "failed",
+            "reason": None if self._failed is None else "stage failed",
+            "model": {
+                "name": "bramble-demo",
+                "is_demo": True,
+                "max_length": 2048,
+                "defaults": {"temperature": 0.7},
+            },
+            "plan": {"plan_id": "ab" * 16, "rings": [{"stages": stages}]},
+            "speed": {"decode_tokens_s": 12.3, "prefill_tokens_s": 60.0},
+            "requests": {
+                "running": 1,
+                "queued": 2,
+                "completed": 3,
+                "failed": 0,
+                "cancelled": 0,
+                "preemptions": 0,
+            },
+        }
+
+    def _stage(self, index: int) -> dict[str, Any]:
+        is_failed = index == self._failed
+        return {
+            "node": f"pi-{index}",
+            "start": 2 * index,
+            "stop": 2 * index + 2,
+            "has_embed": index == 0,
+            "has_lm_head": index == self._num_stages - 1,
+            "state": "failed" if is_failed else "ready",
+            "reason": "checksum differs" if is_failed else None,
+            "busy": 0.6,
+            "tokens_s": 12.3,
+            "kv_bytes": 1 << 30,
+            "kv_used_bytes": 1 << 28,
+            "resident_bytes": 1 << 30,
+            "temperature_c": 61.0,
+            "throttled": index == 1,
+        }
