@@ -22,11 +22,14 @@ function layers(stage) {
 }
 
 function drawRing(stages) {
+  const isNarrow = innerWidth < 560 && stages.length < 6; // larger letters on a phone
+  const [width, height] = isNarrow ? [370, 560] : [660, 500];
   const places = [null, ...stages].map((stage, i, all) => {
     const angle = (2 * Math.PI * i) / all.length - Math.PI / 2;
-    return { stage, x: 320 + 252 * Math.cos(angle), y: 240 + 204 * Math.sin(angle) };
+    return { stage, x: width / 2 + (width / 2 - 72) * Math.cos(angle), y: height / 2 + (height / 2 - 46) * Math.sin(angle) };
   });
   const loop = svg("path", { d: "M" + places.map(({ x, y }) => `${x} ${y}`).join("L") + "Z" });
+  byId("ring").setAttribute("viewBox", `0 0 ${width} ${height}`);
   byId("ring").replaceChildren(loop, ...places.map(card));
 }
 
@@ -38,7 +41,8 @@ function card({ stage, x, y }) {
   line(stage ? layers(stage) : "tokens in and out", stage ? -2 : 13, "soft");
   if (!stage) return group;
   line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 13, "soft");
-  const facts = [stage.temperature_c != null && number(stage.temperature_c, " °C", 0), stage.kv_bytes && `KV ${percent((stage.kv_used_bytes ?? 0) / stage.kv_bytes)}`, stage.throttled && "⚠ throttled"];
+  const cache = stage.kv_bytes && `KV ${percent((stage.kv_used_bytes ?? 0) / stage.kv_bytes)}`;
+  const facts = [stage.temperature_c != null && number(stage.temperature_c, " °C", 0), stage.throttled ? "⚠ throttled" : cache];
   line(facts.filter(Boolean).join(" · "), 27, "soft");
   group.append(svg("rect", { class: "bar", x: -56, y: 33, width: 112 * Math.min(1, stage.busy ?? 0), height: 4, rx: 2 }));
   return group;
