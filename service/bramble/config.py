@@ -45,6 +45,7 @@ class WebConfig:
     listen: str = "0.0.0.0:8080"
     threads: int = 160  # one per open HTTP request; more wait in the accept queue
     max_body_bytes: int = 1_000_000
+    client_timeout_s: int = 30  # a client that neither reads nor sends for so long is gone
 
 
 def read_config(kind: type[Config], path: Path) -> Config:

@@ -26,7 +26,7 @@ import sys
 from bramble.config import WebConfig
 from bramble.web.server import serve
 from tests.web.fake_client import FakeClient
-serve(WebConfig(listen=sys.argv[1]), lambda: FakeClient({MAX_RUNNING}))
+serve(WebConfig(listen=sys.argv[1], client_timeout_s=2), lambda: FakeClient({MAX_RUNNING}))
 """
 
 

@@ -2,6 +2,7 @@
 
 "full", "long", "down"  refuse the request     "read"  reads the prompt for ever
 "slow"  200 words, 20 ms apart                 "break" fails after two words
+"flood" 10,000 words of 1,000 letters
 anything else  "Hello there, friend."
 """
 
@@ -100,7 +101,9 @@ class FakeClient:
         while script == "read":
             time.sleep(0.05)
             yield Progress(name, 0, 128, 900)
-        words = [f"w{i} " for i in range(200)] if script == "slow" else WORDS
+        words = {"slow": [f"w{i} " for i in range(200)], "flood": ["w" * 1000] * 10_000}.get(
+            script, WORDS
+        )
         for count, word in enumerate(words):
             if script == "slow":
                 time.sleep(0.02)

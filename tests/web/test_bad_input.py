@@ -103,7 +103,11 @@ def test_pages_probes_and_metrics_answer(http: FlaskClient) -> None:
         response = http.get(path)
         assert response.status_code == 200
         assert response.headers["X-Content-Type-Options"] == "nosniff"
-    assert b"bramble_up 1.0" in http.get("/metrics").data
+    http.post(CHAT, json={"messages": USER})
+    metrics = http.get("/metrics").data
+    assert b"bramble_up 1.0" in metrics
+    assert b"bramble_time_to_first_token_seconds_count 1.0" in metrics
+    assert b"bramble_reply_length_tokens_sum 5.0" in metrics
 
 
 json_values = st.recursive(

@@ -9,8 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from bramble.web.choices import open_choices
+from bramble.wire.messages import Generate, Sampling
 
 from tests.web.conftest import MAX_RUNNING, get_json
+from tests.web.fake_client import FakeClient
 
 
 def post(url: str, content: str, **members: Any) -> http.client.HTTPConnection:
@@ -22,7 +25,7 @@ def post(url: str, content: str, **members: Any) -> http.client.HTTPConnection:
 
 def wait_for_cancel(url: str, before: int) -> float:
     started = time.monotonic()
-    while time.monotonic() - started < 5:
+    while time.monotonic() - started < 20:
         if get_json(f"{url}/api/status")["requests"]["cancelled"] > before:
             return time.monotonic() - started
         time.sleep(0.05)
@@ -39,6 +42,33 @@ def test_leaving_cancels_the_request(url: str, script: str, is_streamed: bool) -
     assert connection.sock is not None
     connection.sock.close()
     assert wait_for_cancel(url, before) < 2.5  # the status is a second old at most
+
+
+def test_a_client_that_stops_reading_is_cancelled(url: str) -> None:
+    before = get_json(f"{url}/api/status")["requests"]["cancelled"]
+    connection = post(url, "flood", stream=True)
+    assert wait_for_cancel(url, before) > 1  # it was given its time
+    connection.close()
+
+
+def test_a_body_that_does_not_arrive_gets_a_408(url: str) -> None:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
+    connection.putrequest("POST", "/v1/chat/completions")
+    connection.putheader("Content-Length", "100")
+    connection.endheaders(b'{"mess')
+    response = connection.getresponse()
+    assert response.status == 408
+    assert "did not arrive" in json.loads(response.read())["error"]["message"]
+    connection.close()
+
+
+def test_several_choices_are_cancelled_though_none_was_read() -> None:
+    fake = FakeClient()
+    asked = [Generate(str(i), Sampling(), prompt="slow", max_tokens=5) for i in range(3)]
+    choices = open_choices(fake, asked, None)
+    assert fake.running == 3
+    choices.close()
+    assert (fake.running, fake.cancelled) == (0, 3)
 
 
 def test_progress_arrives_as_comments(url: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 import uuid
 from collections.abc import Iterator, Mapping
@@ -11,12 +10,13 @@ from dataclasses import replace
 from typing import Any
 
 from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import RequestEntityTooLarge
+from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
 from bramble.errors import ModelNotFound
 from bramble.web.access import note
 from bramble.web.body import read_object
 from bramble.web.choices import Choices, open_choices
+from bramble.web.connection import connection
 from bramble.web.events import HEADERS, EventWriter
 from bramble.web.parameters import Asked, read_chat, read_text
 from bramble.web.reply import Part, Reply
@@ -53,7 +53,10 @@ def completions() -> Response:
 
 def _read_body() -> dict[str, Any]:
     """Return the JSON object that was sent; a chunked body is only now seen to be too large."""
-    body = request.get_data()
+    try:
+        body = request.get_data()
+    except ClientDisconnected as error:
+        raise RequestTimeout("the body did not arrive; send it whole") from error
     if len(body) > current_service().config.max_body_bytes:
         raise RequestEntityTooLarge
     return read_object(body)
@@ -74,9 +77,10 @@ def _complete(asked: Asked, shape: Shape) -> Response:
     requests = [replace(each, request=uuid.uuid4().hex) for each in asked.requests]
     with ExitStack() as stack:
         stack.enter_context(service.admission.slot())
-        choices = open_choices(service.client, requests, _connection())
+        choices = open_choices(service.client, requests, connection())
         stack.callback(choices.close)
-        tally = Tally(choices.prompt_tokens, asked.choices_per_prompt)
+        count = service.metrics.count_completion
+        tally = Tally(choices.prompt_tokens, asked.choices_per_prompt, count)
         if not asked.is_streamed:
             return _whole(choices, reply, tally)
         writer = EventWriter(reply, tally, asked.includes_usage)
@@ -133,9 +137,3 @@ def _defaults() -> Mapping[str, Any]:
     """Return the model's own sampling settings; a model meant to be greedy gets temperature 0."""
     defaults = current_service().document.read_model().get("defaults") or {}
     return defaults | {"temperature": 0.0} if defaults.get("do_sample") is False else defaults
-
-
-def _connection() -> socket.socket | None:
-    """The HTTP connection, whose end cancels the request; only gunicorn hands it out."""
-    found = request.environ.get("gunicorn.socket")
-    return found if isinstance(found, socket.socket) else None

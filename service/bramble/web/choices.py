@@ -23,6 +23,7 @@ class Choices:
         self.prompt_tokens = tuple(prompt_tokens)  # of each choice
         self._streams = tuple(streams)
         self._is_closed = threading.Event()
+        self._has_threads = False
 
     def __iter__(self) -> Iterator[Indexed]:
         """Yield until every choice is done, or ended without Done as the asking peer left."""
@@ -31,10 +32,11 @@ class Choices:
         return self._many()
 
     def close(self) -> None:
-        """Cancel what runs: here for one choice; the threads of several see it within a second."""
+        """Cancel what runs: here, or in the threads of several, which see it within a second."""
         self._is_closed.set()
-        if len(self._streams) == 1:
-            self._streams[0].close()
+        if not self._has_threads:
+            for stream in self._streams:
+                stream.close()
 
     def _one(self) -> Iterator[Indexed]:
         for event in self._streams[0]:
@@ -42,6 +44,7 @@ class Choices:
 
     def _many(self) -> Iterator[Indexed]:
         events: SimpleQueue[tuple[int, Event | None]] = SimpleQueue()
+        self._has_threads = True  # a generator that one of them runs cannot be closed here
         pool = ThreadPoolExecutor(len(self._streams), thread_name_prefix="choice")
         futures = [pool.submit(self._pump, i, s, events) for i, s in enumerate(self._streams)]
         pool.shutdown(wait=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -11,8 +11,11 @@ from prometheus_client.registry import Collector
 
 from bramble.errors import Unavailable
 from bramble.web.document import Document
+from bramble.wire.messages import Done
 
 DURATION_BUCKETS_S = (0.01, 0.1, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
+TOKEN_BUCKETS_S = (0.01, 0.025, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0)
+LENGTH_BUCKETS = tuple(float(1 << i) for i in range(4, 16))  # 16 to 32768 tokens
 
 
 class Metrics:
@@ -31,11 +34,38 @@ class Metrics:
             buckets=DURATION_BUCKETS_S,
             registry=self._registry,
         )
+        self._first_tokens = self._histogram(
+            "bramble_time_to_first_token_seconds", "From request to first token", DURATION_BUCKETS_S
+        )
+        self._tokens = self._histogram(
+            "bramble_time_per_output_token_seconds",
+            "Mean time between the tokens of one reply",
+            TOKEN_BUCKETS_S,
+        )
+        self._prompts = self._histogram(
+            "bramble_prompt_length_tokens", "Tokens in a prompt", LENGTH_BUCKETS
+        )
+        self._replies = self._histogram(
+            "bramble_reply_length_tokens", "Tokens in a reply", LENGTH_BUCKETS
+        )
         self._registry.register(_Ring(document))
+
+    def _histogram(self, name: str, text: str, buckets: Sequence[float]) -> Histogram:
+        return Histogram(name, text, buckets=buckets, registry=self._registry)
 
     def count_request(self, route: str, status: int, duration_s: float) -> None:
         self._requests.labels(route, str(status)).inc()
         self._durations.labels(route).observe(duration_s)
+
+    def count_completion(self, done: Done) -> None:
+        """Count a reply that has ended, streamed or not."""
+        self._prompts.observe(done.prompt_tokens)
+        self._replies.observe(done.completion_tokens)
+        if done.completion_tokens > 0:
+            self._first_tokens.observe(done.first_token_s)
+        if done.completion_tokens > 1:
+            seconds = done.total_s - done.first_token_s
+            self._tokens.observe(seconds / (done.completion_tokens - 1))
 
     def render(self) -> bytes:
         """Return Prometheus' text format."""

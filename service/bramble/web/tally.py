@@ -2,21 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from bramble.wire.messages import Done
 
 
 class Tally:
-    def __init__(self, prompt_tokens: Sequence[int], choices_per_prompt: int) -> None:
-        """Count each prompt once, however many choices read it, as OpenAI does."""
+    def __init__(
+        self,
+        prompt_tokens: Sequence[int],
+        choices_per_prompt: int,
+        tell: Callable[[Done], None] = lambda done: None,
+    ) -> None:
+        """Count each prompt once, however many choices read it, as OpenAI does.
+
+        tell    hears of every choice that is done
+        """
+        self._tell = tell
         self._num_choices = len(prompt_tokens)
         self._prompt_tokens = sum(prompt_tokens[::choices_per_prompt])
         self._done: dict[int, Done] = {}
 
     def add(self, index: int, done: Done) -> None:
         self._done[index] = done
+        self._tell(done)
 
     @property
     def is_complete(self) -> bool:
