@@ -22,6 +22,7 @@ class StageConfig:
     head: str  # the head's control endpoint, tcp://HOST:PORT
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
+    packed: Path | None = None  # keeps weights as the kernels want them: half the memory
     threads: int = 0  # 0 = one per core
     memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = 80 % of this machine's memory
 
@@ -76,7 +77,7 @@ def from_dict(kind: type[Config], document: dict[str, Any], origin: str) -> Conf
 
 
 def _value(hint: Any, value: Any, origin: str) -> Any:
-    if hint is Path and isinstance(value, str):
+    if hint in (Path, Path | None) and isinstance(value, str):
         return Path(value)
     if hint == tuple[str, ...] and isinstance(value, list):
         if all(isinstance(item, str) for item in value):

@@ -121,6 +121,7 @@ def _commands(
             "head": control,
             "listen": f"tcp://127.0.0.1:{port}",
             "models": model.parent,
+            "packed": cache_folder() / "packed",
             "threads": threads,
             "memory-bytes": memory,
         }

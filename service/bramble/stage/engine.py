@@ -52,10 +52,18 @@ class StepResult:
 
 
 class Engine:
-    def __init__(self, folder: Path, manifest: Manifest, assign: Assign, threads: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        assign: Assign,
+        threads: int,
+        packed: Path | None = None,
+    ) -> None:
         """Check and load the assigned parts.
 
         threads    of the process's pool, 0 = one per core; the first engine of a process decides
+        packed     where packed weights are kept; None = packed anew into memory at every start
 
         Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
         Broken if the system refuses the KV cache. Nothing stays behind then.
@@ -78,7 +86,7 @@ class Engine:
             ),
             assign.kv_bytes,
         )
-        self._shard = Shard(folder, manifest, assign, self._arena, num_threads)
+        self._shard = Shard(folder, manifest, assign, self._arena, num_threads, packed)
         self._sampler = Sampler() if assign.has_lm_head else None
         self._assign = assign
         self._hidden_size = shape.hidden_size

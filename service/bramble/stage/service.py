@@ -184,7 +184,8 @@ class Service:
                 f"{folder} is another export than the head's: its manifest has sha256 "
                 f"{found[:12]}…, the head's {assign.manifest_sha256[:12]}…; copy the head's folder"
             )
-        return Engine(folder, manifests.read(folder), assign, self._config.threads)
+        manifest = manifests.read(folder)
+        return Engine(folder, manifest, assign, self._config.threads, self._config.packed)
 
     def _answer_failed(self, assign: m.Assign, reason: str) -> None:
         self._heard_at = time.monotonic()

@@ -25,6 +25,10 @@ LOAD_ERRORS = (
 )
 RUN_ERRORS = (state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented)
 
+# Larger tensors begin on 64 KiB boundaries in what onnxruntime writes. Packed weights that begin
+# elsewhere are read shifted and give NaN, so smaller ones are packed at every start.
+ALIGNED_BYTES = (1 << 20) + 1
+
 
 @functools.cache
 def start_threads(num_threads: int) -> None:
@@ -36,10 +40,12 @@ def start_threads(num_threads: int) -> None:
         onnxruntime.set_global_thread_pool_sizes(num_threads, 1)
 
 
-def load(path: Path, num_threads: int) -> Session:
+def load(path: Path, num_threads: int, save_to: Path | None = None) -> Session:
     """Load a part with its weights, behind `start_threads`. Raises BadShard with the file's name.
 
     All parts share one pool: one per part would have threads of one part wait while the next runs.
+
+    save_to    also write the part there, its weights packed for this processor's kernels
     """
     options = onnxruntime.SessionOptions()
     options.use_per_session_threads = num_threads == 1
@@ -48,6 +54,14 @@ def load(path: Path, num_threads: int) -> Session:
     options.log_severity_level = 4  # errors are raised, and told once
     options.enable_cpu_mem_arena = False  # one grown arena per session would keep prefill's buffers
     options.enable_mem_pattern = False  # shapes change with every batch width
+    if save_to is not None:
+        options.optimized_model_filepath = str(save_to)
+        for key, value in {
+            "session.optimized_model_external_initializers_file_name": f"{save_to.stem}.data",
+            "session.optimized_model_external_initializers_min_size_in_bytes": str(ALIGNED_BYTES),
+            "session.save_external_prepacked_constant_initializers": "1",
+        }.items():
+            options.add_session_config_entry(key, value)
     try:
         return Session(str(path), options, providers=["CPUExecutionProvider"])
     except LOAD_ERRORS as error:

@@ -20,6 +20,7 @@ from onnxruntime import OrtValue
 from bramble.model.manifest import Manifest, layer_name
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
+from bramble.stage.packed import PackedParts
 from bramble.stage.session import load, run
 from bramble.wire.messages import Assign
 
@@ -52,12 +53,20 @@ class Head:
 
 class Shard:
     def __init__(
-        self, folder: Path, manifest: Manifest, assign: Assign, arena: Arena, num_threads: int
+        self,
+        folder: Path,
+        manifest: Manifest,
+        assign: Assign,
+        arena: Arena,
+        num_threads: int,
+        packed: Path | None,
     ) -> None:
         """Load the assigned parts; files are checked by the caller. Raises BadShard."""
+        parts = PackedParts(packed, folder, manifest) if packed else None
 
         def part(name: str) -> Session:
-            return load(folder / manifest.part(name).onnx, num_threads)
+            path = parts.path(name, num_threads) if parts else folder / manifest.part(name).onnx
+            return load(path, num_threads)
 
         self._arena = arena
         self._shape = manifest.shape

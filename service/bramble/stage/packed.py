@@ -1,0 +1,86 @@
+"""A model's parts with their weights as this machine's kernels want them, made once and mapped.
+
+Without it onnxruntime packs every weight into memory of its own at each start, beside the mapped
+original: twice the memory, and twice the time. Results are the same bits (tests/stage/test_packed).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import platform
+import shutil
+from pathlib import Path
+
+import onnxruntime
+
+from bramble.model.manifest import Manifest
+from bramble.stage.cpu import CPUINFO
+from bramble.stage.session import load
+
+log = logging.getLogger(__name__)
+
+GROWTH = 2.5  # of a packed part over its original: that is in there too, unread
+SPARE_BYTES = 256 << 20  # left free on the disk
+UNPACKED = ("embed",)  # nothing is packed in a table of rows
+
+
+class PackedParts:
+    def __init__(self, root: Path, folder: Path, manifest: Manifest) -> None:
+        """Keep packed parts below `root`, for the model in `folder`; those of others go.
+
+        What another onnxruntime or another processor packed is thrown away, as it is of no use.
+        """
+        self._folder, self._manifest = folder, manifest
+        self._place = root / manifest.name / machine_key()
+        for other in (root / manifest.name).glob("*"):
+            if other.name != self._place.name:
+                shutil.rmtree(other, ignore_errors=True)
+
+    def path(self, name: str, num_threads: int) -> Path:
+        """Return the ONNX file to load for a part: packed, and packed now if it is new here.
+
+        Where the disk has no room, or takes nothing, it is the original; the log says so.
+        """
+        part = self._manifest.part(name)
+        original = self._folder / part.onnx
+        if name in UNPACKED:
+            return original
+        shas = "".join(self._manifest.files[file].sha256 for file in (part.onnx, *part.data))
+        packed = self._place / f"{name}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
+        if packed.exists():
+            return packed
+        try:
+            self._place.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(self._place).free
+            if free < GROWTH * self._manifest.part_bytes(name) + SPARE_BYTES:
+                raise OSError(f"{free >> 20} MiB are free")
+            self._pack(original, packed, num_threads)
+        except OSError as error:
+            log.warning("event=not_packed part=%s reason=%r memory=twice", name, str(error))
+            return original
+        return packed
+
+    def _pack(self, original: Path, packed: Path, num_threads: int) -> None:
+        """Write beside, then rename: the ONNX file last, as its presence says that all is there."""
+        for stale in self._place.glob(f"{packed.name.rsplit('-', 1)[0]}-*"):
+            stale.unlink(missing_ok=True)  # of this part in an earlier export
+        partial = self._place / f"partial-{os.getpid()}"
+        shutil.rmtree(partial, ignore_errors=True)
+        partial.mkdir()
+        try:
+            load(original, num_threads, save_to=partial / packed.name)
+            for path in sorted(partial.iterdir(), key=lambda path: path.suffix):  # .data first
+                path.rename(self._place / path.name)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+
+
+def machine_key() -> str:
+    """Name what packed weights depend on: onnxruntime's version and the processor."""
+    wanted = ("model name", "CPU part", "CPU implementer", "flags", "Features")
+    lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+    cpu = sorted({line for line in lines if line.split("\t")[0].strip() in wanted})
+    text = "\n".join([onnxruntime.__version__, platform.machine(), *cpu])
+    return hashlib.sha256(text.encode()).hexdigest()[:12]

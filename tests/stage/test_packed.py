@@ -1,0 +1,117 @@
+"""Packed weights: the same bits, made once, made anew where they cannot be right."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from bramble.export.api import Options, export
+from bramble.export.safetensors import Checkpoint
+from bramble.model import manifest as manifests
+from bramble.stage import packed
+from bramble.stage.engine import Engine
+from bramble.wire.messages import StepKind
+from ring import GOLDENS, Ring, assign
+from safetensors.numpy import save_file
+
+PROMPT = [7, 9, 30, 4, 11]
+
+
+def logits(folder, root, **changes):
+    manifest = replace(manifests.read(folder), **changes)
+    engine = Engine(folder, manifest, assign(manifest), 1, root)
+    step = Ring(folder).step(StepKind.PREFILL, [PROMPT], [0])
+    return engine._shard.logits(engine.run(step) and engine._shard._batch((0, 1, 5)).output[:, -1])
+
+
+def files(root):
+    return {path: path.stat().st_mtime_ns for path in root.rglob("*.*") if path.is_file()}
+
+
+@pytest.fixture(scope="module")
+def large(tmp_path_factory):
+    """A checkpoint of one layer, most of whose tensors are large enough to be kept packed."""
+    folder = tmp_path_factory.mktemp("large") / "large"
+    shutil.copytree(GOLDENS / "llama2", folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"hidden_size": 1536, "intermediate_size": 2080, "num_hidden_layers": 1}
+    config |= {"num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 64}
+    config |= {"vocab_size": 2080}
+    (folder / "config.json").write_text(json.dumps(config))
+    random, tensors = np.random.default_rng(0), {}
+    checkpoint = Checkpoint(folder)
+    sizes = {64: 1536, 96: 2080, 160: 2080, 32: 512}
+    for name in checkpoint.names():
+        if ".layers.1." in name or ".layers.2." in name:
+            continue
+        shape = [sizes[n] for n in checkpoint.shape(name)]
+        if "k_proj" in name or "v_proj" in name:
+            shape[0] = 512
+        tensors[name] = random.normal(0, 0.03, shape).astype(np.float32)
+        if len(shape) == 1:
+            tensors[name] = np.ones(shape, np.float32)
+    for path in folder.glob("*.safetensors*"):
+        path.unlink()
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return folder
+
+
+@pytest.mark.parametrize("quantization", ["int4", "int8", "float32"])
+def test_large_weights_are_kept_packed_and_give_the_same_bits(quantization, large, tmp_path):
+    folder = tmp_path / "model"
+    export(str(large), folder, Options(quantization=quantization))
+    plain = logits(folder, None)
+    for _ in range(2):
+        np.testing.assert_array_equal(logits(folder, tmp_path / "packed"), plain)
+    sizes = [path.stat().st_size for path in files(tmp_path / "packed") if path.suffix == ".data"]
+    assert len(sizes) == 2 and min(sizes) > 1 << 20
+
+
+@pytest.mark.parametrize("quantization", ["int4", "int8", "float32"])
+def test_the_logits_are_the_same_bits_when_packed_when_made_and_when_loaded(
+    quantization, model, tmp_path
+):
+    folder = model("qwen3", quantization)
+    plain = logits(folder, None)
+    np.testing.assert_array_equal(logits(folder, tmp_path), plain)
+    made = files(tmp_path)
+    assert {path.suffix for path in made} >= {".onnx"}
+    np.testing.assert_array_equal(logits(folder, tmp_path), plain)
+    assert files(tmp_path) == made
+
+
+def test_another_export_of_a_part_replaces_it(model, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(model("llama3", "int8"), folder)
+    logits(folder, tmp_path / "packed", name="same")
+    before = files(tmp_path / "packed")
+    other = model("qwen3", "int8")
+    logits(other, tmp_path / "packed", name="same")
+    after = files(tmp_path / "packed")
+    assert len(after) == len(before) and not set(after) & set(before)
+
+
+def test_another_processor_packs_anew(model, tmp_path, monkeypatch):
+    folder = model("llama3", "int4")
+    logits(folder, tmp_path)
+    before = files(tmp_path)
+    monkeypatch.setattr(packed, "machine_key", lambda: "another")
+    logits(folder, tmp_path)
+    assert {path.parent.name for path in files(tmp_path)} == {"another"}
+    assert not any(path.exists() for path in before)
+
+
+def test_a_full_disk_costs_memory_and_nothing_else(model, tmp_path, monkeypatch, caplog):
+    folder = model("llama3", "int4")
+    monkeypatch.setattr(packed, "SPARE_BYTES", 1 << 62)
+    np.testing.assert_array_equal(logits(folder, tmp_path), logits(folder, None))
+    assert not files(tmp_path) and "not_packed" in caplog.text
+
+
+def test_a_folder_that_cannot_be_written_costs_memory_and_nothing_else(model, tmp_path, caplog):
+    (tmp_path / "file").write_text("in the way")
+    logits(model("llama3", "int4"), tmp_path / "file")
+    assert "not_packed" in caplog.text
