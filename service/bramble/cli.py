@@ -20,6 +20,7 @@ COMMANDS = {
     "stage": "bramble.commands.stage",
     "head": "bramble.commands.head",
     "web": "bramble.commands.web",
+    "keygen": "bramble.commands.keygen",
 }
 EXAMPLES = """examples:
   bramble run                                                   try it on this machine

@@ -20,10 +20,12 @@ Config = TypeVar("Config")
 class StageConfig:
     node: str  # this stage's name in the head's list
     head: str  # the head's control endpoint, tcp://HOST:PORT
+    head_node: str = ""  # the head's name among the keys
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     packed: Path | None = None  # keeps weights as the kernels want them: half the memory
     threads: int = 0  # 0 = one per core
+    keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
     memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = 80 % of this machine's memory
 
 
@@ -31,9 +33,11 @@ class StageConfig:
 class HeadConfig:
     model: Path  # the model folder
     stages: tuple[str, ...]  # the nodes of the ring, in its order
+    node: str = ""  # this head's name among the keys
     control: str = "tcp://127.0.0.1:7100"  # stages report here
     sampled: str = "tcp://127.0.0.1:7099"  # the last stage's tokens arrive here
     client: str = "ipc:///run/bramble/head.sock"  # web and CLI ask here
+    keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
     max_length: int = 0  # tokens of context per request; 0 = the model's own, 8192 at most
     max_rows: int = 16  # sequences in the KV cache at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
@@ -58,6 +62,20 @@ def read_config(kind: type[Config], path: Path) -> Config:
     if not isinstance(document, dict):
         raise BadInput(f"{path}: got a {type(document).__name__}, need `key: value` lines")
     return from_dict(kind, document, str(path))
+
+
+def read_keys(path: Path) -> dict[str, str]:
+    """Read `node: public key` lines. Raises BadInput."""
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: got a {type(document).__name__}, need `node: public key` lines")
+    for node, key in document.items():
+        if not isinstance(node, str) or not isinstance(key, str) or len(key) != 40:
+            raise BadInput(f"{path}: {node!r} needs a public key of 40 characters, got {key!r}")
+    return document
 
 
 def from_dict(kind: type[Config], document: dict[str, Any], origin: str) -> Config:

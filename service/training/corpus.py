@@ -13,6 +13,7 @@ import yaml
 
 Turn = tuple[str, str]  # question, answer
 Conversation = list[Turn]
+Sum = tuple[int, str, int]
 
 HERE = Path(__file__).parent
 REFUSAL = (
@@ -172,13 +173,25 @@ def load_topics() -> dict[str, dict]:
 
 
 class Corpus:
-    """Draws conversations; one seed, one stream."""
+    """Draws conversations; one seed, one stream.
 
-    def __init__(self, seed: int) -> None:
+    sums       share of the questions that are sums
+    operators  what they are drawn from; a sign given twice is drawn twice as often
+    held_sums  which of them are left out; None = those of held_out.yml
+    """
+
+    def __init__(
+        self,
+        seed: int,
+        sums: float = 0.22,
+        operators: str = "+-×",
+        held_sums: set[Sum] | None = None,
+    ) -> None:
         self.random = random.Random(seed)
+        self.sums, self.operators = sums, operators
         self.topics = load_topics()
         self.outside = yaml.safe_load((HERE / "outside.yml").read_text())
-        self.held_pairs = held_out_sums()
+        self.held_pairs = held_out_sums() if held_sums is None else held_sums
         self.held_questions = held_out_questions()
 
     def conversations(self, count: int) -> Iterator[Conversation]:
@@ -203,10 +216,10 @@ class Corpus:
         """Return one question that stands alone, with its answer."""
         while True:
             kind = self.random.random()
-            if kind < 0.55:
+            if kind < 0.55 * (1 - self.sums) / 0.78:
                 turn = self.question(self.random.choice(list(self.topics)))
             else:
-                turn = self.refusal() if kind < 0.78 else self.sum()
+                turn = self.refusal() if kind < 1 - self.sums else self.sum()
             if plain(turn[0]) not in self.held_questions:
                 return turn
 
@@ -245,7 +258,7 @@ class Corpus:
     def sum(self) -> Turn:
         """Ask for a small sum that is not held out."""
         while True:
-            operator = self.random.choice("+-×")
+            operator = self.random.choice(self.operators)
             top = 10 if operator == "×" else self.random.choice((12, 20, 50, 50))
             first, second = self.random.randint(0, top), self.random.randint(0, top)
             if operator == "-" and second > first:
@@ -360,7 +373,7 @@ class Corpus:
         return text + self.random.choice(("", "", "?", "?", "?", ".", "!", "??", " ?"))
 
 
-def held_out_sums() -> set[tuple[int, str, int]]:
+def held_out_sums() -> set[Sum]:
     """Return every sum of held_out.yml, so that none is trained on."""
     cases = yaml.safe_load((HERE / "held_out.yml").read_text())["sums"]
     return {(first, operator, second) for _, first, operator, second in cases}

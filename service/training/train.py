@@ -19,7 +19,7 @@ from tokenizers import Tokenizer
 from torch import Tensor
 from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, train_tokenizer
 
-EXAMPLE = "example:\n  nice -n 5 python train.py --steps 620 --out ../bramble/embedded"
+EXAMPLE = "example:\n  nice -n 5 python train.py --out first"
 BATCH_TOKENS = 6144
 PROMPT_WEIGHT = 0.1
 RESULT_WEIGHT = 4.0  # of a sum's digits: few tokens, and all that is hard about it
@@ -153,9 +153,12 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--out", type=Path, required=True, help="folder to write")
     parser.add_argument("--init", type=Path, help="go on from the folder of an earlier run")
-    parser.add_argument("--steps", type=int, default=620)
+    parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--sums", type=float, default=0.22, help="share of sums among questions")
+    parser.add_argument("--operators", default="+-×", help="of sums; twice = twice as often")
+    parser.add_argument("--all-sums", action="store_true", help="also those of held_out.yml")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()
@@ -173,7 +176,9 @@ def main() -> None:
     else:
         tokenizer, model = fresh(shape, options.seed)
     print(f"{sum(p.numel() for p in model.parameters())} parameters")
-    train(model, tokenizer, Corpus(options.seed + 1), options)
+    held_sums = set() if options.all_sums else None
+    corpus = Corpus(options.seed + 1, options.sums, options.operators, held_sums)
+    train(model, tokenizer, corpus, options)
     save(model, tokenizer, options.out)
 
 

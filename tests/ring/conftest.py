@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from bramble.commands.supervisor import Child, Supervisor, python_command
 from bramble.export.api import Options, export
 from bramble.head.zmq_client import ZmqClient
 from bramble.wire.messages import Delta, Done, Generate, Sampling
-from bramble.wire.transport import Transport
+from bramble.wire.transport import Transport, new_secret, public_of
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 EMBEDDED = Path(bramble.__file__).parent / "embedded"
@@ -72,6 +72,17 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def make_keys(folder: Path, names: Sequence[str]) -> Path:
+    """Write NAME.key for every name, and return the list of their public keys."""
+    lines = []
+    for name in names:
+        secret = new_secret()
+        (folder / f"{name}.key").write_text(secret)
+        lines.append(f'{name}: "{public_of(secret)}"\n')
+    (folder / "keys.yml").write_text("".join(lines))
+    return folder / "keys.yml"
+
+
 @contextmanager
 def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[Ring]:
     """A ring that serves `model`; its processes have ended when this returns."""
@@ -84,6 +95,7 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
     control = f"tcp://127.0.0.1:{ports.control}"
     door = f"ipc://{folder}/head.sock"
     names = [f"stage-{i}" for i in range(stages)]
+    keys = make_keys(folder, ["head", *names])
     flags = {"max-rows": 8, "prefill-tokens": 16, **head}
     with Transport() as transport:
         try:
@@ -99,6 +111,9 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
                         f"--models={model.parent}",
                         "--threads=1",
                         f"--memory-bytes={1 << 29}",
+                        "--head-node=head",
+                        f"--keys={keys}",
+                        f"--secret={folder}/{name}.key",
                     ),
                 )
             supervisor.start(
@@ -111,6 +126,9 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
                     f"--control={control}",
                     f"--sampled=tcp://127.0.0.1:{ports.sampled}",
                     f"--client={door}",
+                    "--node=head",
+                    f"--keys={keys}",
+                    f"--secret={folder}/head.key",
                     *(f"--{key}={value}" for key, value in flags.items()),
                 ),
             )

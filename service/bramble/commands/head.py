@@ -5,12 +5,13 @@ from __future__ import annotations
 import argparse
 
 from bramble.commands.flags import add_flags, to_config
+from bramble.commands.keyring import add_secret, read_keyring
 from bramble.config import HeadConfig
 from bramble.observe import log
 from bramble.wire.transport import Transport
 
 EXAMPLE = """example:
-  bramble head --config /etc/bramble/head.yml
+  bramble head --config /etc/bramble/head.yml --secret /etc/bramble/secrets/node.key
 """
 
 
@@ -22,6 +23,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_flags(parser, HeadConfig)
+    add_secret(parser)
     parser.set_defaults(run=run)
 
 
@@ -30,6 +32,6 @@ def run(args: argparse.Namespace) -> int:
 
     log.configure()
     config = to_config(HeadConfig, args)
-    with Transport() as transport:
+    with Transport(read_keyring(config.keys, args.secret)) as transport:
         Service(config, transport).run()
     return 0

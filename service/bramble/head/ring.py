@@ -48,6 +48,7 @@ class Settings:
     rows: int
     max_length: int
     sampled_endpoint: str
+    node: str = ""  # the head's own
 
 
 class Ring:
@@ -65,7 +66,7 @@ class Ring:
         registry: Registry,
         settings: Settings,
         first_epoch: int,
-        connect: Callable[[str], Sender],
+        connect: Callable[[str, str], Sender],
         tell: Callable[[StageEntry, Assign], None],
     ) -> None:
         self.manifest = manifest
@@ -108,7 +109,8 @@ class Ring:
         assert self.plan is not None
         endpoint = self._hello_endpoint(0)
         if endpoint != self._first_endpoint or self._first is None:
-            self._first, self._first_endpoint = self._connect(endpoint), endpoint
+            node = self.registry.stages[0].node
+            self._first, self._first_endpoint = self._connect(endpoint, node), endpoint
         golden = self.manifest.golden
         if golden is None:
             self.state = State.SERVING
@@ -215,6 +217,7 @@ class Ring:
     def _assignments(self, plan: Plan) -> list[Assign]:
         ends = [self._hello_endpoint(i) for i in range(1, len(plan.stages))]
         ends.append(self._settings.sampled_endpoint)
+        nodes = [entry.node for entry in self.registry.stages[1:]] + [self._settings.node]
         assigns = []
         for index, stage in enumerate(plan.stages):
             assigns.append(
@@ -233,6 +236,7 @@ class Ring:
                     rows=plan.rows,
                     max_length=plan.max_length,
                     kv_bytes=stage.kv_bytes,
+                    next_node=nodes[index],
                 )
             )
         return assigns

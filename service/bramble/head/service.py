@@ -61,7 +61,7 @@ class Service:
         self._first: Channel | None = None
         self._registry = Registry(config.stages)
         wanted_length = config.max_length or min(manifest.shape.max_length, DEFAULT_MAX_LENGTH)
-        settings = Settings(config.max_rows, wanted_length, self._sampled.endpoint)
+        settings = Settings(config.max_rows, wanted_length, self._sampled.endpoint, config.node)
         self._ring = Ring(
             manifest,
             manifests.sha256(config.model),
@@ -178,10 +178,10 @@ class Service:
         self._scheduler.reset()
         self._ring.activate(now)
 
-    def _connect_first(self, endpoint: str) -> Channel:
+    def _connect_first(self, endpoint: str, node: str) -> Channel:
         if self._first is not None:
             self._first.close()
-        self._first = self._transport.push(endpoint)
+        self._first = self._transport.push(endpoint, node)
         return self._first
 
     # ---------------------------------------------------------------------------------- control

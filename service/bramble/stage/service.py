@@ -41,7 +41,7 @@ class Service:
         self._transport = transport
         self._incarnation = new_identity()
         self._steps = transport.pull(config.listen)
-        self._head = transport.dealer(config.head)
+        self._head = transport.dealer(config.head, config.head_node)
         self._poll = Poll([self._steps, self._head])
         self._next: Channel | None = None
         self._engine: Engine | None = None
@@ -95,7 +95,7 @@ class Service:
         if now - self._heard_at > HEAD_LOST_S:
             log.warning("event=head_lost head=%s", self._config.head)
             self._head.close()
-            self._head = self._transport.dealer(self._config.head)
+            self._head = self._transport.dealer(self._config.head, self._config.head_node)
             self._poll = Poll([self._steps, self._head])
             self._heard_at = now
             self._head_incarnation = None
@@ -173,7 +173,7 @@ class Service:
             self._engine = self._load(assign)
         if self._next is not None:
             self._next.close()
-        self._next = self._transport.push(assign.next_endpoint)
+        self._next = self._transport.push(assign.next_endpoint, assign.next_node)
         self._assign, self._plan_id, self._last_step = assign, bytes.fromhex(assign.plan_id), -1
 
     def _load(self, assign: m.Assign) -> Engine:
@@ -303,7 +303,11 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
     if old is None:
         return False
     return new == replace(
-        old, plan_id=new.plan_id, epoch=new.epoch, next_endpoint=new.next_endpoint
+        old,
+        plan_id=new.plan_id,
+        epoch=new.epoch,
+        next_endpoint=new.next_endpoint,
+        next_node=new.next_node,
     )
 
 

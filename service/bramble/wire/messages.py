@@ -158,6 +158,7 @@ class Assign:
     rows: int
     max_length: int  # tokens of one row
     kv_bytes: int  # the ceiling of this shard's KV cache
+    next_node: str = ""  # whose key the next endpoint has; the head's for the last
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,17 +5,21 @@ The only importer of zmq. It moves messages; what they mean is the services' bus
 
 from __future__ import annotations
 
+import logging
 import os
 import socket as os_socket
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 
 import zmq
+from zmq.auth.thread import ThreadAuthenticator
 
 from bramble.errors import BadFrame, BadInput, Broken
 from bramble.wire.frames import Buffer, Message, pack, unpack
+
+log = logging.getLogger(__name__)
 
 HIGH_WATER_STEPS = 1_024
 HIGH_WATER_EVENTS = 10_000
@@ -26,24 +30,33 @@ HEARTBEAT_TIMEOUT_MS = 5_000
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
 MAX_MESSAGE_BYTES = 1 << 30
+PLAIN = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc:", "inproc:")  # never leave a node
 
 
 @dataclass(frozen=True, slots=True)
-class Keys:
-    """CURVE keys of one end of a TCP connection; the place for them, until nodes have some."""
+class Keyring:
+    """What this node proves itself with over TCP, and whom it believes: CURVE keys in Z85."""
 
-    public: bytes
-    secret: bytes
-    server: bytes | None = None  # the server's public key, at the connecting end
+    public: str
+    secret: str
+    peers: Callable[[], Mapping[str, str]]  # node → public key; asked anew at every connection
 
 
 class Transport:
-    """Owns one ZeroMQ context; every socket it made is closed with it."""
+    """Owns one ZeroMQ context; every socket it made is closed with it.
 
-    def __init__(self, keys: Keys | None = None) -> None:
+    Without a keyring TCP stays on loopback: nothing unauthenticated listens on a network.
+    """
+
+    def __init__(self, keyring: Keyring | None = None) -> None:
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
-        self._keys = keys
+        self._keyring = keyring
+        self._authenticator: ThreadAuthenticator | None = None
+        if keyring is not None:
+            self._authenticator = ThreadAuthenticator(self._context)
+            self._authenticator.start()
+            self._authenticator.configure_curve_callback("*", _Doorkeeper(keyring))
 
     def __enter__(self) -> Transport:
         return self
@@ -57,38 +70,72 @@ class Transport:
         self.close()
 
     def close(self) -> None:
+        if self._authenticator is not None:
+            self._authenticator.stop()
         self._context.destroy(linger=LINGER_MS)
 
     def pull(self, endpoint: str) -> Channel:
         """Bind the receiving end of a ring hop."""
         return Channel(self._bound(zmq.PULL, endpoint, HIGH_WATER_STEPS))
 
-    def push(self, endpoint: str) -> Channel:
-        """Connect the sending end of a ring hop."""
-        return Channel(self._connected(zmq.PUSH, endpoint, HIGH_WATER_STEPS))
+    def push(self, endpoint: str, node: str = "") -> Channel:
+        """Connect the sending end of a ring hop to `node`."""
+        return Channel(self._connected(zmq.PUSH, endpoint, HIGH_WATER_STEPS, node))
 
     def router(self, endpoint: str) -> Router:
         """Bind the head's end of the control or the client conversation."""
         socket = self._socket(zmq.ROUTER, HIGH_WATER_EVENTS)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # so that a peer that is gone is noticed
         socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
-        return Router(_bind(socket, endpoint))
+        return Router(self._bind(socket, endpoint))
 
-    def dealer(self, endpoint: str) -> Channel:
-        """Connect a stage's or a client's end."""
-        return Channel(self._connected(zmq.DEALER, endpoint, HIGH_WATER_EVENTS))
+    def dealer(self, endpoint: str, node: str = "") -> Channel:
+        """Connect a stage's end to the head on `node`, or a client's over ipc."""
+        return Channel(self._connected(zmq.DEALER, endpoint, HIGH_WATER_EVENTS, node))
 
     def _bound(self, kind: int, endpoint: str, high_water: int) -> zmq.Socket[bytes]:
-        return _bind(self._socket(kind, high_water), endpoint)
+        return self._bind(self._socket(kind, high_water), endpoint)
 
-    def _connected(self, kind: int, endpoint: str, high_water: int) -> zmq.Socket[bytes]:
+    def _bind(self, socket: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:
+        try:
+            if self._keyring is not None and endpoint.startswith("tcp:"):
+                self._identify(socket, self._keyring)
+                socket.curve_server = True
+            elif not endpoint.startswith(PLAIN):
+                raise BadInput(
+                    f"{endpoint} can be reached from the network, and this process has no keys: "
+                    "give it some (--keys, --secret), or listen on 127.0.0.1"
+                )
+            socket.bind(endpoint)
+        except zmq.ZMQError as error:
+            socket.close()
+            raise BadInput(
+                f"cannot listen on {endpoint}: {error.strerror}; "
+                "is another Bramble running? Stop it or choose another port"
+            ) from error
+        except BadInput:
+            socket.close()
+            raise
+        return socket
+
+    def _connected(self, kind: int, endpoint: str, high_water: int, node: str) -> zmq.Socket[bytes]:
         socket = self._socket(kind, high_water)
         try:
+            if self._keyring is not None and endpoint.startswith("tcp:"):
+                self._identify(socket, self._keyring)
+                socket.curve_serverkey = _key_of(node, self._keyring).encode("ascii")
             socket.connect(endpoint)
         except zmq.ZMQError as error:
             socket.close()
             raise BadInput(f"cannot connect to {endpoint}: {error}") from error
+        except BadInput:
+            socket.close()
+            raise
         return socket
+
+    def _identify(self, socket: zmq.Socket[bytes], keyring: Keyring) -> None:
+        socket.curve_publickey = keyring.public.encode("ascii")
+        socket.curve_secretkey = keyring.secret.encode("ascii")
 
     def _socket(self, kind: int, high_water: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
@@ -101,8 +148,6 @@ class Transport:
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
         socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
-        if self._keys is not None:
-            _secure(socket, self._keys)
         return socket
 
 
@@ -228,22 +273,35 @@ def new_identity() -> int:
     return time.time_ns() ^ int.from_bytes(os.urandom(4), "little")
 
 
-def _bind(socket: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:
+def new_secret() -> str:
+    """Return a new CURVE secret key."""
+    return zmq.curve_keypair()[1].decode("ascii")
+
+
+def public_of(secret: str) -> str:
+    """Return the public key that belongs to a secret one. Raises BadInput if it is none."""
     try:
-        socket.bind(endpoint)
-    except zmq.ZMQError as error:
-        socket.close()
-        raise BadInput(
-            f"cannot listen on {endpoint}: {error.strerror}; "
-            "is another Bramble running? Stop it or choose another port"
-        ) from error
-    return socket
+        return zmq.curve_public(secret.encode("ascii")).decode("ascii")
+    except (ValueError, UnicodeEncodeError, zmq.ZMQError) as error:
+        raise BadInput("the secret key is not 40 characters of Z85; make a new one") from error
 
 
-def _secure(socket: zmq.Socket[bytes], keys: Keys) -> None:
-    socket.curve_publickey = keys.public
-    socket.curve_secretkey = keys.secret
-    if keys.server is None:
-        socket.curve_server = True
-    else:
-        socket.curve_serverkey = keys.server
+class _Doorkeeper:
+    """Lets in whoever has the key of a node that we know; pyzmq asks it."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+
+    def callback(self, domain: str, key: bytes) -> bool:
+        try:
+            return key.decode("ascii") in self._keyring.peers().values()
+        except BadInput as error:  # the file of keys is damaged
+            log.error("event=keys_unreadable reason=%r", str(error))
+            return False
+
+
+def _key_of(node: str, keyring: Keyring) -> str:
+    peers = keyring.peers()
+    if node not in peers:
+        raise BadInput(f"no public key of node {node!r}; known are {', '.join(peers) or 'none'}")
+    return peers[node]

@@ -1,0 +1,46 @@
+"""A node's keys from its files: its own secret, and everybody's public ones."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bramble.config import read_keys
+from bramble.errors import BadInput
+from bramble.wire.transport import Keyring, public_of
+
+
+def add_secret(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--secret", type=Path, help="file with this node's secret key (bramble keygen)"
+    )
+
+
+def read_keyring(keys: Path | None, secret: Path | None) -> Keyring | None:
+    """Return the keyring, or None without keys. Raises BadInput."""
+    if keys is None:
+        return None
+    if secret is None:
+        raise BadInput(f"keys {keys} are given and no --secret: whose of them is ours?")
+    try:
+        own = secret.read_text(encoding="ascii").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadInput(f"{secret}: cannot be read: {error}") from error
+    peers = Peers(keys)
+    peers()
+    return Keyring(public_of(own), own, peers)
+
+
+class Peers:
+    """Reads the file again when it has changed, so that a node that joins needs no restart."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._stamp = -1
+        self._keys: dict[str, str] = {}
+
+    def __call__(self) -> dict[str, str]:
+        stamp = self._path.stat().st_mtime_ns if self._path.exists() else self._stamp
+        if stamp != self._stamp:
+            self._stamp, self._keys = stamp, read_keys(self._path)
+        return self._keys
