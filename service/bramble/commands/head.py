@@ -7,7 +7,7 @@ import argparse
 from bramble.commands.flags import add_flags, to_config
 from bramble.commands.keyring import add_secret, read_keyring
 from bramble.config import HeadConfig
-from bramble.observe import log
+from bramble.observe import log, notify
 from bramble.wire.transport import Transport
 
 EXAMPLE = """example:
@@ -33,5 +33,5 @@ def run(args: argparse.Namespace) -> int:
     log.configure()
     config = to_config(HeadConfig, args)
     with Transport(read_keyring(config.keys, args.secret)) as transport:
-        Service(config, transport).run()
+        Service(config, transport, notify.from_environment()).run()
     return 0

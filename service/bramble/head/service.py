@@ -25,6 +25,7 @@ from bramble.head.scheduler import Emission, Limits, Scheduler
 from bramble.head.speed import Speed
 from bramble.model import manifest as manifests
 from bramble.model.tokenizer import Tokenizer
+from bramble.observe.notify import Notifier
 from bramble.wire import messages as m
 from bramble.wire.transport import Channel, Poll, Transport, new_identity
 
@@ -47,8 +48,11 @@ class _Asked:
 
 
 class Service:
-    def __init__(self, config: HeadConfig, transport: Transport) -> None:
+    def __init__(
+        self, config: HeadConfig, transport: Transport, notifier: Notifier | None = None
+    ) -> None:
         _check(config)
+        self._notifier = notifier or Notifier(None)
         self._config = config
         self._transport = transport
         self._incarnation = new_identity()
@@ -95,6 +99,7 @@ class Service:
         log.info("event=start model=%s stages=%d", self._manifest.name, len(self._registry.stages))
         poll = Poll([self._sampled, self._control, self._client])
         poll.add(self._preparer.bell)
+        self._notifier.ready()
         gc.collect()
         gc.freeze()  # what lives now lives on; the rest is collected once a second
         gc.disable()
@@ -352,6 +357,8 @@ class Service:
         if now - self._collected_at >= BEAT_S:
             self._collected_at = now
             gc.collect()
+            self._notifier.alive()
+            self._notifier.status(status.sentence(self._ring, self._scheduler, self._speed, now))
         for request in list(self._requests.values()):
             if now - request.heard_at >= BEAT_S and not self._tell(
                 request, self._progress(request), now

@@ -64,6 +64,18 @@ def document(
     }
 
 
+def sentence(ring: Ring, scheduler: Scheduler, speed: Speed, now: float) -> str:
+    """What `systemctl status` shows of the head."""
+    if ring.reason is not None:
+        return f"{ring.manifest.name}: not serving, {ring.reason}"
+    decode, _ = speed.per_second(now)
+    return (
+        f"serving {ring.manifest.name} over {len(ring.registry.stages)} stages, "
+        f"{len(scheduler.running)} requests running, {len(scheduler.waiting)} queued, "
+        f"{decode:.1f} tokens/s"
+    )
+
+
 def _model(manifest: Manifest, plan: Plan | None) -> dict[str, Any]:
     return {
         "name": manifest.name,

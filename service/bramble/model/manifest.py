@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
@@ -180,10 +180,16 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def verify(folder: Path, part_names: Iterable[str]) -> None:
-    """Hash every file of these parts. Raises BadShard that names the file, got and expected."""
+def verify(
+    folder: Path, part_names: Iterable[str], alive: Callable[[], None] = lambda: None
+) -> None:
+    """Hash every file of these parts. Raises BadShard that names the file, got and expected.
+
+    alive    called before each file
+    """
     manifest = read(folder)
     for name in manifest.part_files(part_names):
+        alive()
         verify_file(folder, name, manifest.files[name])
 
 

@@ -67,6 +67,11 @@ class Arena:
     def used_bytes(self) -> int:
         return sum(self._lengths) * self.shape.token_bytes
 
+    @property
+    def num_used(self) -> int:
+        """How many rows hold tokens."""
+        return sum(length > 0 for length in self._lengths)
+
     def keys(self, layer: int, first_row: int, n: int) -> NDArray[np.float32]:
         """View of float32 (n, kv_heads, max_length, head_dim), C-contiguous; aliases the arena."""
         return self._cache[layer, 0, first_row : first_row + n]

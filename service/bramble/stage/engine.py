@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -59,11 +60,13 @@ class Engine:
         assign: Assign,
         threads: int,
         packed: Path | None = None,
+        alive: Callable[[], None] = lambda: None,
     ) -> None:
         """Check and load the assigned parts.
 
         threads    of the process's pool, 0 = one per core; the first engine of a process decides
         packed     where packed weights are kept; None = packed anew into memory at every start
+        alive      called between files, so that a watchdog knows a long load from a hung one
 
         Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
         Broken if the system refuses the KV cache. Nothing stays behind then.
@@ -72,7 +75,7 @@ class Engine:
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
         _check_assignment(manifest, assign)
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        manifests.verify(folder, names)
+        manifests.verify(folder, names, alive)
         num_threads = cpu.num_threads(threads)
         session.start_threads(num_threads)
         shape = manifest.shape
@@ -86,7 +89,7 @@ class Engine:
             ),
             assign.kv_bytes,
         )
-        self._shard = Shard(folder, manifest, assign, self._arena, num_threads, packed)
+        self._shard = Shard(folder, manifest, assign, self._arena, num_threads, packed, alive)
         self._sampler = Sampler() if assign.has_lm_head else None
         self._assign = assign
         self._hidden_size = shape.hidden_size
@@ -97,6 +100,11 @@ class Engine:
     def kv_used_bytes(self) -> int:
         """Bytes of KV cache that rows hold."""
         return self._arena.used_bytes
+
+    @property
+    def num_rows(self) -> int:
+        """How many rows of the KV cache hold tokens."""
+        return self._arena.num_used
 
     @property
     def kv_bytes(self) -> int:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -21,6 +22,7 @@ from bramble.config import StageConfig
 from bramble.errors import BadFrame, BadInput, BadShard, Broken
 from bramble.model import manifest as manifests
 from bramble.observe import sensors
+from bramble.observe.notify import Notifier
 from bramble.stage.engine import Engine, StepResult
 from bramble.wire import messages as m
 from bramble.wire.frames import forward, pack, unpack
@@ -36,8 +38,11 @@ EngineMaker = Callable[[m.Assign], Engine]
 
 
 class Service:
-    def __init__(self, config: StageConfig, transport: Transport) -> None:
+    def __init__(
+        self, config: StageConfig, transport: Transport, notifier: Notifier | None = None
+    ) -> None:
         self._config = config
+        self._notifier = notifier or Notifier(None)
         self._transport = transport
         self._incarnation = new_identity()
         self._steps = transport.pull(config.listen)
@@ -56,6 +61,7 @@ class Service:
         """Serve until interrupted."""
         log.info("event=start node=%s listen=%s", self._config.node, self._steps.endpoint)
         self._greet()
+        self._notifier.ready()
         gc.collect()
         gc.freeze()  # what lives now lives on; see _beat for the rest
         gc.disable()
@@ -91,6 +97,7 @@ class Service:
 
     def _beat(self, now: float) -> None:
         gc.collect()  # here, and not by chance between two tokens
+        self._notifier.alive()
         span, self._beat_at = now - self._beat_at, now
         if now - self._heard_at > HEAD_LOST_S:
             log.warning("event=head_lost head=%s", self._config.head)
@@ -100,15 +107,18 @@ class Service:
             self._heard_at = now
             self._head_incarnation = None
         if self._head_incarnation is None:
+            self._notifier.status(f"waiting for the head at {self._config.head}")
             self._greet()
             return
         stats = {
             "resident_bytes": sensors.resident_bytes(),
             "kv_used_bytes": self._engine.kv_used_bytes if self._engine else 0,
+            "sequences": self._engine.num_rows if self._engine else 0,
             "temperature_c": sensors.temperature_c(),
             "throttled": sensors.throttled(),
             **self._work.drain(span),
         }
+        self._notifier.status(_sentence(self._assign, stats))
         self._tell(m.Beat(self._config.node, self._incarnation, stats))
 
     def _read_head(self) -> None:
@@ -185,7 +195,8 @@ class Service:
                 f"{found[:12]}…, the head's {assign.manifest_sha256[:12]}…; copy the head's folder"
             )
         manifest = manifests.read(folder)
-        return Engine(folder, manifest, assign, self._config.threads, self._config.packed)
+        config = self._config
+        return Engine(folder, manifest, assign, config.threads, config.packed, self._notifier.alive)
 
     def _answer_failed(self, assign: m.Assign, reason: str) -> None:
         self._heard_at = time.monotonic()
@@ -246,6 +257,23 @@ class Service:
         waiting = (received - self._idle_since) * 1e6
         python = (time.monotonic() - received) * 1e6 - result.compute_us
         return int(waiting), int(result.compute_us), max(0, int(python))
+
+
+def _sentence(assign: m.Assign | None, stats: dict[str, Any]) -> str:
+    """What `systemctl status` shows: model, layers, speed, memory, temperature."""
+    if assign is None:
+        return "connected to the head, no shard assigned"
+    ends = ("embedding, " if assign.has_embed else "", ", lm_head" if assign.has_lm_head else "")
+    parts = [
+        f"{assign.model}: {ends[0]}layers {assign.start} to {assign.stop - 1}{ends[1]}",
+        f"{stats['tokens_s']:.1f} tokens/s",
+        f"{stats['sequences']} sequences in the cache",
+        f"{stats['resident_bytes'] >> 20} MiB, {stats['kv_used_bytes'] >> 20} of it KV cache",
+    ]
+    if stats["temperature_c"] is not None:
+        parts.append(f"{stats['temperature_c']:.0f} °C")
+    parts.append(f"THROTTLED: {stats['throttled']}" if stats["throttled"] else "not throttled")
+    return ", ".join(parts)
 
 
 class _Work:

@@ -7,6 +7,7 @@ nothing of sequences and sampling, and trusts its caller with every index.
 from __future__ import annotations
 
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -60,11 +61,13 @@ class Shard:
         arena: Arena,
         num_threads: int,
         packed: Path | None,
+        alive: Callable[[], None],
     ) -> None:
         """Load the assigned parts; files are checked by the caller. Raises BadShard."""
         parts = PackedParts(packed, folder, manifest) if packed else None
 
         def part(name: str) -> Session:
+            alive()
             path = parts.path(name, num_threads) if parts else folder / manifest.part(name).onnx
             return load(path, num_threads)
 

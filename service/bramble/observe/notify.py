@@ -1,0 +1,41 @@
+"""What a service tells systemd of itself (sd_notify(3)): ready, alive, and a sentence."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+
+class Notifier:
+    def __init__(self, address: str | None) -> None:
+        """Tell the socket at `address`, $NOTIFY_SOCKET; None, where nobody listens, is silent."""
+        self._address = address and address.replace("@", "\0", 1)  # @ begins an abstract name
+        self._status = ""
+
+    def ready(self) -> None:
+        """The service has begun its work: units that wait for it may start."""
+        self._send("READY=1")
+
+    def alive(self) -> None:
+        """The service's loop turns; to be called by the loop itself, never by a thread."""
+        self._send("WATCHDOG=1")
+
+    def status(self, sentence: str) -> None:
+        """Set the Status line of `systemctl status`."""
+        if sentence != self._status:
+            self._status = sentence
+            self._send(f"STATUS={sentence}")
+
+    def _send(self, line: str) -> None:
+        if not self._address:
+            return
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
+            try:
+                channel.sendto(line.encode(), self._address)
+            except OSError:
+                return  # systemd restarts itself, or is full: the next line will do
+
+
+def from_environment() -> Notifier:
+    """Return the notifier of this process; for the CLI alone, as it reads the environment."""
+    return Notifier(os.environ.get("NOTIFY_SOCKET"))
