@@ -6,6 +6,7 @@ import argparse
 
 from bramble.commands.flags import add_flags, to_config
 from bramble.config import WebConfig
+from bramble.observe import notify
 
 EXAMPLE = """example:
   bramble web --config /etc/bramble/web.yml
@@ -26,5 +27,5 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 def run(args: argparse.Namespace) -> int:
     from bramble.web.server import serve
 
-    serve(to_config(WebConfig, args))
+    serve(to_config(WebConfig, args), notifier=notify.from_environment())
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -25,12 +26,16 @@ class Preparer(Generic[Result]):
 
     def take(self) -> Result | None:
         """Return the next finished job's result, or None; raises what the job raised."""
+        self._silence()
         try:
-            future = self._done.get_nowait()
+            return self._done.get_nowait().result()
         except Empty:
             return None
-        self.bell.recv(1)
-        return future.result()
+
+    def _silence(self) -> None:
+        """Forget what has rung; a bell behind its result wakes the loop for naught, no more."""
+        with contextlib.suppress(BlockingIOError):
+            self.bell.recv(4096)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import logging
+import time
+import urllib.request
 from collections.abc import Callable
+from threading import Thread
 from typing import Any
 
 from flask import Flask
@@ -12,21 +16,33 @@ from bramble.config import WebConfig
 from bramble.head.client import Client
 from bramble.head.zmq_client import ZmqClient
 from bramble.observe import log
+from bramble.observe.notify import Notifier
 from bramble.web.app import create_app
 from bramble.wire.transport import Transport
 
+logger = logging.getLogger(__name__)
+
+FEED_S = 10.0
 GRACE_S = 3  # for open streams at the end; their readers can ask again
 
 
-def serve(config: WebConfig, make_client: Callable[[], Client] | None = None) -> None:
+def serve(
+    config: WebConfig,
+    make_client: Callable[[], Client] | None = None,
+    notifier: Notifier | None = None,
+) -> None:
     """Run until a signal ends it; `make_client` is called once, in the worker."""
     log.configure()
-    Server(config, make_client or (lambda: ZmqClient(Transport(), config.head))).run()
+    make = make_client or (lambda: ZmqClient(Transport(), config.head))
+    Server(config, make, notifier or Notifier(None)).run()
 
 
 class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
-    def __init__(self, config: WebConfig, make_client: Callable[[], Client]) -> None:
+    def __init__(
+        self, config: WebConfig, make_client: Callable[[], Client], notifier: Notifier
+    ) -> None:
         self._config = config
+        self._notifier = notifier
         self._make_client = make_client
         super().__init__()
 
@@ -49,4 +65,21 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load(self) -> Flask:
         """Called in the worker: a ZeroMQ context must not be shared across the fork."""
-        return create_app(self._config, self._make_client())
+        app = create_app(self._config, self._make_client())
+        feeder = Thread(target=self._feed, name="watchdog", daemon=True)
+        feeder.start()
+        return app
+
+    def _feed(self) -> None:
+        """Feed systemd's watchdog for as long as we answer over HTTP, as our clients ask."""
+        host, _, port = self._config.listen.rpartition(":")
+        address = "127.0.0.1" if host in ("", "0.0.0.0", "[::]") else host
+        url = f"http://{address}:{port}/healthz"
+        self._notifier.status(f"listening on {self._config.listen}")
+        while True:
+            time.sleep(FEED_S)
+            try:
+                with urllib.request.urlopen(url, timeout=FEED_S):
+                    self._notifier.alive()
+            except OSError as error:
+                logger.warning("event=unhealthy url=%s reason=%r", url, str(error))
