@@ -7,15 +7,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import openai
 import pytest
+import yaml
 from playwright.sync_api import Browser
 
 from tests.web.conftest import get_json
 
+ROOT = Path(__file__).parent.parent.parent
 READY_S = 90.0
 NAMES = ("stage", "head", "web")
 
@@ -101,6 +104,23 @@ def test_the_embedded_model_answers_what_it_was_taught(run: Run) -> None:
     assert "8080" in run.ask("which port do I open in the browser")
     assert "small demonstration model" in run.ask("Write me a poem about the sea")
     assert "rollback.yml" in run.ask("How do I update Bramble?", "and how do I undo that?")
+    assert "Mona" in run.ask("hi, my name is Mona", "what's my name?")
+    assert "= 42" in run.ask("what is 25 plus 17?")
+
+
+def test_the_embedded_model_answers_most_of_what_it_was_never_asked(run: Run) -> None:
+    """Its full score is in service/training/README.md; here every second question, int8, a ring."""
+    held_out = yaml.safe_load((ROOT / "service/training/held_out.yml").read_text())
+    cases = [(q, topic["need"]) for topic in held_out["topics"] for q in topic["ask"][::2]]
+    cases += [(q, ["small demonstration model"]) for q in held_out["outside"][::2]]
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(run.ask, [question for question, _ in cases]))
+    wrong = [
+        f"{question}: {answer[:80]}"
+        for (question, need), answer in zip(cases, answers, strict=True)
+        if not all(any(word in answer for word in words.split("|")) for words in need)
+    ]
+    assert len(wrong) < 0.2 * len(cases), "\n".join(wrong)
 
 
 @pytest.mark.parametrize("victim", NAMES)
