@@ -138,13 +138,13 @@ class Service:
     def _take_in(self, sampled: m.Sampled, now: float) -> None:
         plan = self._scheduler.under_way(sampled.step)
         emissions = self._scheduler.complete(sampled.step, sampled.token_ids.tolist())
+        self._pump(now)
         if plan is not None:
             is_decode = plan.kind is m.StepKind.DECODE
             num_tokens = sum(map(len, plan.token_ids))
             self._speed.count(now, len(emissions), 0 if is_decode else num_tokens)
             if is_decode:
                 self._speed.trace(sampled.traces)
-        self._pump(now)
         for emission in emissions:
             self._emit(emission, sampled, now)
 

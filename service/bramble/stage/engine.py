@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import platform
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -130,7 +130,7 @@ class Engine:
         for row, keep in step.trims:
             self._arena.trim(row, keep)
         n, t = step.token_ids.shape
-        self._arena.extend(step.first_row, (step.positions + t).tolist())
+        self._arena.extend(step.first_row, [p + t for p in step.positions.tolist()])
         source = step.token_ids if step.hidden is None else step.hidden
         hidden = self._shard.forward(source, step.first_row, step.positions, t)
         mark = digest(hidden[-1, -1]) if step.is_check else None
@@ -165,13 +165,13 @@ class Engine:
         is_decode = step.kind is StepKind.DECODE
         if n < 1 or t < 1 or (t if is_decode else n) != 1:
             raise Broken(f"step {step.step}: a {step.kind.name} cannot have {n} rows of {t} tokens")
-        if len(step.positions) != n or len(step.sequences) != n or step.positions.min() < 0:
+        if len(step.positions) != n or len(step.sequences) != n or min(step.positions.tolist()) < 0:
             raise Broken(f"step {step.step}: needs {n} sequences and positions of 0 or more")
-        self._check_ids(f"step {step.step}", int(step.token_ids.min()), int(step.token_ids.max()))
+        token_ids = step.token_ids.ravel().tolist()
+        self._check_ids("step", step.step, token_ids)
         for message in step.opens:
             if message.history:
-                name = f"the history of sequence {message.sequence}"
-                self._check_ids(name, min(message.history), max(message.history))
+                self._check_ids("the history of sequence", message.sequence, message.history)
         if self._assign.has_embed:
             return
         if step.hidden is None or step.hidden.shape != (n * t, self._hidden_size):
@@ -180,11 +180,12 @@ class Engine:
                 f"step {step.step}: got a hidden state of {got}, need {(n * t, self._hidden_size)}"
             )
 
-    def _check_ids(self, what: str, low: int, high: int) -> None:
+    def _check_ids(self, what: str, number: int, token_ids: Sequence[int]) -> None:
+        low, high = min(token_ids), max(token_ids)
         if low < 0 or high >= self._vocab_size:
             raise Broken(
-                f"{what} has token ids {low} to {high}, the model 0 to {self._vocab_size - 1}; "
-                "head and stage disagree about the model"
+                f"{what} {number} has token ids {low} to {high}, the model 0 to "
+                f"{self._vocab_size - 1}; head and stage disagree about the model"
             )
 
 

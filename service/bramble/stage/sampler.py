@@ -6,6 +6,7 @@ Numpy but for the top-p cut: numba's exp is scalar, 5 times slower over a 128k v
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -42,7 +43,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """token_ids int32 (n,); logprobs float32 (n,); top_ids, top_logprobs (n, k), -1 = unasked."""
+    """token_ids int32 (n,); logprobs float32 (n,), 0 = unasked; top_ids, top_logprobs (n, k)."""
 
     token_ids: Ids
     logprobs: Floats
@@ -95,11 +96,14 @@ class Sampler:
             np.full((n, width), -np.inf, np.float32),
         )
         for i, (state, row) in enumerate(zip(states, logits, strict=True)):
-            normalizer = _log_sum_exp(row, sequences[i])
+            largest = _largest_of(row, sequences[i])
             token = pick(row, state, positions[i])
             choice.token_ids[i] = token
-            choice.logprobs[i] = row[token] - normalizer
             k = state.sampling.top_logprobs
+            if k < 0:
+                continue
+            normalizer = _log_sum_exp(row, largest)
+            choice.logprobs[i] = row[token] - normalizer
             if k > 0:
                 top = _largest(row, k)
                 choice.top_ids[i, : len(top)] = top
@@ -199,13 +203,18 @@ def _largest(logits: Floats, k: int) -> NDArray[np.intp]:
     return candidates[order]
 
 
-def _log_sum_exp(logits: Floats, sequence: int) -> np.float32:
-    largest = logits.max()
-    if not np.isfinite(largest):  # a maximum passes NaN on
+def _largest_of(logits: Floats, sequence: int) -> np.float32:
+    """Return the largest logit. Raises Broken if one is not a number, or infinite."""
+    largest: np.float32 = logits.max()
+    if not math.isfinite(largest):  # a maximum passes NaN on
         raise Broken(
             f"the logits of sequence {sequence} are not finite: a shard, or this node's memory, "
             "is damaged"
         )
+    return largest
+
+
+def _log_sum_exp(logits: Floats, largest: np.float32) -> np.float32:
     shifted = logits - largest
     total = np.exp(shifted, out=shifted).sum()
     return np.float32(largest + np.log(total))

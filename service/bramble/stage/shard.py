@@ -99,8 +99,9 @@ class Shard:
             batch.hidden[:] = source.reshape(batch.hidden.shape)
         else:
             batch.token_ids[:] = source
-        np.add(positions, t - 1, out=batch.lengths)
-        batch.total[0] = batch.lengths.max() + 1
+        lengths = [position + t - 1 for position in positions.tolist()]
+        batch.lengths[:] = lengths
+        batch.total[0] = max(lengths) + 1
         for name, part, binding in batch.runs:
             run(part, binding, name)
         return batch.output
