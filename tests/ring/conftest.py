@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -10,7 +11,6 @@ from pathlib import Path
 
 import bramble
 import pytest
-from bramble.commands.run import _free_ports
 from bramble.commands.supervisor import Child, Supervisor, python_command
 from bramble.export.api import Options, export
 from bramble.head.zmq_client import ZmqClient
@@ -72,6 +72,15 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def free_ports(count: int) -> list[int]:
+    """Ask the system for ports that nobody uses; a restarted process gets its own again."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
 def make_keys(folder: Path, names: Sequence[str]) -> Path:
     """Write NAME.key for every name, and return the list of their public keys."""
     lines = []
@@ -91,15 +100,14 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
         lambda name, line: lines.append(f"{name}: {line}"),
         lambda name, event: lines.append(f"{name}: {event}"),
     )
-    ports = _free_ports(stages)
-    control = f"tcp://127.0.0.1:{ports.control}"
+    control, sampled, *hops = (f"tcp://127.0.0.1:{port}" for port in free_ports(stages + 2))
     door = f"ipc://{folder}/head.sock"
     names = [f"stage-{i}" for i in range(stages)]
     keys = make_keys(folder, ["head", *names])
     flags = {"max-rows": 8, "prefill-tokens": 16, **head}
     with Transport() as transport:
         try:
-            for name, port in zip(names, ports.stages, strict=True):
+            for name, hop in zip(names, hops, strict=True):
                 supervisor.start(
                     name,
                     python_command(
@@ -107,7 +115,7 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
                         "stage",
                         f"--node={name}",
                         f"--head={control}",
-                        f"--listen=tcp://127.0.0.1:{port}",
+                        f"--listen={hop}",
                         f"--models={model.parent}",
                         "--threads=1",
                         f"--memory-bytes={1 << 29}",
@@ -124,7 +132,7 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
                     f"--model={model}",
                     f"--stages={','.join(names)}",
                     f"--control={control}",
-                    f"--sampled=tcp://127.0.0.1:{ports.sampled}",
+                    f"--sampled={sampled}",
                     f"--client={door}",
                     "--node=head",
                     f"--keys={keys}",

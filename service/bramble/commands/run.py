@@ -13,7 +13,6 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -28,6 +27,7 @@ from bramble.observe.sensors import available_memory_bytes
 from bramble.wire.transport import Transport
 
 POLL_S = 0.2
+QUIET_S = 1.0  # between questions to a ring that serves
 MEMORY_SHARE = 0.7  # of what is available; the rest is for everything else on this machine
 EXAMPLE = """examples:
   bramble run                                   the embedded demonstration model, three stages
@@ -99,27 +99,23 @@ def embedded_model() -> Path:
 # ------------------------------------------------------------------------------------- processes
 
 
-@dataclass(frozen=True, slots=True)
-class _Ports:
-    control: int
-    sampled: int
-    stages: list[int]
-
-
 def _commands(
     args: argparse.Namespace, model: Path, folder: Path
 ) -> Iterator[tuple[str, list[str]]]:
-    """Yield (name, command line) of every process, in the order in which to start them."""
-    ports = _free_ports(args.stages)
-    control, door = f"tcp://127.0.0.1:{ports.control}", local_door(args.port)
+    """Yield (name, command line) of every process, in the order in which to start them.
+
+    Their sockets are files in `folder`, which is ours alone: on loopback TCP any user of this
+    machine could talk to a stage.
+    """
+    control, door = f"ipc://{folder}/control.sock", local_door(args.port)
     threads = args.threads or max(1, (os.cpu_count() or 1) // args.stages)
     memory = int(available_memory_bytes() * MEMORY_SHARE) // args.stages
     names = [f"stage-{i}" for i in range(args.stages)]
-    for name, port in zip(names, ports.stages, strict=True):
+    for name in names:
         settings = {
             "node": name,
             "head": control,
-            "listen": f"tcp://127.0.0.1:{port}",
+            "listen": f"ipc://{folder}/{name}.sock",
             "models": model.parent,
             "packed": cache_folder() / "packed",
             "threads": threads,
@@ -130,7 +126,7 @@ def _commands(
         "model": model,
         "stages": ",".join(names),
         "control": control,
-        "sampled": f"tcp://127.0.0.1:{ports.sampled}",
+        "sampled": f"ipc://{folder}/sampled.sock",
         "client": door,
         "max-length": args.context,
         "max-rows": args.rows,
@@ -142,16 +138,6 @@ def _commands(
 
 def _flags(settings: Mapping[str, object]) -> list[str]:
     return [f"--{key}={value}" for key, value in settings.items()]
-
-
-def _free_ports(num_stages: int) -> _Ports:
-    """Ask the system for ports that nobody uses; a restarted process gets its own again."""
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(num_stages + 2)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        control, sampled, *stages = (each.getsockname()[1] for each in sockets)
-    return _Ports(control, sampled, stages)
 
 
 @contextlib.contextmanager
@@ -185,17 +171,19 @@ def _ended_by_signals() -> Iterator[None]:
 def _tend(supervisor: Supervisor, console: Console, args: argparse.Namespace) -> None:
     """Keep the processes alive and say whenever the ring begins or ceases to serve."""
     url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
-    shown = ""
+    shown, asked_at = "", 0.0
     started = time.monotonic()
     with Transport() as transport:
         client = ZmqClient(transport, local_door(args.port))
         while True:
             supervisor.tend()
-            state = _state(client)
-            if state != shown:
-                shown = state
-                _announce(console, state, url, time.monotonic() - started)
-            time.sleep(POLL_S if state == "serving" else POLL_S / 2)
+            now = time.monotonic()
+            if shown != "serving" or now - asked_at > QUIET_S:
+                state, asked_at = _state(client), now
+                if state != shown:
+                    shown = state
+                    _announce(console, state, url, now - started)
+            time.sleep(POLL_S)
 
 
 def _state(client: ZmqClient) -> str:
