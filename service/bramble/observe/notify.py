@@ -17,7 +17,7 @@ class Notifier:
         self._send("READY=1")
 
     def alive(self) -> None:
-        """The service's loop turns; to be called by the loop itself, never by a thread."""
+        """The service does its work: said by its own loop, or by whom it has just answered."""
         self._send("WATCHDOG=1")
 
     def status(self, sentence: str) -> None:

@@ -72,6 +72,8 @@ class PackedParts:
         try:
             load(original, num_threads, save_to=partial / packed.name)
             for path in sorted(partial.iterdir(), key=lambda path: path.suffix):  # .data first
+                with path.open("rb") as file:
+                    os.fsync(file.fileno())  # a pulled plug must not leave names without contents
                 path.rename(self._place / path.name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
