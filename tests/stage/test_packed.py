@@ -83,6 +83,15 @@ def test_the_logits_are_the_same_bits_when_packed_when_made_and_when_loaded(
     assert files(tmp_path) == made
 
 
+def test_a_damaged_copy_is_thrown_away_and_the_original_serves(model, tmp_path):
+    folder = model("llama3", "int4")
+    plain = logits(folder, tmp_path)
+    copy = next(path for path in files(tmp_path) if path.name.startswith("layer-000"))
+    copy.write_bytes(b"damaged")
+    np.testing.assert_array_equal(logits(folder, tmp_path), plain)
+    assert not copy.exists()
+
+
 def test_another_export_of_a_part_replaces_it(model, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(model("llama3", "int8"), folder)

@@ -18,6 +18,7 @@ from onnxruntime import InferenceSession as Session
 from onnxruntime import IOBinding as Binding
 from onnxruntime import OrtValue
 
+from bramble.errors import BadShard
 from bramble.model.manifest import Manifest, layer_name
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
@@ -68,8 +69,15 @@ class Shard:
 
         def part(name: str) -> Session:
             alive()
-            path = parts.path(name, num_threads) if parts else folder / manifest.part(name).onnx
-            return load(path, num_threads)
+            original = folder / manifest.part(name).onnx
+            path = parts.path(name, num_threads) if parts else original
+            try:
+                return load(path, num_threads)
+            except BadShard:
+                if path == original:
+                    raise
+                path.unlink(missing_ok=True)  # a damaged copy: it is packed again at the next start
+                return load(original, num_threads)
 
         self._arena = arena
         self._shape = manifest.shape
