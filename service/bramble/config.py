@@ -23,6 +23,7 @@ class StageConfig:
     head_node: str = ""  # the head's name among the keys
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
+    files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
     packed: Path | None = None  # keeps weights as the kernels want them: half the memory
     threads: int = 0  # 0 = one per core
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
@@ -50,6 +51,7 @@ class WebConfig:
     listen: str = "0.0.0.0:8080"
     threads: int = 160  # one per open HTTP request; more wait in the accept queue
     max_body_bytes: int = 1_000_000
+    models: Path | None = None  # holds one folder per model, served to stages below /files
     client_timeout_s: int = 30  # a client that neither reads nor sends for so long is gone
 
 

@@ -93,8 +93,19 @@ def make_keys(folder: Path, names: Sequence[str]) -> Path:
 
 
 @contextmanager
-def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[Ring]:
-    """A ring that serves `model`; its processes have ended when this returns."""
+def running(
+    model: Path,
+    stages: int,
+    folder: Path,
+    nodes: Sequence[Path] | None = None,
+    files: str = "",
+    **head: object,
+) -> Iterator[Ring]:
+    """A ring that serves `model`; its processes have ended when this returns.
+
+    nodes  where each stage keeps models, fetched from `files`; without it the model's own folder
+    """
+    places = nodes or [model.parent] * stages
     lines: list[str] = []
     supervisor = Supervisor(
         lambda name, line: lines.append(f"{name}: {line}"),
@@ -107,7 +118,7 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
     flags = {"max-rows": 8, "prefill-tokens": 16, **head}
     with Transport() as transport:
         try:
-            for name, hop in zip(names, hops, strict=True):
+            for name, hop, place in zip(names, hops, places, strict=True):
                 supervisor.start(
                     name,
                     python_command(
@@ -116,7 +127,8 @@ def running(model: Path, stages: int, folder: Path, **head: object) -> Iterator[
                         f"--node={name}",
                         f"--head={control}",
                         f"--listen={hop}",
-                        f"--models={model.parent}",
+                        f"--models={place}",
+                        f"--files={files}",
                         "--threads=1",
                         f"--memory-bytes={1 << 29}",
                         "--head-node=head",
@@ -151,10 +163,10 @@ def make_ring(tmp_path: Path) -> Iterator[RingMaker]:
     with ExitStack() as stack:
         count = iter(range(100))
 
-        def make(model: Path, stages: int, **head: object) -> Ring:
+        def make(model: Path, stages: int, **more: object) -> Ring:
             folder = tmp_path / f"r{next(count)}"
             folder.mkdir()
-            ring = stack.enter_context(running(model, stages, folder, **head))
+            ring = stack.enter_context(running(model, stages, folder, **more))
             ring.wait_for("serving")
             return ring
 

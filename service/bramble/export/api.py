@@ -13,13 +13,14 @@ import bramble
 from bramble.errors import BadInput
 from bramble.export.architectures import describe
 from bramble.export.decoder import Decoder
-from bramble.export.destination import check_free, check_space, destination
+from bramble.export.destination import check_free, destination
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import KINDS
 from bramble.export.source import Source, open_folder
 from bramble.export.synthetic import open_synthetic
 from bramble.export.verify import golden
 from bramble.model import manifest as manifests
+from bramble.model.disk import check_space
 from bramble.model.manifest import File, Manifest, Part, Quantization, sha256_of
 from bramble.model.tokenizer import Tokenizer
 

@@ -17,9 +17,9 @@ from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TimeR
 
 from bramble.errors import BadInput
 from bramble.export import api
-from bramble.export.destination import size
 from bramble.export.quantize import KINDS
 from bramble.export.synthetic import SHAPES
+from bramble.model.disk import size
 from bramble.model.manifest import Manifest
 
 EXAMPLES = """examples:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 from collections.abc import Iterator
@@ -10,8 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from bramble.errors import BadInput, Broken
-
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+from bramble.model.disk import FULL, size
 
 
 @contextmanager
@@ -42,27 +40,6 @@ def check_free(dest: Path, may_replace: bool) -> None:
         raise BadInput(f"{dest} exists; choose another name, or --force to replace it")
     if dest.exists() and not dest.is_dir():
         raise BadInput(f"{dest} is a file; choose another name")
-
-
-def check_space(folder: Path, needed_bytes: int) -> None:
-    """Raises Broken if the disk of `folder`, which need not exist yet, has less than needed."""
-    existing = folder
-    while not existing.exists():
-        existing = existing.parent
-    free_bytes = shutil.disk_usage(existing).free
-    if free_bytes < needed_bytes:
-        raise Broken(
-            f"{folder}: need {size(needed_bytes)} of disk, {size(free_bytes)} are free; "
-            "make room or choose another disk"
-        )
-
-
-def size(count: int) -> str:
-    """Bytes for people: 812 B, 3.4 MB, 5.1 GB (decimal, as disks are sold)."""
-    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= scale:
-            return f"{count / scale:.1f} {unit}"
-    return f"{count} B"
 
 
 def _replace(partial: Path, dest: Path) -> None:

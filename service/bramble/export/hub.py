@@ -22,8 +22,8 @@ from huggingface_hub.errors import (
 )
 
 from bramble.errors import BadInput, Unavailable
-from bramble.export.destination import check_space
 from bramble.export.source import COPIED, Source, open_folder
+from bramble.model.disk import check_space
 
 WEIGHTS = ("model*.safetensors", "model.safetensors.index.json")
 

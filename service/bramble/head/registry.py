@@ -10,6 +10,7 @@ from typing import Any
 
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
 
+LOADING = "loading its shard"
 LOST_S = 10.0  # without a sign of life; a stage beats every second between steps
 
 
@@ -66,12 +67,14 @@ class Registry:
         if entry.hello.incarnation != message.incarnation:
             return False
         entry.peer, entry.heard_at, entry.stats = peer, now, message.stats
+        if entry.state == "loading":
+            entry.reason = str(message.stats.get("fetching") or LOADING)
         return True
 
     def assigned(self, assign: Assign) -> StageEntry:
         entry = self.stages[assign.stage]
         entry.assign, entry.ready = assign, None
-        entry.state, entry.reason = "loading", "loading its shard"
+        entry.state, entry.reason = "loading", LOADING
         return entry
 
     def ready(self, message: Ready, now: float) -> bool:

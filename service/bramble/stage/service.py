@@ -12,18 +12,17 @@ import platform
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import bramble
 from bramble.config import StageConfig
-from bramble.errors import BadFrame, BadInput, BadShard, Broken
-from bramble.model import manifest as manifests
+from bramble.errors import BadFrame, BadShard, BrambleError, Broken
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.stage.engine import Engine, StepResult
+from bramble.stage.supply import Supply
 from bramble.wire import messages as m
 from bramble.wire.frames import forward, pack, unpack
 from bramble.wire.transport import Channel, Poll, Transport, new_identity
@@ -31,6 +30,7 @@ from bramble.wire.transport import Channel, Poll, Transport, new_identity
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
+LOOK_S = 0.1  # between looks at a fetch
 HEAD_LOST_S = 10.0  # without an answer to our beats: say hello again, on a new connection
 MEMORY_SHARE = 0.8  # of the machine's memory, where nothing else is configured
 
@@ -51,6 +51,9 @@ class Service:
         self._next: Channel | None = None
         self._engine: Engine | None = None
         self._assign: m.Assign | None = None
+        self._supply = Supply(config.models, config.files)
+        self._awaited: m.Assign | None = None  # its files are on their way
+        self._assigned_at = 0.0
         self._plan_id = b""
         self._last_step = -1
         self._head_incarnation: int | None = None  # of the head that answered our hello
@@ -69,11 +72,14 @@ class Service:
 
     def turn(self) -> None:
         """Wait, then handle what has arrived, and beat if it is time."""
-        has_step, has_control = self._poll.readable(BEAT_S, self._steps)
+        wait_s = LOOK_S if self._awaited else BEAT_S
+        has_step, has_control = self._poll.readable(wait_s, self._steps)
         if has_control:
             self._read_head()
         if has_step:
             self._read_step()
+        if self._awaited is not None and self._supply.is_ready:
+            self._serve(self._awaited)
         now = time.monotonic()
         if now - self._beat_at >= BEAT_S:
             self._beat(now)
@@ -109,7 +115,7 @@ class Service:
             self._notifier.status(f"waiting for the head at {self._config.head}")
             self._greet()
             return
-        stats = {
+        stats: dict[str, Any] = {
             "resident_bytes": sensors.resident_bytes(),
             "kv_used_bytes": self._engine.kv_used_bytes if self._engine else 0,
             "sequences": self._engine.num_rows if self._engine else 0,
@@ -117,7 +123,10 @@ class Service:
             "throttled": sensors.throttled(),
             **self._work.drain(span),
         }
-        self._notifier.status(_sentence(self._assign, stats))
+        sentence = _sentence(self._assign, stats)
+        if self._awaited is not None:
+            sentence = stats["fetching"] = self._supply.sentence
+        self._notifier.status(sentence)
         self._tell(m.Beat(self._config.node, self._incarnation, stats))
 
     def _read_head(self) -> None:
@@ -151,13 +160,21 @@ class Service:
     # --------------------------------------------------------------------------------- the shard
 
     def _take(self, assign: m.Assign) -> None:
-        """Load the shard, or keep it if it is the same, and answer Ready or Failed."""
         log.info("event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop)
-        started = time.monotonic()
+        self._assigned_at = time.monotonic()
+        self._serve(assign)
+
+    def _serve(self, assign: m.Assign) -> None:
+        """Load the shard, or keep it if it is the same, and answer Ready or Failed.
+
+        Where files are lacking they are fetched first: this is called again when they are here.
+        """
+        self._awaited = None
         try:
-            if assign != self._assign:
-                self._adopt(assign)
-        except (BadInput, BadShard, Broken, MemoryError) as error:
+            if not self._adopt(assign):
+                self._awaited = assign
+                return
+        except (BrambleError, MemoryError) as error:
             self._assign = self._engine = None
             log.error("event=load_failed reason=%r", str(error))
             self._answer_failed(assign, str(error) or "out of memory while loading")
@@ -169,34 +186,43 @@ class Service:
                 self._incarnation,
                 assign.plan_id,
                 assign.epoch,
-                round(self._heard_at - started, 3),
+                round(self._heard_at - self._assigned_at, 3),
                 sensors.resident_bytes(),
             )
         )
 
-    def _adopt(self, assign: m.Assign) -> None:
+    def _adopt(self, assign: m.Assign) -> bool:
+        """Have the engine of this assignment; False if files of it are on their way."""
         if self._engine is not None and _is_same_shard(self._assign, assign):
+            self._supply.stop()
+            if assign == self._assign:
+                return True
             self._engine.reset()
-        else:
-            self._engine = None  # its memory goes before the new one's comes
-            self._engine = self._load(assign)
-            _settle()
+        elif not self._load(assign):
+            return False
         if self._next is not None:
             self._next.close()
         self._next = self._transport.push(assign.next_endpoint, assign.next_node)
         self._assign, self._plan_id, self._last_step = assign, bytes.fromhex(assign.plan_id), -1
+        return True
 
-    def _load(self, assign: m.Assign) -> Engine:
-        folder = self._config.models / assign.model
-        found = _manifest_sha256(folder)
-        if found != assign.manifest_sha256:
-            raise BadShard(
-                f"{folder} is another export than the head's: its manifest has sha256 "
-                f"{found[:12]}…, the head's {assign.manifest_sha256[:12]}…; copy the head's folder"
-            )
-        manifest = manifests.read(folder)
-        config = self._config
-        return Engine(folder, manifest, assign, config.threads, config.packed, self._notifier.alive)
+    def _load(self, assign: m.Assign) -> bool:
+        found = self._supply.find(assign)
+        if found is None:
+            return False
+        folder, manifest = found
+        config, alive = self._config, self._notifier.alive
+        self._assign = self._engine = None  # its memory goes before the new one's comes
+        try:
+            self._engine = Engine(folder, manifest, assign, config.threads, config.packed, alive)
+        except BadShard as error:
+            if not self._supply.repair(assign):
+                raise
+            log.warning("event=damaged reason=%r", str(error))
+            return False
+        self._supply.trust()
+        _settle()
+        return True
 
     def _answer_failed(self, assign: m.Assign, reason: str) -> None:
         self._heard_at = time.monotonic()
@@ -344,8 +370,3 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
         next_endpoint=new.next_endpoint,
         next_node=new.next_node,
     )
-
-
-def _manifest_sha256(folder: Path) -> str:
-    manifests.read(folder)  # for its clear sentences
-    return manifests.sha256(folder)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, NotFound
 
 from bramble.errors import (
     BadInput,
@@ -73,7 +73,7 @@ def _http_error(error: HTTPException) -> Response:
 
 
 def _explain(error: HTTPException) -> str:
-    if error.code == 404:
+    if error.code == 404 and error.description == NotFound.description:
         return f"no such URL: {request.method} {request.path[:80]}; the API is below /v1"
     if error.code == 405:
         return f"{request.method} is not allowed here"

@@ -1,0 +1,146 @@
+"""Where the files of an assignment lie; fetched from the head where they are lacking.
+
+The fetch has a thread of its own, so that the service loop goes on: it beats, feeds the watchdog
+and hears of a newer assignment, which ends a fetch that is no longer wanted.
+"""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future
+from pathlib import Path
+
+from bramble.errors import BadShard, BrambleError
+from bramble.model import manifest as manifests
+from bramble.model import store
+from bramble.model.disk import size
+from bramble.model.download import Server
+from bramble.model.fetch import fetch
+from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.store import Wanted
+from bramble.wire.messages import Assign
+
+
+class Supply:
+    def __init__(self, models: Path, files: str) -> None:
+        """files  the head's /files; where it is empty, what is lacking is an error.
+
+        Raises BadInput if it is no address.
+        """
+        self._models = models
+        self._server = Server(files) if files else None
+        self._fetch: _Fetch | None = None
+        self._proven: Wanted | None = None  # every byte of it, by the last repair
+
+    def find(self, assign: Assign) -> tuple[Path, Manifest] | None:
+        """Return the folder that has the assigned parts, and its manifest.
+
+        None while they are on their way: ask again when `is_ready`. Raises what ended the fetch,
+        or BadShard or BadInput where nothing can be fetched.
+        """
+        wanted = _wanted(assign)
+        if self._fetch is not None and self._fetch.wanted == wanted:
+            if not self._fetch.result.done():
+                return None
+            folder: Path | None = self._fetch.result.result()
+        else:
+            folder = store.find(self._models, wanted)
+        self.stop()
+        if folder is None and self._server is None:
+            folder = _by_hand(self._models / assign.model, assign)
+        if folder is None:
+            self._begin(wanted, is_suspect=False)
+            return None
+        return folder, manifests.read(folder)
+
+    def repair(self, assign: Assign) -> bool:
+        """Begin to fetch anew what is damaged; False if nothing is, or from nowhere to come."""
+        wanted = _wanted(assign)
+        if self._server is None or self._proven == wanted:
+            return False
+        self._proven = wanted
+        self._begin(wanted, is_suspect=True)
+        return True
+
+    def trust(self) -> None:
+        """What was found has been loaded: later damage is new damage."""
+        self._proven = None
+
+    def stop(self) -> None:
+        """End the fetch that is under way, if one is; what it brought stays."""
+        if self._fetch is not None:
+            self._fetch.stop()
+            self._fetch = None
+
+    @property
+    def is_ready(self) -> bool:
+        """True if `find` has an answer."""
+        return self._fetch is None or self._fetch.result.done()
+
+    @property
+    def sentence(self) -> str:
+        """What is being fetched, for a person."""
+        return "" if self._fetch is None else self._fetch.sentence
+
+    def _begin(self, wanted: Wanted, is_suspect: bool) -> None:
+        assert self._server is not None
+        self._fetch = _Fetch(self._models, self._server, wanted, is_suspect)
+
+
+class _Stopped(BrambleError):
+    """Nobody waits for this fetch any more."""
+
+
+class _Fetch:
+    def __init__(self, models: Path, server: Server, wanted: Wanted, is_suspect: bool) -> None:
+        self.wanted = wanted
+        self.result: Future[Path] = Future()
+        self._models, self._server, self._is_suspect = models, server, is_suspect
+        self._is_stopped = threading.Event()
+        self._done = self._total = 0
+        threading.Thread(target=self._run, name="fetch", daemon=True).start()
+
+    def stop(self) -> None:
+        self._is_stopped.set()
+
+    @property
+    def sentence(self) -> str:
+        if not self._total:
+            return f"fetching {self.wanted.model} from {self._server.url}"
+        share = 100 * self._done // self._total
+        return (
+            f"fetching {self.wanted.model}: {share} % of {size(self._total)} "
+            f"from {self._server.url}"
+        )
+
+    def _run(self) -> None:
+        try:
+            folder = fetch(
+                self._models, self._server, self.wanted, self._progress, self._is_suspect
+            )
+            self.result.set_result(folder)
+        except BaseException as error:  # noqa: BLE001  raised again by whoever asks for the result
+            self.result.set_exception(error)
+
+    def _progress(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+        if self._is_stopped.is_set():
+            raise _Stopped
+
+
+def _wanted(assign: Assign) -> Wanted:
+    parts = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
+    return Wanted(assign.model, assign.manifest_sha256, parts)
+
+
+def _by_hand(folder: Path, assign: Assign) -> Path:
+    """The folder that a person put there: what it lacks is told by who loads it."""
+    manifests.read(folder)  # for its clear sentences
+    found = manifests.sha256(folder)
+    if found != assign.manifest_sha256:
+        raise BadShard(
+            f"{folder} is another export than the head's: its manifest has sha256 "
+            f"{found[:12]}…, the head's {assign.manifest_sha256[:12]}…; copy the head's folder, "
+            "or set `files`, so that this stage fetches it"
+        )
+    return folder
