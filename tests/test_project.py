@@ -31,6 +31,7 @@ ALLOWED = {
         "stage.service",
         "web.server",
         "export.api",
+        "plan",
     },
     "cli": {"errors"},
     "__main__": {"cli"},

@@ -16,6 +16,8 @@ COMMANDS = {
     "chat": "bramble.commands.chat",
     "status": "bramble.commands.status",
     "export": "bramble.export.command",
+    "plan": "bramble.commands.plan",
+    "fetch": "bramble.commands.fetch",
     "bench": "bramble.commands.bench",
     "stage": "bramble.commands.stage",
     "head": "bramble.commands.head",

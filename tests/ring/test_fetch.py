@@ -55,7 +55,7 @@ def test_stages_with_empty_folders_fetch_what_they_need_and_no_more(
         assert ring.generate(greedy("fetched", PROMPT, TOKENS))[0] == wanted
     manifest = manifests.read(model)
     document = ring.client.status()
-    for node, stage in zip(nodes, document["rings"][0]["stages"], strict=True):
+    for node, stage in zip(nodes, document["plan"]["rings"][0]["stages"], strict=True):
         parts = manifests.shard_parts(
             stage["start"], stage["stop"], stage["has_embed"], stage["has_lm_head"]
         )

@@ -7,7 +7,6 @@ import tempfile
 from pathlib import Path
 
 SYSTEM_DOOR = Path("/run/bramble/head.sock")
-EMBEDDED = Path(__file__).parent.parent / "embedded"
 
 
 def runtime_folder(port: int) -> Path:

@@ -17,10 +17,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bramble.commands.places import EMBEDDED, cache_folder, local_door, runtime_folder
+from bramble.commands.places import cache_folder, local_door, runtime_folder
 from bramble.commands.supervisor import Printer, Supervisor, python_command
 from bramble.errors import BadInput, Unavailable
-from bramble.export.api import Options, export
+from bramble.export.api import EMBEDDED_QUANTIZATION, Options, embedded_sha256, export_embedded
 from bramble.head.zmq_client import ZmqClient
 from bramble.model import manifest as manifests
 from bramble.observe.sensors import available_memory_bytes
@@ -83,16 +83,12 @@ def run(args: argparse.Namespace) -> int:
 
 def embedded_model() -> Path:
     """Return the demonstration model's folder, exported on first use and after an upgrade."""
-    source = EMBEDDED / "model.safetensors"
-    if not source.exists():
-        raise BadInput(f"{EMBEDDED} holds no model: this installation lacks its package data")
-    stamp = manifests.sha256_of(source)[:12]
+    stamp = embedded_sha256()[:12]
     folder = cache_folder() / stamp / "bramble-demo"
     if not (folder / manifests.FILE_NAME).exists():
         Console().print("exporting the embedded model (once) …")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        options = Options(quantization="int8", may_replace=True, source_id="bramble-demo")
-        export(str(EMBEDDED), folder, options)
+        export_embedded(folder, Options(EMBEDDED_QUANTIZATION, may_replace=True))
     return folder
 
 

@@ -33,6 +33,10 @@ GOLDEN_TOKENS = 24
 BYTES_PER_WEIGHT = {"int4": 0.625, "int8": 1.125, "float32": 4.0}  # with scales
 DEFAULTS = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
+EMBEDDED = Path(__file__).parent.parent / "embedded"
+EMBEDDED_ID = "bramble-demo"
+EMBEDDED_QUANTIZATION = "int8"  # small enough to need no less
+
 Progress = Callable[[str, int, int], None]  # phase, done, total; the unit depends on the phase
 
 
@@ -87,6 +91,23 @@ def export_synthetic(
     options.kinds()
     check_free(dest, options.may_replace)
     return write_folder(open_synthetic(shape), dest, options, progress)
+
+
+def export_embedded(
+    dest: Path, options: Options | None = None, progress: Progress = silent
+) -> Manifest:
+    """Write a model folder of the demonstration model that ships with Bramble; errors as above."""
+    options = options or Options(quantization=EMBEDDED_QUANTIZATION)
+    embedded_sha256()
+    return export(str(EMBEDDED), dest, replace(options, source_id=EMBEDDED_ID), progress)
+
+
+def embedded_sha256() -> str:
+    """Which demonstration model ships with Bramble. Raises BadInput if none does."""
+    weights = EMBEDDED / "model.safetensors"
+    if not weights.exists():
+        raise BadInput(f"{EMBEDDED} holds no model: this installation lacks its package data")
+    return sha256_of(weights)
 
 
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:

@@ -25,6 +25,7 @@ from bramble.model.manifest import Manifest
 EXAMPLES = """examples:
   bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
   bramble export ~/Downloads/Qwen3-4B models/qwen --lm-head int8
+  bramble export --embedded models/bramble-demo                  the demonstration model
   bramble export --synthetic llama-3.1-8b /tmp/8b                random weights, for benchmarks
 """
 
@@ -43,22 +44,24 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id; none with --synthetic")
+    add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id")
     add("dest", type=Path, metavar="DEST", help="the model folder to write")
-    add("--quant", choices=KINDS, default="int4", help="of the weights (default: int4)")
+    add("--quant", choices=KINDS, help="of the weights (default: int4; of --embedded int8)")
     add("--embed", choices=KINDS, help="of the embedding (default: as --quant)")
     add("--lm-head", choices=KINDS, help="of the last projection (default: as --quant)")
     add("--revision", help="the hub's branch, tag or commit (default: its main branch)")
     add("--synthetic", metavar="SHAPE", help=f"random weights: {', '.join(SHAPES)}")
+    add("--embedded", action="store_true", help="the demonstration model that ships with Bramble")
     add("--force", action="store_true", help="replace DEST if it exists")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     """Export and summarise. SIGTERM ends it as Ctrl-C does: nothing is left behind."""
-    if (args.source is None) == (args.synthetic is None):
-        raise BadInput("give either SOURCE DEST or --synthetic SHAPE DEST")
-    options = api.Options(args.quant, args.embed, args.lm_head, args.revision, args.force)
+    if (args.source is not None) + (args.synthetic is not None) + args.embedded != 1:
+        raise BadInput("give one of: SOURCE DEST, --synthetic SHAPE DEST, --embedded DEST")
+    quantization = args.quant or (api.EMBEDDED_QUANTIZATION if args.embedded else "int4")
+    options = api.Options(quantization, args.embed, args.lm_head, args.revision, args.force)
     signal.signal(signal.SIGTERM, _interrupt)
     for name in HUB_SETTINGS:
         os.environ.setdefault(name, "1")
@@ -66,6 +69,8 @@ def run(args: argparse.Namespace) -> int:
     with _progress() as progress:
         if args.synthetic:
             manifest = api.export_synthetic(args.synthetic, args.dest, options, progress)
+        elif args.embedded:
+            manifest = api.export_embedded(args.dest, options, progress)
         else:
             manifest = api.export(args.source, args.dest, options, progress)
     print(_summary(manifest, args.dest, time.monotonic() - started))

@@ -40,6 +40,7 @@ class Server:
         """Raises BadInput for what is no address."""
         self.url = url.rstrip("/")
         self._patience_s = patience_s
+        self.came = 0  # bytes in all
         parts = urlsplit(self.url)
         kinds = {"http": HTTPConnection, "https": HTTPSConnection}
         try:
@@ -97,6 +98,7 @@ class Server:
                 chunk = _read(response, min(left, CHUNK_BYTES))
                 file.write(chunk)
                 file.flush()
+                self.came += len(chunk)
                 start, left = start + len(chunk), left - len(chunk)
                 tell(start)
 

@@ -6,11 +6,14 @@ original: twice the memory, and twice the time. Results are the same bits (tests
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import logging
 import os
 import platform
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime
@@ -23,6 +26,7 @@ log = logging.getLogger(__name__)
 
 GROWTH = 2.5  # of a packed part over its original: that is in there too, unread
 SPARE_BYTES = 256 << 20  # left free on the disk
+LOCK = ".lock"
 UNPACKED = ("embed",)  # nothing is packed in a table of rows
 
 
@@ -56,17 +60,26 @@ class PackedParts:
             free = shutil.disk_usage(self._place).free
             if free < GROWTH * self._manifest.part_bytes(name) + SPARE_BYTES:
                 raise OSError(f"{free >> 20} MiB are free")
-            self._pack(original, packed, num_threads)
+            with self._locked():
+                if not packed.exists():  # else another process made it while this one waited
+                    self._pack(original, packed, num_threads)
         except OSError as error:
             log.warning("event=not_packed part=%s reason=%r memory=twice", name, str(error))
             return original
         return packed
 
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """Let one process at a time write here; the lock goes with the process that holds it."""
+        with (self._place / LOCK).open("wb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def _pack(self, original: Path, packed: Path, num_threads: int) -> None:
         """Write beside, then rename: the ONNX file last, as its presence says that all is there."""
         for stale in self._place.glob(f"{packed.name.rsplit('-', 1)[0]}-*"):
             stale.unlink(missing_ok=True)  # of this part in an earlier export
-        partial = self._place / f"partial-{os.getpid()}"
+        partial = self._place / "partial"  # of one who was killed, if there is one
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
