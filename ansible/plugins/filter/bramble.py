@@ -1,0 +1,129 @@
+"""What is wrong with an inventory, one sentence each; the preflight role prints them and stops."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections import Counter
+
+HOSTNAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")  # RFC 1123, in lower case
+ROLES = ("head", "stage")
+BYTES_PER_WEIGHT = {"int4": 0.62, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
+MEMORY_SHARE = 0.8  # of a node's memory, which a stage may take
+GIB = 1 << 30
+
+
+def inventory_problems(nodes, network, gateway="", admin_networks=()):
+    """Return sentences; `nodes` is a list of dicts with name, address and, if given, role."""
+    problems = []
+    lan = _network(network, problems)
+    for admin in admin_networks:
+        _network(admin, problems)
+    if not nodes:
+        problems.append("the group `bramble` has no hosts: add a line per Pi to hosts.yml")
+    for node in nodes:
+        problems += _node_problems(node, lan)
+    for address, count in Counter(str(n.get("address")) for n in nodes if n.get("address")).items():
+        if count > 1:
+            names = ", ".join(n["name"] for n in nodes if str(n.get("address")) == address)
+            problems.append(f"{names} have the same address {address}: each node needs its own")
+    heads = [n["name"] for n in nodes if n.get("role") == "head"]
+    if len(heads) > 1:
+        problems.append(f"{', '.join(heads)} are all `role: head`: a bramble has one head")
+    if gateway and lan is not None and _address(gateway) not in lan:
+        problems.append(f"bramble_gateway {gateway} is not in bramble_network {network}")
+    taken = [n["name"] for n in nodes if gateway and str(n.get("address")) == str(gateway)]
+    if taken:
+        problems.append(f"{taken[0]} has the gateway's address {gateway}: give it another")
+    return problems
+
+
+def model_problems(model, quantization, memory_mib, weight_bytes=0):
+    """Return a sentence if the model cannot fit the nodes' memory together.
+
+    model         as in the inventory; its size is read from its name ("…-8B-…") unless
+    weight_bytes  says it
+    memory_mib    node → MiB of memory
+    """
+    if quantization not in BYTES_PER_WEIGHT:
+        allowed = ", ".join(BYTES_PER_WEIGHT)
+        return [f"bramble_quantization is {quantization!r}: need one of {allowed}"]
+    size = re.search(r"(?:^|[-_])(\d+(?:\.\d+)?)\s*b(?:$|[-_.])", str(model).split("/")[-1].lower())
+    need = weight_bytes or (float(size[1]) * 1e9 * BYTES_PER_WEIGHT[quantization] if size else 0)
+    have = sum(memory_mib.values()) * MEMORY_SHARE * (1 << 20)
+    if need <= have:
+        return []
+    return [
+        f"{model} needs about {need / GIB:.1f} GiB as {quantization}, and the {len(memory_mib)} "
+        f"nodes have {have / GIB:.1f} GiB for it: add nodes, or choose a smaller model"
+    ]
+
+
+def node(variables):
+    """Return what the inventory says of one host: name, address, role (stage unless said)."""
+    return {
+        "name": variables["inventory_hostname"],
+        "address": variables.get("address"),
+        "role": variables.get("role") or "stage",
+    }
+
+
+def lan_interface(links, network):
+    """Return the interface in `ip -j -4 addr` that has an address of the LAN, or ""."""
+    lan = ipaddress.ip_network(network)
+    for link in links:
+        for address in link.get("addr_info", []):
+            if address.get("local") and ipaddress.ip_address(address["local"]) in lan:
+                return str(link["ifname"])
+    return ""
+
+
+def in_networks(address, networks):
+    """True if the address lies in one of the networks."""
+    return any(ipaddress.ip_address(address) in ipaddress.ip_network(each) for each in networks)
+
+
+def _node_problems(node, lan):
+    name, address, role = node["name"], node.get("address"), node.get("role")
+    problems = []
+    if not HOSTNAME.match(name):
+        problems.append(
+            f"{name!r} is no hostname: lower-case letters, digits and hyphens, 63 at most"
+        )
+    if not address:
+        problems.append(f"{name} has no address: add `address: 192.168.…` to its line")
+    elif _address(address) is None:
+        problems.append(f"{name} has the address {address!r}, which is no IPv4 address")
+    elif lan is not None and _address(address) not in lan:
+        problems.append(f"{name} has the address {address}, which is not in bramble_network {lan}")
+    elif lan is not None and _address(address) in (lan.network_address, lan.broadcast_address):
+        problems.append(f"{name} has the address {address}, which stands for all of {lan}")
+    if role is not None and role not in ROLES:
+        problems.append(f"{name} has `role: {role}`: need head or stage")
+    return problems
+
+
+def _network(text, problems):
+    try:
+        return ipaddress.IPv4Network(str(text))
+    except ValueError:
+        problems.append(f"{text!r} is no network: write it as 192.168.1.0/24")
+        return None
+
+
+def _address(text):
+    try:
+        return ipaddress.IPv4Address(str(text))
+    except ValueError:
+        return None
+
+
+class FilterModule:
+    def filters(self):
+        return {
+            "bramble_inventory_problems": inventory_problems,
+            "bramble_model_problems": model_problems,
+            "bramble_node": node,
+            "bramble_lan_interface": lan_interface,
+            "bramble_in_networks": in_networks,
+        }

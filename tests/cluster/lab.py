@@ -1,0 +1,315 @@
+"""Real hosts on one machine: Debian with systemd as PID 1, ssh, and an address of their own.
+
+Each host is a systemd-nspawn container over one read-only base, in a network namespace of its own,
+joined by a bridge in the lab's namespace. The lab has no way out but the package proxy. What each
+flag is for stands beside it; without it the host boots and silently ignores limits.
+
+    sudo python -m tests.cluster.lab up 3      three hosts at 10.77.0.11 to .13, until Ctrl-C
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+HERE = Path(__file__).parent
+CACHE = Path(os.environ.get("XDG_CACHE_HOME", "/var/cache")) / "bramble-lab"
+SUITE = "bookworm"
+PACKAGES = (
+    "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,iproute2,iputils-ping,ca-certificates,"
+    "netbase,kmod,procps,libpam-systemd,python3-apt"
+)
+GATEWAY = "10.77.0.1"
+PROXY_PORT = 3128
+BOOT_TIMEOUT_S = 60.0
+STOP_TIMEOUT_S = 30.0
+CGROUPS = Path("/sys/fs/cgroup")
+CONTROLLERS = "cpu cpuacct memory blkio pids devices freezer"
+POWEROFF = signal.SIGRTMIN + 4  # systemd(1): starts poweroff.target
+
+
+def run(*command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
+    """Run to the end; a failure shows what was said."""
+    done = subprocess.run([str(word) for word in command], text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(map(str, command))}: {done.returncode}\n{done.stderr}")
+    return done
+
+
+class Host:
+    def __init__(self, lab: Lab, number: int) -> None:
+        self.lab, self.name, self.address = lab, f"pi{number}", f"10.77.0.{10 + number}"
+        self.folder = lab.folder / self.name
+        self.root = self.folder / "root"
+        self.space = f"{lab.space}-{self.name}"  # network namespace, and name of its cgroups
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        if not self.root.exists():
+            self._prepare()
+        _mount_overlay(self.lab.base, self.folder)
+        self._join_network()
+        for folder in _v1_hierarchies():
+            (folder / self.space).mkdir(exist_ok=True)
+        for name in ("cpuset.cpus", "cpuset.mems"):
+            if (source := CGROUPS / "cpuset" / name).exists():
+                (CGROUPS / "cpuset" / self.space / name).write_text(source.read_text())
+        log = (self.folder / "console.log").open("ab")
+        self._process = subprocess.Popen(
+            ["/bin/bash", "-c", LAUNCH, "_", self.space, str(self.root)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+
+    def wait_for_ssh(self) -> None:
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while self.lab.run("ssh", *self.lab.ssh_options, f"pi@{self.address}", "true").returncode:
+            if time.monotonic() > deadline:
+                raise RuntimeError((self.folder / "console.log").read_text()[-2000:])
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Shut down in order; after STOP_TIMEOUT_S, as if the plug were pulled."""
+        if self._process is not None:
+            self._signal(POWEROFF)
+            try:
+                self._process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                self.pull_plug()
+            self._process = None
+        self._clean()
+
+    def pull_plug(self) -> None:
+        assert self._process is not None
+        self._signal(signal.SIGKILL)
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        self._clean()
+
+    def ssh(self, command: str, *, check: bool = True, user: str = "pi") -> str:
+        """Run a shell command on the host as its user; return what it printed."""
+        done = self.lab.run("ssh", *self.lab.ssh_options, f"{user}@{self.address}", command)
+        if check and done.returncode:
+            raise RuntimeError(f"{self.name}: {command}: {done.returncode}\n{done.stderr}")
+        return done.stdout
+
+    def _signal(self, number: int) -> None:
+        assert self._process is not None
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        with contextlib.suppress(OSError):
+            for pid in children.read_text().split()[:1]:  # the host's PID 1
+                os.kill(int(pid), number)
+
+    def _prepare(self) -> None:
+        for name in ("upper", "work", "root"):
+            (self.folder / name).mkdir(parents=True, exist_ok=True)
+        etc = self.folder / "upper/etc"
+        _write(etc / "hostname", "fresh\n")
+        _write(etc / "hosts", "127.0.0.1 localhost\n127.0.1.1 fresh\n")
+        _write(
+            etc / "systemd/network/10-eth0.network",
+            f"[Match]\nName=eth0\n[Network]\nAddress={self.address}/24\nLinkLocalAddressing=no\n",
+        )
+        _write(etc / "machine-id", "")
+        key = etc / "ssh/ssh_host_ed25519_key"
+        key.parent.mkdir()
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
+        known = f"{self.address} {key.with_suffix('.pub').read_text()}"
+        with self.lab.known_hosts.open("a") as file:
+            file.write(known)
+
+    def _join_network(self) -> None:
+        lab, link = self.lab.space, f"v-{self.name}"
+        run("ip", "netns", "add", self.space)
+        run("ip", "-n", lab, "link", "add", link, "type", "veth", "peer", "eth0", "netns", self.space)
+        run("ip", "-n", lab, "link", "set", link, "master", "lan", "up")
+
+    def _clean(self) -> None:
+        subprocess.run(["umount", self.root], capture_output=True)
+        subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
+        for hierarchy in _v1_hierarchies():
+            _remove_cgroups(hierarchy / self.space)
+
+
+# The launching shell joins a cgroup of the host's own in every v1 hierarchy, and the host's PID 1
+# gets them writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=.
+LAUNCH = f"""
+for c in /sys/fs/cgroup/*/; do [ -d "$c$1" ] && echo $$ > "$c$1/cgroup.procs"; done
+exec systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
+    --network-namespace-path=/run/netns/"$1" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
+    --system-call-filter=bpf --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
+    --kill-signal=SIGRTMIN+3 /bin/sh -c '
+        for c in {CONTROLLERS}; do
+            [ -d /sys/fs/cgroup/$c ] && mount -n -o remount,rw,bind /sys/fs/cgroup/$c
+        done
+        exec /lib/systemd/systemd SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1'
+"""
+
+
+class Lab:
+    """Some hosts, started and stopped together; everything it made is gone after `close`."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.space = f"lab{os.getpid()}"
+        self.hosts: dict[str, Host] = {}
+        self.key = folder / "id"
+        self.known_hosts = folder / "known_hosts"
+        self.base = base()
+        self._proxy: subprocess.Popen[bytes] | None = None
+
+    @property
+    def ssh_options(self) -> Sequence[str]:
+        return (
+            *("-i", str(self.key), "-o", f"UserKnownHostsFile={self.known_hosts}"),
+            *("-o", "IdentitiesOnly=yes", "-o", "BatchMode=yes", "-o", "ConnectTimeout=10"),
+        )
+
+    def open(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.known_hosts.touch()
+        shutil.copy(CACHE / "id", self.key)
+        self.key.chmod(0o600)
+        run("ip", "netns", "add", self.space)
+        run("ip", "-n", self.space, "link", "set", "lo", "up")
+        run("ip", "-n", self.space, "link", "add", "lan", "type", "bridge")
+        run("ip", "-n", self.space, "addr", "add", f"{GATEWAY}/24", "dev", "lan")
+        run("ip", "-n", self.space, "link", "set", "lan", "up")
+        self._proxy = subprocess.Popen(
+            [sys.executable, HERE / "proxy.py", self.space, GATEWAY, str(PROXY_PORT), CACHE / "apt"],
+            stdout=(self.folder / "proxy.log").open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+
+    def start(self, *numbers: int) -> list[Host]:
+        hosts = [self.hosts.setdefault(f"pi{n}", Host(self, n)) for n in numbers]
+        for host in hosts:
+            host.start()
+        for host in hosts:
+            host.wait_for_ssh()
+        return hosts
+
+    def close(self) -> None:
+        for host in self.hosts.values():
+            with contextlib.suppress(AssertionError):
+                host._signal(POWEROFF)  # all at once; then wait for each
+        for host in self.hosts.values():
+            host.stop()
+        if self._proxy is not None:
+            self._proxy.terminate()
+            self._proxy.wait()
+        run("ip", "netns", "del", self.space)
+
+    def run(
+        self, *command: str | Path, **kwargs: object
+    ) -> subprocess.CompletedProcess[str]:
+        """Run on the lab's network, as the user's laptop."""
+        words = ["ip", "netns", "exec", self.space, *map(str, command)]
+        return subprocess.run(words, text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
+
+
+# ------------------------------------------------------------------------------------------ base
+
+
+def base() -> Path:
+    """Return the folder with the hosts' common root, built on first use (20 s, 270 MB)."""
+    folder = CACHE / SUITE
+    if folder.exists():
+        return folder
+    CACHE.mkdir(parents=True, exist_ok=True)
+    if not (CACHE / "id").exists():
+        run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", CACHE / "id")
+    partial = CACHE / f"{SUITE}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    print(f"building {folder} …", file=sys.stderr, flush=True)
+    run("mmdebstrap", "--variant=apt", f"--include={PACKAGES}", SUITE, partial)
+    _furnish(partial)
+    partial.rename(folder)
+    return folder
+
+
+def _furnish(root: Path) -> None:
+    """A user with our key and sudo, as a flashed card has it, and the way to the package proxy."""
+    run("chroot", root, "useradd", "-m", "-s", "/bin/bash", "pi")
+    _write(root / "etc/sudoers.d/pi", "pi ALL=(ALL) NOPASSWD:ALL\n")
+    _write(root / "home/pi/.ssh/authorized_keys", (CACHE / "id.pub").read_text())
+    run("chroot", root, "chown", "-R", "pi:pi", "/home/pi/.ssh")
+    (root / "home/pi/.ssh").chmod(0o700)
+    for key in (root / "etc/ssh").glob("ssh_host_*"):
+        key.unlink()
+    run("chroot", root, "systemctl", "enable", "systemd-networkd")
+    (root / "etc/apt/sources.list").unlink()
+    for source in _apt_sources():
+        shutil.copy(source, root / "etc/apt/sources.list.d")
+    proxy = f"http://{GATEWAY}:{PROXY_PORT}"
+    _write(root / "etc/apt/apt.conf.d/99lab", f'Acquire::http::Proxy "{proxy}";\n')
+    certificates = "/etc/ssl/certs/ca-certificates.crt"
+    shutil.copy(certificates, root / certificates[1:])
+    local = Path("/usr/local/share/ca-certificates")
+    shutil.copytree(local, root / str(local)[1:], dirs_exist_ok=True)
+    index = subprocess.run(
+        [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
+        capture_output=True, text=True,
+    ).stdout.strip()
+    index_line = f"index-url = {index}\n" if index else ""
+    _write(root / "etc/pip.conf", f"[global]\nproxy = {proxy}\ncert = {certificates}\n{index_line}")
+
+
+def _apt_sources() -> list[Path]:
+    """Return this machine's files that name the suite's own archive."""
+    folder = Path("/etc/apt")
+    files = [folder / "sources.list", *(folder / "sources.list.d").glob("*")]
+    return [f for f in files if f.is_file() and f"{SUITE}-updates" in f.read_text()
+            or f.is_file() and f"{SUITE}-security" in f.read_text()]
+
+
+def _write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _mount_overlay(lower: Path, folder: Path) -> None:
+    options = f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work"
+    run("mount", "-t", "overlay", "bramble-lab", "-o", options, folder / "root")
+
+
+def _v1_hierarchies() -> list[Path]:
+    """Return the mounted cgroup v1 controllers; none on a machine with v2 alone."""
+    return [path.parent for path in CGROUPS.glob("*/cgroup.procs") if (path.parent / "tasks").exists()]
+
+
+def _remove_cgroups(folder: Path) -> None:
+    for path, _, _ in os.walk(folder, topdown=False):
+        with contextlib.suppress(OSError):
+            Path(path).rmdir()
+
+
+@contextlib.contextmanager
+def running(folder: Path, count: int) -> Iterator[Lab]:
+    lab = Lab(folder)
+    try:
+        lab.open()
+        lab.start(*range(1, count + 1))
+        yield lab
+    finally:
+        lab.close()
+
+
+if __name__ == "__main__":
+    where = Path(sys.argv[3] if len(sys.argv) > 3 else "/tmp/bramble-lab")
+    with running(where, int(sys.argv[2])) as lab:
+        print(f"ip netns exec {lab.space} ssh {' '.join(lab.ssh_options)} pi@10.77.0.11", flush=True)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with contextlib.suppress(KeyboardInterrupt):
+            signal.pause()
+    shutil.rmtree(where, ignore_errors=True)
