@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "bramble.commands.status",
     "export": "bramble.export.command",
     "bench": "bramble.commands.bench",
+    "doctor": "bramble.commands.doctor",
     "stage": "bramble.commands.stage",
     "head": "bramble.commands.head",
     "web": "bramble.commands.web",
