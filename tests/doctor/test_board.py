@@ -1,9 +1,9 @@
 """Power, heat and clock, from what real firmware and kernels write."""
 
 import pytest
-
 from bramble.doctor import board
 from bramble.observe.sensors import TEMPERATURE, THROTTLED
+
 from tests.doctor.written_machine import WrittenMachine
 
 HWMON = "/sys/class/hwmon/hwmon1"

@@ -1,9 +1,9 @@
 """Interfaces as Linux shows them, and what ethtool says of EEE."""
 
 import pytest
-
 from bramble.doctor import network
 from bramble.doctor.machine import Output
+
 from tests.doctor.written_machine import WrittenMachine
 
 EEE = """EEE settings for eth0:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
 import pytest
-
 from bramble.doctor import probe
 from bramble.doctor.probe import Bandwidth, judge, measure
 from bramble.errors import BadInput, Unavailable

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import pytest
+from bramble.doctor.redact import GONE, redact
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bramble.doctor.redact import GONE, redact
-
 Z85 = "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"
 SSH = "AAAAC3NzaC1lZDI1NTE5AAAAIHtq0dG9SbTqzWlhNnnpTDZQ"
-PEM = f"-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n{SSH}\nAAAEC\n-----END OPENSSH PRIVATE KEY-----"
+PEM = f"""-----BEGIN OPENSSH PRIVATE KEY-----
+b3BlbnNzaC1rZXktdjEAAAAA
+{SSH}
+AAAEC
+-----END OPENSSH PRIVATE KEY-----"""
 
 
 @pytest.mark.parametrize(
@@ -60,7 +63,7 @@ def test_no_secret_stays(text: str, secret: str) -> None:
         "max_tokens: 512",
         "head: tcp://10.0.0.11:7100",
         "models: /var/lib/bramble/models/Meta-Llama-3-8B-Instruct-int4",
-        "2026-11-21T08:00:00+0000 pi1 systemd[1]: Started bramble-stage@0.service - Bramble stage 0.",
+        "2026-11-21T08:00:00+0000 pi1 systemd[1]: Started bramble-stage@0.service.",
         "/opt/bramble/releases/0.3.0/lib/python3.12/site-packages/bramble/stage/service.py:120",
         "eth0: <BROADCAST,MULTICAST,UP,LOWER_UP> mtu 1500 qdisc mq state UP mode DEFAULT",
         "link/ether d8:3a:dd:12:34:56 brd ff:ff:ff:ff:ff:ff",

@@ -1,9 +1,9 @@
 """Cards and filesystems, from lines that real kernels wrote."""
 
 import pytest
-
 from bramble.doctor import storage
 from bramble.doctor.machine import Space
+
 from tests.doctor.written_machine import WrittenMachine
 
 HEALTHY = """mmc0: new ultra high speed SDR104 SDXC card at address aaaa
@@ -25,7 +25,9 @@ MOUNTS = "/dev/root / ext4 {},noatime 0 0\nproc /proc proc ro 0 0\n"
 
 
 def card(log: str = HEALTHY, mounts: str = MOUNTS.format("rw"), **files: str) -> dict[str, str]:
-    paths = CARD | {"/proc/mounts": mounts} | {path.replace("__", "/"): t for path, t in files.items()}
+    paths = (
+        CARD | {"/proc/mounts": mounts} | {path.replace("__", "/"): t for path, t in files.items()}
+    )
     found = storage.card(WrittenMachine(paths, {"journalctl -k": log}))
     return {finding.check: finding.level for finding in found}
 

@@ -1,9 +1,9 @@
 """Clock, memory, swap and units, from what systemd and the kernel write."""
 
 import pytest
-
 from bramble.doctor import system
 from bramble.doctor.machine import Output
+
 from tests.doctor.written_machine import WrittenMachine
 
 MEMINFO = (

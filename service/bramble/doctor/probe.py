@@ -24,7 +24,8 @@ GOOD_SHARE = 0.85
 POOR_SHARE = 0.10
 NONCE_BYTES = 32
 MIN_TOKEN = 16  # characters
-HANDSHAKE_S = 2.0
+STRANGER_S = 1.0  # who has not proved himself by then is sent away: the client waits behind him
+PATIENCE_S = 10.0
 CHUNK = bytes(256 << 10)
 REPORT = struct.Struct("!Qd")  # bytes that arrived, seconds that took
 ADVICE = (
@@ -101,7 +102,7 @@ def measure(
 
 def _is_served(channel: socket.socket, key: bytes) -> bool:
     """Whether the client knew the token; its probe is over then, well or not."""
-    channel.settimeout(HANDSHAKE_S)
+    channel.settimeout(STRANGER_S)
     nonce = secrets.token_bytes(NONCE_BYTES)
     try:
         channel.sendall(nonce)
@@ -124,7 +125,7 @@ def _send(channel: socket.socket, duration_s: float) -> None:
     """Send pieces for so long; each begins with its length, and an empty one is the last."""
     piece = struct.pack("!I", len(CHUNK)) + CHUNK
     deadline = time.monotonic() + duration_s
-    channel.settimeout(duration_s + HANDSHAKE_S)
+    channel.settimeout(duration_s + PATIENCE_S)
     while time.monotonic() < deadline:
         channel.sendall(piece)
     channel.sendall(struct.pack("!I", 0))
@@ -132,7 +133,7 @@ def _send(channel: socket.socket, duration_s: float) -> None:
 
 def _drain(channel: socket.socket) -> tuple[int, float]:
     """Receive pieces to the last one; return the bytes and the seconds since the first."""
-    channel.settimeout(2 * DURATION_S + HANDSHAKE_S)
+    channel.settimeout(2 * DURATION_S + PATIENCE_S)
     buffer, total = bytearray(len(CHUNK)), 0
     view = memoryview(buffer)
     (size,) = struct.unpack("!I", _exactly(channel, 4))
@@ -154,13 +155,13 @@ def _connect(address: str, port: int, deadline: float) -> socket.socket:
     """Connect as soon as the other side listens."""
     while True:
         try:
-            channel = socket.create_connection((address, port), timeout=HANDSHAKE_S)
+            channel = socket.create_connection((address, port), timeout=PATIENCE_S)
         except OSError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.2)
             continue
-        channel.settimeout(HANDSHAKE_S)
+        channel.settimeout(PATIENCE_S)
         return channel
 
 
