@@ -110,6 +110,11 @@ def test_bandwidth_is_judged_by_its_worse_direction(there: float, back: float, l
     assert ("about 940" in finding.advice) == (level != "ok")
 
 
+def test_a_probe_that_nobody_serves_is_a_finding(port: int) -> None:
+    finding = probe.neighbour("pi2", TOKEN, LOOPBACK, port, wait_s=0.1)
+    assert finding.level == "warning" and f"port {port} is open" in finding.advice
+
+
 def connected(port: int) -> socket.socket:
     """Connect once the door is open."""
     for _ in range(100):

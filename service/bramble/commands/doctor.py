@@ -136,7 +136,7 @@ def _probe(args: argparse.Namespace) -> Finding:
     if len(addresses) != 1:
         raise BadInput(f"--probe {args.probe}: got {len(addresses)} nodes, need NAME=ADDRESS")
     [(name, address)] = addresses.items()
-    return probe.judge(name, probe.measure(_token(), address, args.port))
+    return probe.neighbour(name, _token(), address, args.port)
 
 
 def _token() -> str:

@@ -26,11 +26,16 @@ NONCE_BYTES = 32
 MIN_TOKEN = 16  # characters
 STRANGER_S = 1.0  # who has not proved himself by then is sent away: the client waits behind him
 PATIENCE_S = 10.0
+WAIT_S = 10.0  # for the other side to begin to serve
 CHUNK = bytes(256 << 10)
 REPORT = struct.Struct("!Qd")  # bytes that arrived, seconds that took
 ADVICE = (
     "1 Gbit/s Ethernet gives about 940: check the link speed above, change the cable, try another "
     "port of the switch, see that EEE is off; a serving ring takes its share too"
+)
+CLOSED = (
+    "see that port {port} is open between the nodes (ansible-playbook site.yml --tags firewall) and "
+    "that the other side serves (bramble doctor --serve-probe) with the same token"
 )
 
 
@@ -50,6 +55,16 @@ def judge(name: str, measured: Bandwidth) -> Finding:
     if low < GOOD_SHARE * EXPECTED_MBIT:
         return warning("bandwidth", sentence, ADVICE)
     return ok("bandwidth", sentence)
+
+
+def neighbour(
+    name: str, token: str, address: str, port: int, wait_s: float = WAIT_S
+) -> Finding:
+    """Measure and judge; a probe that did not come about is a finding, too."""
+    try:
+        return judge(name, measure(token, address, port, wait_s))
+    except Unavailable as problem:
+        return warning("bandwidth", f"{name}: {problem}", CLOSED.format(port=port))
 
 
 def serve(
@@ -78,7 +93,7 @@ def serve(
 
 
 def measure(
-    token: str, address: str, port: int, wait_s: float = 10.0, duration_s: float = DURATION_S
+    token: str, address: str, port: int, wait_s: float = WAIT_S, duration_s: float = DURATION_S
 ) -> Bandwidth:
     """Measure both directions. Raises Unavailable if no probe is served there for this token."""
     key = _key(token)
@@ -93,10 +108,7 @@ def measure(
             sent, sent_s = REPORT.unpack(_exactly(channel, REPORT.size))
             received, received_s = _drain(channel)
     except OSError as problem:
-        raise Unavailable(
-            f"no bandwidth probe with {address}:{port}: {problem}; is port {port} open between "
-            "the nodes, and does the other side serve (--serve-probe)?"
-        ) from problem
+        raise Unavailable(f"no bandwidth probe with {address}:{port}: {problem}") from problem
     return Bandwidth(_mbit_s(sent, sent_s), _mbit_s(received, received_s))
 
 

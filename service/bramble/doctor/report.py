@@ -78,7 +78,7 @@ def is_healthy(nodes: list[Node]) -> bool:
 
 def _node_lines(node: Node) -> Iterator[str]:
     if node.missing:
-        template = UNREACHABLE if node.missing == "unreachable" else FAILED
+        template = UNREACHABLE if node.missing.startswith("unreachable") else FAILED
         yield f"{node.name}: {node.missing}"
         yield f"           → {template.format(node=node.name)}"
     elif not node.problems:
