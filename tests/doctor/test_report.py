@@ -37,7 +37,7 @@ def test_a_nodes_problems_come_first_each_with_what_to_do() -> None:
         "           → fit the cooler",
         "  not available here: EEE (ethtool is not installed)",
         "  well: swap",
-        "1 nodes: 1 errors, 1 warnings",
+        "all together: 1 error, 1 warning",
     ]
 
 
@@ -45,9 +45,20 @@ def test_a_node_without_a_report_is_named_with_what_to_try() -> None:
     missing = [{"node": "pi2", "missing": "unreachable"}, {"node": "pi3", "missing": "no bramble"}]
     shown = summed(*missing)
     assert shown[0] == "pi2: unreachable" and "ping pi2" in shown[1]
-    assert shown[2] == "pi3: no bramble" and "site.yml --limit pi3" in shown[3]
+    assert shown[3] == "pi3: no bramble" and "site.yml --limit pi3" in shown[4]
     assert shown[-1].endswith("no report from pi2, pi3")
     assert not is_healthy(from_documents(missing))
+
+
+def test_measurements_are_shown_even_where_they_are_well() -> None:
+    shown = summed(document("pi1", ok("ping", "pi2 answers in 0.2 ms"), ok("disk", "50 GiB")))
+    assert "  OK       ping: pi2 answers in 0.2 ms" in shown and "  well: disk" in shown
+
+
+def test_long_lines_are_wrapped_below_their_beginning() -> None:
+    shown = summed(document("pi1", error("card", "word " * 40, "advice " * 30)))
+    assert max(map(len, shown)) <= 100
+    assert shown[2].startswith("           word") and shown[5].startswith("             advice")
 
 
 def test_the_probe_of_a_node_joins_its_other_findings() -> None:

@@ -34,8 +34,8 @@ ADVICE = (
     "port of the switch, see that EEE is off; a serving ring takes its share too"
 )
 CLOSED = (
-    "see that port {port} is open between the nodes (ansible-playbook site.yml --tags firewall) and "
-    "that the other side serves (bramble doctor --serve-probe) with the same token"
+    "see that port {port} is open between the nodes (ansible-playbook site.yml --tags firewall), "
+    "and that the other side serves (bramble doctor --serve-probe) with the same token"
 )
 
 
@@ -57,9 +57,7 @@ def judge(name: str, measured: Bandwidth) -> Finding:
     return ok("bandwidth", sentence)
 
 
-def neighbour(
-    name: str, token: str, address: str, port: int, wait_s: float = WAIT_S
-) -> Finding:
+def neighbour(name: str, token: str, address: str, port: int, wait_s: float = WAIT_S) -> Finding:
     """Measure and judge; a probe that did not come about is a finding, too."""
     try:
         return judge(name, measure(token, address, port, wait_s))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any, get_args
@@ -11,6 +12,8 @@ from bramble.errors import BadInput
 
 RELEASE = "bramble"  # the version that must be equal on all nodes
 COMPARED = (RELEASE, "onnxruntime")
+MEASURED = ("ping", "bandwidth")  # worth seeing even where they are well
+WIDTH = 100  # of a line in a terminal, behind what Ansible puts before it
 UNREACHABLE = (
     "see that its power and network lights are on and that it answers: ping {node}; then ssh to "
     "it with the inventory's user; if its address changed, correct the inventory"
@@ -62,11 +65,16 @@ def lines(nodes: list[Node]) -> Iterator[str]:
     """Yield the summary node by node, problems first; plain text, as plays print it."""
     for node in nodes:
         yield from _node_lines(node)
-    errors = sum(finding.level == "error" for node in nodes for finding in node.findings)
-    warnings = sum(finding.level == "warning" for node in nodes for finding in node.findings)
+    levels = [finding.level for node in nodes for finding in node.findings]
+    counts = f"{_count(levels, 'error')}, {_count(levels, 'warning')}"
     missing = [node.name for node in nodes if node.missing]
     silent = f"; no report from {', '.join(missing)}" if missing else ""
-    yield f"{len(nodes)} nodes: {errors} errors, {warnings} warnings{silent}"
+    yield f"all together: {counts}{silent}"
+
+
+def _count(levels: list[Level], level: Level) -> str:
+    number = levels.count(level)
+    return f"{number} {level}{'' if number == 1 else 's'}"
 
 
 def is_healthy(nodes: list[Node]) -> bool:
@@ -80,24 +88,34 @@ def _node_lines(node: Node) -> Iterator[str]:
     if node.missing:
         template = UNREACHABLE if node.missing.startswith("unreachable") else FAILED
         yield f"{node.name}: {node.missing}"
-        yield f"           → {template.format(node=node.name)}"
+        yield from _wrapped("           → ", template.format(node=node.name))
     elif not node.problems:
         yield f"{node.name}: no problem"
     else:
         yield f"{node.name}: {node.problems} problem{'s' * (node.problems > 1)}"
     absent = [finding for finding in node.findings if finding.is_absent]
     for finding in worst_first(node.findings):
-        if finding.level == "ok" or finding.is_absent:
+        is_measured = finding.check in MEASURED
+        if finding.is_absent or (finding.level == "ok" and not is_measured):
             continue
-        yield f"  {finding.level.upper():<8} {finding.check}: {finding.sentence}"
+        text = f"{finding.check}: {finding.sentence}"
+        yield from _wrapped(f"  {finding.level.upper():<8} ", text)
         if finding.advice:
-            yield f"           → {finding.advice}"
+            yield from _wrapped("           → ", finding.advice)
     if absent:
         reasons = "; ".join(f"{f.check} ({f.sentence.removeprefix(ABSENT)})" for f in absent)
-        yield f"  {ABSENT}{reasons}"
-    good = list(dict.fromkeys(f.check for f in node.findings if f.level == "ok"))
+        yield from _wrapped(f"  {ABSENT}", reasons)
+    good = [f.check for f in node.findings if f.level == "ok" and f.check not in MEASURED]
     if good:
-        yield f"  well: {', '.join(good)}"
+        yield from _wrapped("  well: ", ", ".join(dict.fromkeys(good)))
+
+
+def _wrapped(head: str, text: str) -> list[str]:
+    """Wrap `text` behind `head`, and below its end."""
+    below = " " * min(len(head), 13)
+    return textwrap.wrap(
+        text, WIDTH, initial_indent=head, subsequent_indent=below, break_on_hyphens=False
+    )
 
 
 def _node(document: Any) -> Node:

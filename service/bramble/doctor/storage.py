@@ -96,7 +96,7 @@ def judge_space(path: str, total_bytes: int, free_bytes: int) -> Finding:
 def _log(machine: Machine) -> Finding:
     log = kernel_log(machine)
     if log is None:
-        return absent("card", "the kernel's log cannot be read; run with sudo")
+        return absent("card", "the kernel's log is empty, or needs sudo")
     disks = [PurePosixPath(path).name for path in machine.glob("/sys/block/mmcblk*")]
     hosts = {int(number) for disk in disks for number in re.findall(r"^mmcblk(\d+)$", disk)}
     lines = trouble_in(log, hosts)
