@@ -14,8 +14,9 @@ MIN_KNOWN = 6  # characters: a shorter line of a secret file is no secret, it is
 SHORT = 10  # characters between - or _ in a model's name; random words seldom have so few
 
 NAMES = (
-    r"pass(?:word|wd|phrase)?|secrets?|tokens?|api[_-]?keys?|private[_-]?keys?|access[_-]?keys?|"
-    r"credentials?|auth(?:orization)?|cookie|bearer|psk|client[_-]?secret|signature|session[_-]?id"
+    r"pass(?:word|wd|phrase)?|pwd|secrets?|tokens?|credentials?|auth(?:orization)?|cookie|bearer|"
+    r"jwt|otp|psk|signature|session[_-]?id|"
+    r"(?:api|private|secret|access|signing|encryption|node|host|client|server)[_-]?keys?"
 )
 BLOCK = re.compile(
     # a line of such a name in YAML, and what belongs to it: lines indented deeper, and list items
@@ -28,6 +29,7 @@ HEADER = re.compile(
     r"(?i)\b((?:proxy-)?authorization|(?:set-)?cookie|x-api-key)([\"']?\s*[:=]\s*)[^\r\n]*"
 )
 SCHEME = re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]{6,}")
+USER = re.compile(r"((?:\s-u|--user)[ =]\S+?):\S+")  # curl's name:password
 FLAG = re.compile(rf"(?i)(--[\w-]*(?:{NAMES})[ =])([^\s\"']+)")
 NAMED = re.compile(
     # the name, perhaps as the end of another word; : or =; a quoted value, or what follows up to
@@ -65,7 +67,7 @@ def redact(text: str, known: Iterable[str] = ()) -> str:
     text = HEADER.sub(rf"\1\2{GONE}", text)
     text = SCHEME.sub(rf"\1 {GONE}", text)
     text = BLOCK.sub(rf"\1\2\3 {GONE}\n", text)
-    text = FLAG.sub(rf"\1{GONE}", text)
+    text = USER.sub(rf"\1:{GONE}", FLAG.sub(rf"\1{GONE}", text))
     text = NAMED.sub(_named, text)
     text = URL.sub(rf"\1{GONE}@", text)
     text = SSH.sub(rf"\1 {GONE}", text)
