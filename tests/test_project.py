@@ -19,12 +19,14 @@ ALLOWED = {
     "model": {"errors"},
     "plan": {"errors", "model"},
     "wire": {"errors", "model"},
+    "doctor": {"errors", "config", "observe", "model"},
     "export": {"errors", "config", "model"},
     "stage": COMMON,
     "head": COMMON | {"plan"},
     "web": COMMON | {"head.client", "head.zmq_client"},
     "commands": COMMON
     | {
+        "doctor",
         "head.client",
         "head.zmq_client",
         "head.service",

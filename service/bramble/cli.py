@@ -19,6 +19,7 @@ COMMANDS = {
     "plan": "bramble.commands.plan",
     "fetch": "bramble.commands.fetch",
     "bench": "bramble.commands.bench",
+    "doctor": "bramble.commands.doctor",
     "stage": "bramble.commands.stage",
     "head": "bramble.commands.head",
     "web": "bramble.commands.web",
