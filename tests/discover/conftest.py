@@ -33,6 +33,15 @@ def announce(lan: Lan) -> Iterator[Announce]:
         yield lambda *nodes: stack.enter_context(_announced(lan, nodes))
 
 
+def ansible(program: str) -> str:
+    """Return the path of one of ansible-core's programs, of the tests' Python if it is there."""
+    beside = Path(sys.executable).parent / program
+    found = shutil.which(beside) or shutil.which(program)
+    if found is None:
+        pytest.skip(f"{program} is missing: pip install ansible-core")
+    return found
+
+
 def node(name: str, role: str = "stage", address: str = NODE_ADDRESS, **more: str) -> dict:
     port = 8080 if role == "head" else 22
     return {

@@ -87,8 +87,8 @@ class InventoryModule(BaseInventoryPlugin):
             raise AnsibleParserError(f"`{' '.join(command)}` failed: {error}") from error
         if nodes is None:
             raise AnsibleParserError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")
-        for sentence in done.stderr.strip().splitlines():
-            self.display.warning(sentence.strip(), formatted=True)
+        if remarks := done.stderr.strip():
+            self.display.warning(remarks, formatted=True)
         return nodes
 
     def _add(self, node: dict) -> None:
