@@ -46,6 +46,8 @@ SOLE_IMPORTERS = {
     "gunicorn": {"web/server.py"},
     "tokenizers": {"model/tokenizer.py"},
     "yaml": {"config.py"},
+    "zeroconf": {"commands/lan.py"},
+    "ifaddr": {"commands/lan.py"},
     "torch": set(),
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

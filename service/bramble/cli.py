@@ -15,6 +15,7 @@ COMMANDS = {
     "run": "bramble.commands.run",
     "chat": "bramble.commands.chat",
     "status": "bramble.commands.status",
+    "discover": "bramble.commands.discover",
     "export": "bramble.export.command",
     "plan": "bramble.commands.plan",
     "fetch": "bramble.commands.fetch",
