@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from errors import Refused
+from cards.errors import Refused
 
 COLUMNS = "NAME,TYPE,SIZE,MODEL,SERIAL,MOUNTPOINTS,RO,TRAN,LABEL,FSTYPE"
 CARD_TYPES = ("disk", "loop")
@@ -32,14 +32,21 @@ class Device:
     @property
     def summary(self) -> str:
         size = f"{self.size_bytes / (1 << 30):.1f} GiB"
-        parts = [self.path, size, self.model or "model unknown", f"serial {self.serial or 'unknown'}"]
+        parts = [
+            self.path,
+            size,
+            self.model or "model unknown",
+            f"serial {self.serial or 'unknown'}",
+        ]
         return f"{', '.join(parts)}; holds {', '.join(self.contents) or 'no partitions'}"
 
 
 def inspect(given: str) -> Device:
     path = str(Path(given).resolve())
     if not Path(path).is_block_device():
-        raise Refused(f"{given} is no block device: lsblk lists them; give a whole card as /dev/sdX")
+        raise Refused(
+            f"{given} is no block device: lsblk lists them; give a whole card as /dev/sdX"
+        )
     try:
         found = subprocess.run(
             ["lsblk", "--json", "--bytes", "--paths", "--output", COLUMNS, path],
@@ -69,7 +76,10 @@ def parse(listing: str, given: str) -> Device:
         serial=(tree["serial"] or "").strip(),
         is_read_only=bool(tree["ro"]),
         mounts=tuple(
-            (part["name"], mount) for part in [tree, *below] for mount in part["mountpoints"] if mount
+            (part["name"], mount)
+            for part in [tree, *below]
+            for mount in part["mountpoints"]
+            if mount
         ),
         contents=tuple(_phrase(part) for part in below),
     )
@@ -97,7 +107,13 @@ def refuse_unsafe(device: Device, needed_bytes: int, max_bytes: int, serial: str
     _refuse_large(device, max_bytes, serial)
 
 
-def refuse_unconfirmed(device: Device, confirm: str) -> None:
+def refuse_unconfirmed(device: Device, confirm: str, shown: str) -> None:
+    """Raise Refused unless the user named this device; `shown` is its summary when asked."""
+    if shown and shown != device.summary:
+        raise Refused(
+            f"nothing was erased: {device.given} is another card than a moment ago, "
+            f"{device.summary}; run again"
+        )
     if not confirm or confirm not in (device.given, device.path, device.serial):
         wanted = f"{device.given} or its serial {device.serial}" if device.serial else device.given
         raise Refused(
@@ -110,9 +126,9 @@ def _refuse_large(device: Device, max_bytes: int, serial: str) -> None:
     if device.size_bytes <= max_bytes or (serial and serial == device.serial):
         return
     raise Refused(
-        f"{device.path} has {device.size_bytes >> 30} GiB, more than the {max_bytes >> 30} GiB that "
-        f"are taken for a card: if it is the right one, say its serial ({device.serial or 'it has none'}) "
-        "in bramble_flash_serial, or raise bramble_flash_max_gib"
+        f"{device.path} has {device.size_bytes >> 30} GiB, and up to {max_bytes >> 30} GiB are taken "
+        f"for a card: if it is the right one, say its serial ({device.serial or 'it has none'}) in "
+        "bramble_flash_serial, or raise bramble_flash_max_gib"
     )
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from progress import Progress
+from cards.progress import Progress
 
 CHUNK_BYTES = 4 << 20
 

@@ -10,8 +10,8 @@ import urllib.request
 from http import HTTPStatus
 from pathlib import Path
 
-from errors import Failed, Refused
-from progress import Progress
+from cards.errors import Failed, Refused
+from cards.progress import Progress
 
 CHUNK_BYTES = 1 << 20
 TIMEOUT_S = 30
@@ -88,7 +88,9 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _open(url, {})
-        raise Refused(f"{url}: the server says {error.code} {error.reason}; correct the address") from error
+        raise Refused(
+            f"{url}: the server says {error.code} {error.reason}; correct the address"
+        ) from error
     except OSError as error:
         reason = getattr(error, "reason", error)
         raise Failed(f"cannot reach {url}: {reason}; try again, or give a local image") from error

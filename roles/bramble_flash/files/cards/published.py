@@ -7,8 +7,8 @@ import re
 import urllib.parse
 from dataclasses import dataclass
 
-from download import read_small
-from errors import Refused
+from cards.download import read_small
+from cards.errors import Refused
 
 
 @dataclass(frozen=True)
@@ -44,4 +44,6 @@ def name_in(url: str) -> str:
 
 def by_numbers(name: str) -> list[tuple[int, str]]:
     """Sort key by which 24.04.10 comes after 24.04.9, and 24.04.1 after 24.04."""
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D", name)]
+    return [
+        (int(part), "") if part.isdigit() else (-1, part) for part in re.findall(r"\d+|\D", name)
+    ]

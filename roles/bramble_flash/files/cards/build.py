@@ -9,13 +9,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, BinaryIO, Any
+from typing import IO, Any, BinaryIO
 
-from digest import CHUNK_BYTES, sha256_of
-from errors import Failed, Refused
-from partition import SECTOR_BYTES, fat_offset
-from progress import Progress
-from seed import expect_cloud_init, files_in, place
+from cards.digest import CHUNK_BYTES, sha256_of
+from cards.errors import Failed, Refused
+from cards.partition import SECTOR_BYTES, fat_offset
+from cards.progress import Progress
+from cards.seed import expect_cloud_init, files_in, place
 
 
 def build(image: Path, image_sha256: str, seed: Path, target: Path) -> bool:

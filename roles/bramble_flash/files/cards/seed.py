@@ -6,7 +6,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from errors import Failed, Refused
+from cards.errors import Failed, Refused
 
 NAMES = ("user-data", "network-config", "meta-data")
 # Raspberry Pi OS starts sshd only where this file lies; Ubuntu passes over it.
@@ -38,7 +38,9 @@ def place(image: Path, offset: int, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         _mtools("mcopy", "-o", "-i", drive, "-", f"::{name}", stdin=content)
         if _mtools("mtype", "-i", drive, f"::{name}") != content:
-            raise Failed(f"{name} reads back otherwise than written on the boot partition of {image}")
+            raise Failed(
+                f"{name} reads back otherwise than written on the boot partition of {image}"
+            )
 
 
 def _mtools(*command: str, stdin: bytes = b"") -> bytes:

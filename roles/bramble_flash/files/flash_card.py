@@ -1,9 +1,9 @@
 """Make Raspberry Pi cards that come up with a name, an address and one ssh key.
 
-    python3 flash_card fetch --image URL --cache DIR
-    python3 flash_card build --image FILE --seed DIR --to pi1.img
-    python3 flash_card inspect --device /dev/sdX --image pi1.img
-    python3 flash_card write --device /dev/sdX --image pi1.img --confirm /dev/sdX
+    python3 flash_card.py fetch --image URL --cache DIR
+    python3 flash_card.py build --image FILE --seed DIR --to pi1.img
+    python3 flash_card.py inspect --device /dev/sdX
+    python3 flash_card.py write --device /dev/sdX --image pi1.img --confirm /dev/sdX
 
 Each prints one JSON object; an error is one sentence on stderr, with exit code 2 where nothing
 was touched and 1 where something was begun.
@@ -20,11 +20,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from build import build
-from card import write_card
-from device import Device, inspect, refuse_unconfirmed, refuse_unsafe
-from errors import Failed, FlashError
-from fetch import fetch
+from cards.build import build
+from cards.card import write_card
+from cards.device import Device, inspect, refuse_unconfirmed, refuse_unsafe
+from cards.errors import Failed, FlashError
+from cards.fetch import fetch
 
 DEFAULT_MAX_GIB = 256
 
@@ -54,21 +54,25 @@ def _build(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _inspect(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {"changed": False, "summary": _safe(arguments).summary}
+    device = _safe(arguments, 0)
+    if arguments.confirm:
+        refuse_unconfirmed(device, arguments.confirm, "")
+    return {"changed": False, "summary": device.summary}
 
 
 def _write(arguments: argparse.Namespace) -> dict[str, Any]:
-    device = _safe(arguments)
-    refuse_unconfirmed(device, arguments.confirm)
+    device = _safe(arguments, arguments.image.stat().st_size)
+    refuse_unconfirmed(device, arguments.confirm, arguments.shown)
     was_interrupted = write_card(arguments.image, device.path)
-    note = " (an earlier write had been interrupted; this one began anew)" if was_interrupted else ""
+    note = (
+        " (an earlier write had been interrupted; this one began anew)" if was_interrupted else ""
+    )
     return {"changed": True, "summary": f"{device.path} is written and reads back the same{note}"}
 
 
-def _safe(arguments: argparse.Namespace) -> Device:
+def _safe(arguments: argparse.Namespace, needed_bytes: int) -> Device:
     device = inspect(arguments.device)
-    needed = arguments.image.stat().st_size
-    refuse_unsafe(device, needed, arguments.max_gib << 30, arguments.serial)
+    refuse_unsafe(device, needed_bytes, arguments.max_gib << 30, arguments.serial)
     return device
 
 
@@ -80,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
 
     verb = verbs.add_parser("fetch", help="download (or find) an image and check its sha256")
     verb.add_argument("--image", required=True, help="path or address of a .img or .img.xz")
-    verb.add_argument("--sha256", default="", help="default: from the SHA256SUMS beside the address")
+    verb.add_argument(
+        "--sha256", default="", help="default: from the SHA256SUMS beside the address"
+    )
     verb.add_argument("--cache", required=True, type=Path, help="folder for downloads")
     verb.set_defaults(run=_fetch)
 
@@ -91,18 +97,23 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument("--to", required=True, type=Path, help="the .img file to make")
     verb.set_defaults(run=_build)
 
-    for name, run, purpose in (
-        ("inspect", _inspect, "say what a device is, or why it may not be erased"),
-        ("write", _write, "erase a device and write an image file to it"),
-    ):
-        verb = verbs.add_parser(name, help=purpose)
-        verb.add_argument("--device", required=True, help="a whole card, /dev/sdX")
-        verb.add_argument("--image", required=True, type=Path, help="the .img file for it")
-        verb.add_argument("--max-gib", type=int, default=DEFAULT_MAX_GIB, help="largest card taken")
-        verb.add_argument("--serial", default="", help="takes a larger one if it has this serial")
-        verb.add_argument("--confirm", default="", help="the device or its serial, said again")
-        verb.set_defaults(run=run)
+    verb = verbs.add_parser("inspect", help="say what a device is, or why it may not be erased")
+    _add_device(verb)
+    verb.set_defaults(run=_inspect)
+
+    verb = verbs.add_parser("write", help="erase a device and write an image file to it")
+    _add_device(verb)
+    verb.add_argument("--image", required=True, type=Path, help="the .img file for it")
+    verb.add_argument("--shown", default="", help="what inspect said; refused if it changed since")
+    verb.set_defaults(run=_write)
     return parser
+
+
+def _add_device(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--device", required=True, help="a whole card, /dev/sdX")
+    verb.add_argument("--max-gib", type=int, default=DEFAULT_MAX_GIB, help="largest card taken")
+    verb.add_argument("--serial", default="", help="takes a larger one if it has this serial")
+    verb.add_argument("--confirm", default="", help="the device or its serial, said again")
 
 
 def _stop(number: int, frame: FrameType | None) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from device import open_exclusively
-from errors import Failed
-from progress import Progress
+from cards.device import open_exclusively
+from cards.errors import Failed
+from cards.progress import Progress
 
 CHUNK_BYTES = 4 << 20
 HEAD_BYTES = 1 << 20

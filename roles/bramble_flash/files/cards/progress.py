@@ -76,7 +76,7 @@ def open_terminal() -> TextIO | None:
             descriptor = os.open(path, os.O_WRONLY | os.O_NOCTTY)
         except OSError:
             continue
-        return open(descriptor, "w", encoding="utf-8")  # noqa: SIM115 (closed by Progress)
+        return os.fdopen(descriptor, "w", encoding="utf-8")
     return None
 
 

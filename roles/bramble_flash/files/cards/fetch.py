@@ -6,10 +6,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from digest import sha256_of
-from download import download
-from errors import Failed, Refused
-from published import Published, name_in, published
+from cards.digest import sha256_of
+from cards.download import download
+from cards.errors import Failed, Refused
+from cards.published import Published, name_in, published
 
 
 @dataclass(frozen=True)
