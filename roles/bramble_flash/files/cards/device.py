@@ -126,9 +126,10 @@ def _refuse_large(device: Device, max_bytes: int, serial: str) -> None:
     if device.size_bytes <= max_bytes or (serial and serial == device.serial):
         return
     raise Refused(
-        f"{device.path} has {device.size_bytes >> 30} GiB, and up to {max_bytes >> 30} GiB are taken "
-        f"for a card: if it is the right one, say its serial ({device.serial or 'it has none'}) in "
-        "bramble_flash_serial, or raise bramble_flash_max_gib"
+        f"{device.path} has {device.size_bytes >> 30} GiB, and up to {max_bytes >> 30} GiB are "
+        f"taken for a card: if it is the right one, say its serial "
+        f"({device.serial or 'it has none'}) in bramble_flash_serial, or raise "
+        "bramble_flash_max_gib"
     )
 
 
