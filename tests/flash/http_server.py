@@ -35,7 +35,7 @@ def served() -> Iterator[Files]:
 
 def _handler(files: Files) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:  # noqa: N802 (http.server's name)
+        def do_GET(self) -> None:
             span = self.headers.get("Range", "")
             files.requests.append((self.path, span))
             content = files.content.get(self.path.lstrip("/"))

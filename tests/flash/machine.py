@@ -26,7 +26,7 @@ SSH_OPTIONS = (
     ),
     *("-o", "LogLevel=ERROR", "-o", "ConnectTimeout=20", "-o", "IdentitiesOnly=yes", "-F", "none"),
 )
-BOOT_S = 240  # software emulation on a busy machine; 27 s on an idle one
+BOOT_S = 600  # software emulation: 27 s on an idle machine, minutes on a busy one
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""A small card image: a FAT partition with what a Raspberry Pi image has on it, and a second one."""
+"""A small card image: FAT with what a Raspberry Pi image has on it, and a second partition."""
 
 from __future__ import annotations
 

@@ -9,14 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from tests.flash.conftest import PROGRAM_FOLDER  # first: puts the program's folder on the path
-from tests.flash.http_server import Files, served
-
 from cards.download import TRIES, download
 from cards.errors import Failed, Refused
 from cards.fetch import fetch
 from cards.published import by_numbers, parse_sums, published
+
+from tests.flash.conftest import PROGRAM_FOLDER  # first: puts the program's folder on the path
+from tests.flash.http_server import Files, served
 
 CONTENT = bytes(range(256)) * 4096
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -99,7 +98,7 @@ def test_a_star_takes_the_newest_release(files: Files) -> None:
     files.content["SHA256SUMS"] = "".join(f"{SHA256} *{name}\n" for name in names).encode()
     found = published(f"{files.url}/u-24.04*-server+raspi.img.xz")
     assert found.url == f"{files.url}/u-24.04.10-server+raspi.img.xz"
-    assert sorted(reversed(names), key=by_numbers) == names
+    assert sorted(names[::-1], key=by_numbers) == names
 
 
 def test_a_name_that_is_not_published_is_refused_with_those_that_are(files: Files) -> None:
@@ -136,7 +135,7 @@ def test_a_local_image_with_another_checksum_is_refused(tmp_path: Path) -> None:
 def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     with served() as files:
         url = files.url
-    with pytest.raises(Failed, match="cannot reach .*Connection refused"):
+    with pytest.raises(Failed, match=r"cannot reach .*Connection refused"):
         fetch(f"{url}/a.img", SHA256, tmp_path)
 
 
@@ -146,7 +145,7 @@ def test_a_full_disk_is_said_before_the_download(files: Files, tmp_path: Path) -
     files.content["a.img.xz"] = CONTENT * 4
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", tmp_path], check=True)
     try:
-        with pytest.raises(Failed, match="1 MiB free and .* needs 4 MiB more"):
+        with pytest.raises(Failed, match=r"1 MiB free and .* needs 4 MiB more"):
             fetch(f"{files.url}/a.img.xz", SHA256, tmp_path)
     finally:
         subprocess.run(["umount", tmp_path], check=True)

@@ -9,14 +9,13 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cards.build import build
+from cards.errors import Refused
+from cards.partition import fat_offset
 
 from tests.flash.conftest import PROGRAM_FOLDER  # first: puts the program's folder on the path
 from tests.flash.machine import run
 from tests.flash.small_image import FAT_OFFSET, make_seed, make_small_image
-
-from cards.build import build
-from cards.errors import Refused
-from cards.partition import fat_offset
 
 assert PROGRAM_FOLDER.is_dir()
 BASE = "0" * 64
@@ -92,7 +91,7 @@ def test_raspberry_pi_os_without_cloud_init_is_refused_with_the_reason(
     seed: Path, tmp_path: Path
 ) -> None:
     bookworm = make_small_image(tmp_path / "a.img", files=("config.txt", "cmdline.txt"))
-    with pytest.raises(Refused, match="does not read cloud-init's files .* Bookworm .* Trixie"):
+    with pytest.raises(Refused, match=r"does not read cloud-init's files .* Bookworm .* Trixie"):
         build(bookworm, BASE, seed, tmp_path / "pi1.img")
     assert not (tmp_path / "pi1.img").exists()
 
