@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import shutil
 import subprocess
@@ -12,6 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+from tests.flash.small_image import make_small_image
+from tests.flash.stand_in import which
 
 REPOSITORY = Path(__file__).parents[2]
 PROGRAM_FOLDER = REPOSITORY / "roles/bramble_flash/files"
@@ -52,13 +56,18 @@ class Site:
         return self.folder / "key"
 
     @property
+    def image(self) -> Path:
+        return self.folder / "card.img.xz"
+
+    @property
     def output(self) -> Path:
         return self.folder / "cards"
 
     def flash(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run flash.yml as an ordinary user and without a terminal."""
         play = find_ansible()
-        places = ("-e", f"bramble_flash_output={self.output}")
+        places = ["-e", f"bramble_flash_output={self.output}"]
+        places += ["-e", f"bramble_flash_image_url={self.image}"]
         return subprocess.run(
             (*(ORDINARY_USER if os.getuid() == 0 else ()), play, "flash.yml", *places, *arguments),
             cwd=self.folder / "ansible",
@@ -104,6 +113,16 @@ def site() -> Iterator[Site]:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
         yield Site(folder)
+
+
+@pytest.fixture
+def small_site(site: Site) -> Site:
+    """A site whose image is too small to boot and quick to write."""
+    if missing := [tool for tool in ("mcopy", "sfdisk", "mkfs.vfat") if not which(tool)]:
+        pytest.skip(f"missing: {', '.join(missing)} (mtools fdisk dosfstools)")
+    plain = make_small_image(site.folder / "card.img")
+    site.image.write_bytes(lzma.compress(plain.read_bytes(), preset=0))
+    return site
 
 
 def _make_inventory(folder: Path) -> None:

@@ -95,7 +95,9 @@ def run(*command: str) -> str:
 
 def _command(machine: Machine, card: Path, work: Path) -> list[str]:
     return [
-        *("ip", "netns", "exec", machine.namespace, "qemu-system-x86_64", "-accel", "tcg"),
+        # Ends with the test even where the test is killed.
+        *("setpriv", "--pdeathsig", "KILL", "ip", "netns", "exec", machine.namespace),
+        *("qemu-system-x86_64", "-accel", "tcg"),
         *("-smp", "2", "-m", "1024", "-display", "none", "-no-reboot"),
         *("-kernel", str(work / "vmlinuz"), "-initrd", str(work / "initrd.img")),
         *("-append", (work / "cmdline.txt").read_text().strip() + " panic=-1"),

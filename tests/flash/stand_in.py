@@ -33,7 +33,11 @@ COMMAND_LINE = "console=ttyS0 root=LABEL=writable rootfstype=ext4 rootwait net.i
 
 
 def missing_tools() -> list[str]:
-    return [tool for tool in TOOLS if shutil.which(tool, path=search_path()) is None]
+    return [tool for tool in TOOLS if which(tool) is None]
+
+
+def which(tool: str) -> str | None:
+    return shutil.which(tool, path=search_path())
 
 
 def search_path() -> str:

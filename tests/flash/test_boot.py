@@ -31,11 +31,10 @@ def image() -> Path:
 
 @pytest.fixture
 def machine(site: Site, image: Path) -> Iterator[Machine]:
-    # A hard link or a copy where the user can read it: the cache may lie in root's home.
-    local = site.folder / "card.img.xz"
-    shutil.copyfile(image, local)
-    os.chown(local, NOBODY, NOBODY)
-    made = site.flash("-e", f"bramble_flash_image_url={local}", "-e", "bramble_flash_node=pi1")
+    # A copy: the cache may lie in root's home, which the play's user cannot read.
+    shutil.copyfile(image, site.image)
+    os.chown(site.image, NOBODY, NOBODY)
+    made = site.flash("-e", "bramble_flash_node=pi1")
     assert made.returncode == 0, made.stdout + made.stderr
     card = site.output / "pi1.img"
     assert card.stat().st_uid == NOBODY
