@@ -82,7 +82,7 @@ def inside(namespace: str, *command: str) -> Done:
         capture_output=True,
         text=True,
         env=_environment(),
-        timeout=180,
+        timeout=BOOT_S,
         stdin=subprocess.DEVNULL,
     )
 
