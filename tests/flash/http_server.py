@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -52,7 +52,8 @@ def _handler(files: Files) -> type[BaseHTTPRequestHandler]:
             self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
             stop = files.cuts.pop(0) if files.cuts else len(content)
-            self.wfile.write(content[start : start + stop])
+            with suppress(ConnectionError):  # a client may have read enough
+                self.wfile.write(content[start : start + stop])
 
         def log_message(self, template: str, *arguments: object) -> None:
             pass
