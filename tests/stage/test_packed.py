@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import shutil
 from dataclasses import replace
 
@@ -11,7 +12,7 @@ import pytest
 from bramble.export.api import Options, export
 from bramble.export.safetensors import Checkpoint
 from bramble.model import manifest as manifests
-from bramble.stage import packed
+from bramble.stage import packed, session
 from bramble.stage.engine import Engine
 from bramble.wire.messages import StepKind
 from ring import GOLDENS, Ring, assign
@@ -124,3 +125,37 @@ def test_a_folder_that_cannot_be_written_costs_memory_and_nothing_else(model, tm
     (tmp_path / "file").write_text("in the way")
     logits(model("llama3", "int4"), tmp_path / "file")
     assert "not_packed" in caplog.text
+
+
+def pack(folder, root, barrier):
+    manifest = manifests.read(folder)
+    parts = packed.PackedParts(root, folder, manifest)
+    barrier.wait(30)
+    for name in ("layer-000", "lm_head"):
+        path = parts.path(name, 1)
+        session.load(path, 1)  # whole, whoever wrote it
+        assert path.is_relative_to(root)
+
+
+def test_processes_that_pack_the_same_part_at_once_make_one_that_is_whole(large, tmp_path):
+    folder, root = tmp_path / "model", tmp_path / "packed"
+    export(str(large), folder, Options(quantization="int4"))
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(3)
+    children = [context.Process(target=pack, args=(folder, root, barrier)) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(60)
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert {path.suffix for path in files(root)} == {".onnx", ".data"}
+    assert len(files(root)) == 4 and not list(root.rglob("partial*"))
+
+
+def test_what_a_killed_packer_left_is_in_nobodys_way(model, tmp_path):
+    folder = model("llama3", "int4")
+    place = tmp_path / manifests.read(folder).name / packed.machine_key() / "partial"
+    place.mkdir(parents=True)
+    (place / "layer-000-half.onnx").write_bytes(b"half")
+    np.testing.assert_array_equal(logits(folder, tmp_path), logits(folder, None))
+    assert not place.exists()
