@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from bramble.export.api import Options, export
 from bramble.export.safetensors import Checkpoint
 from bramble.model import manifest as manifests
-from bramble.stage import packed, session
+from bramble.stage import packed
 from bramble.stage.engine import Engine
 from bramble.wire.messages import StepKind
 from ring import GOLDENS, Ring, assign
@@ -127,28 +128,37 @@ def test_a_folder_that_cannot_be_written_costs_memory_and_nothing_else(model, tm
     assert "not_packed" in caplog.text
 
 
-def pack(folder, root, barrier):
-    manifest = manifests.read(folder)
-    parts = packed.PackedParts(root, folder, manifest)
-    barrier.wait(30)
-    for name in ("layer-000", "lm_head"):
-        path = parts.path(name, 1)
-        session.load(path, 1)  # whole, whoever wrote it
-        assert path.is_relative_to(root)
+PACKER = """
+import sys
+from pathlib import Path
+from bramble.model import manifest
+from bramble.stage.packed import PackedParts
+from bramble.stage.session import load
+folder, root = map(Path, sys.argv[1:])
+parts = PackedParts(root, folder, manifest.read(folder))
+print("ready", flush=True)
+sys.stdin.readline()
+for name in ("layer-000", "lm_head"):
+    path = parts.path(name, 1)
+    assert path.is_relative_to(root), path
+    load(path, 1)  # whole, whoever wrote it
+"""
 
 
 def test_processes_that_pack_the_same_part_at_once_make_one_that_is_whole(large, tmp_path):
     folder, root = tmp_path / "model", tmp_path / "packed"
     export(str(large), folder, Options(quantization="int4"))
-    context = multiprocessing.get_context("spawn")
-    barrier = context.Barrier(3)
-    children = [context.Process(target=pack, args=(folder, root, barrier)) for _ in range(3)]
-    for child in children:
-        child.start()
-    for child in children:
-        child.join(60)
-    assert [child.exitcode for child in children] == [0, 0, 0]
-    assert {path.suffix for path in files(root)} == {".onnx", ".data"}
+    command = [sys.executable, "-c", PACKER, folder, root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    packers = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for packer in packers:
+        assert packer.stdout.readline() == b"ready\n"
+    for packer in packers:
+        packer.stdin.write(b"go\n")
+        packer.stdin.flush()
+    for packer in packers:
+        packer.communicate(timeout=60)
+    assert [packer.returncode for packer in packers] == [0, 0, 0]
     assert len(files(root)) == 4 and not list(root.rglob("partial*"))
 
 
