@@ -120,7 +120,7 @@ def test_a_long_fetch_starves_neither_the_watchdog_nor_the_head(
     shares = [line for _, line in stage.told if line.startswith("STATUS=fetching llama: ")]
     assert len(set(shares)) >= 2 and f"% of 4.1 MB from {link.url}" in shares[-1]
     beat = stage.last(Beat)
-    assert isinstance(beat, Beat) and beat.stats["fetching"] == shares[-1].removeprefix("STATUS=")
+    assert isinstance(beat, Beat) and f"STATUS={beat.stats['fetching']}" in shares
 
 
 def test_a_newer_assignment_ends_a_fetch_that_nobody_wants(

@@ -193,3 +193,13 @@ def test_probes_answer_while_all_transfers_run(tmp_path: Path) -> None:
             longest_s = max(longest_s, time.monotonic() - started)
         assert list(counts) == [30_000_000] * MAX_TRANSFERS
     assert longest_s < 1.0
+
+
+def test_clients_that_leave_in_mid_file_give_their_places_back(tmp_path: Path) -> None:
+    make_model(tmp_path / "llama", layer_bytes=30_000_000, layers=1)
+    path = path_of(tmp_path, "shards/layer-000.data")
+    with serving(tmp_path) as port:
+        for _ in range(3 * MAX_TRANSFERS):
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}") as response:
+                response.read(1000)
+            time.sleep(0.05)
