@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 NUM_STAGES = 3
@@ -76,8 +77,7 @@ def main() -> None:
     assert code == 0, f"bramble run ended with {code}"
     print(f"  {len(questions)} questions answered, all in {time.monotonic() - started:.0f} s")
     found = {"machine": platform.machine(), "page_bytes": mmap.PAGESIZE, "answers": answers}
-    with open(out, "w", encoding="utf-8") as file:
-        json.dump(found, file)
+    Path(out).write_text(json.dumps(found), encoding="utf-8")
 
 
 main()

@@ -37,9 +37,7 @@ TOOLS = {  # program → Debian package
 class Board:
     root: Path
 
-    def run(
-        self, shared: Path, *command: str | Path, seconds: float, page_bytes: int = 0
-    ) -> None:
+    def run(self, shared: Path, *command: str | Path, seconds: float, page_bytes: int = 0) -> None:
         """Run a command as on the board; it finds `shared` at /shared. Raises if it fails."""
         environment = dict(os.environ)
         if page_bytes:

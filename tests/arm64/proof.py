@@ -48,7 +48,6 @@ QUESTIONS = (
     "which port do I open in the browser",
     "Write me a poem about the sea",
 )
-NUM_QUESTIONS = len(QUESTIONS)
 
 Arrays = dict[str, np.ndarray]
 
@@ -130,20 +129,26 @@ def test_float32_gives_the_logits_of_transformers(case: str, machines: Machines)
     np.testing.assert_allclose(machines.arm[f"{case}/logits"], want, rtol=0, atol=ATOL)
 
 
+def pairs(kind: str, what: str, machines: Machines) -> list[tuple[np.ndarray, np.ndarray]]:
+    """What (aarch64, x86) found for each question."""
+    names = [name for name in machines.x86 if name.startswith(f"{kind}/{what}-")]
+    assert names
+    return [(machines.arm[name], machines.x86[name]) for name in names]
+
+
 @pytest.mark.parametrize("kind", [*KINDS, *UNROUNDED])
 def test_a_ring_of_engines_gives_the_tokens_of_x86(kind: str, machines: Machines) -> None:
-    for index in range(NUM_QUESTIONS):
-        name = f"{kind}/tokens-{index}"
-        assert machines.arm[name].tolist() == machines.x86[name].tolist()
+    for got, want in pairs(kind, "tokens", machines):
+        assert got.tolist() == want.tolist()
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *UNROUNDED])
 def test_logits_differ_by_rounding_alone(kind: str, machines: Machines) -> None:
-    worst = 0.0
-    for index in range(NUM_QUESTIONS):
-        got, want = (each[f"{kind}/logits-{index}"] for each in (machines.arm, machines.x86))
-        shares = np.linalg.norm(got - want, axis=-1) / np.linalg.norm(want, axis=-1)
-        worst = max(worst, float(shares.max()))
+    shares = [
+        np.linalg.norm(got - want, axis=-1) / np.linalg.norm(want, axis=-1)
+        for got, want in pairs(kind, "logits", machines)
+    ]
+    worst = float(np.concatenate(shares).max())
     print(f"  {kind}: logits differ by {worst:.2g}, {BOUNDS[kind]} is allowed", flush=True)
     assert worst < BOUNDS[kind]
 
@@ -178,9 +183,7 @@ def test_a_whole_ring_gives_the_tokens_of_x86(pi: Board, shared: Path) -> None:
     here(HERE / "ask.py", shared / "models" / "int8", shared / "x86.json", *QUESTIONS)
     there = [Path("/shared") / name for name in ("models/int8", "arm.json")]
     script = "/bramble/tests/arm64/ask.py"
-    pi.run(
-        shared, "python3", script, *there, *QUESTIONS, seconds=600, page_bytes=PI_OS_PAGE_BYTES
-    )
+    pi.run(shared, "python3", script, *there, *QUESTIONS, seconds=600, page_bytes=PI_OS_PAGE_BYTES)
     x86, arm = (json.loads((shared / f"{name}.json").read_text()) for name in ("x86", "arm"))
     assert (x86["machine"], arm["machine"]) == ("x86_64", "aarch64")
     for question, want in x86["answers"].items():
