@@ -69,7 +69,8 @@ def main() -> None:
     ring = Ring(model)
     try:
         ring.wait_until_ready()
-        print(f"  ring on {platform.machine()} serves after {time.monotonic() - started:.0f} s")
+        where = f"{platform.machine()}, pages of {mmap.PAGESIZE} bytes"
+        print(f"  ring on {where}: serves after {time.monotonic() - started:.0f} s", flush=True)
         answers = {question: ring.ask(question) for question in questions}
     finally:
         ring.process.send_signal(signal.SIGINT)

@@ -81,9 +81,8 @@ def kept() -> np.ndarray:
 def main() -> None:
     models, out, *rest = map(Path, sys.argv[1:])
     reference = dict(np.load(rest[0])) if rest else {}
-    started = time.monotonic()
     found: Arrays = {"nucleus": kept()}
-    print(f"  sampler compiled and run in {time.monotonic() - started:.0f} s", flush=True)
+    print(f"  libraries loaded, sampler compiled in {time.process_time():.0f} s", flush=True)
     for folder in sorted(path for path in models.iterdir() if path.is_dir()):
         started = time.monotonic()
         for name, array in measure(folder, reference):
