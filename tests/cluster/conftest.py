@@ -51,6 +51,7 @@ class Cluster:
             "ANSIBLE_PRIVATE_KEY_FILE": str(self.lab.key),
             "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10m -o IdentitiesOnly=yes "
             f"-o UserKnownHostsFile={self.lab.known_hosts}",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.lab.folder / "cp"),  # labs share addresses
             "ANSIBLE_NOCOLOR": "1",
         }
         done = self.lab.run(
