@@ -10,6 +10,7 @@ import time
 
 from openai import OpenAI
 
+PAUSE_S = 1.0  # a person thinks; and the hosts share this machine's cores with the play
 QUESTION = "How do I add a Pi?"
 
 
@@ -27,6 +28,7 @@ def main() -> None:
             record["error"] = repr(error)
         record["seconds"] = round(time.monotonic() - started, 2)
         print(json.dumps(record), flush=True)
+        time.sleep(PAUSE_S)
 
 
 def _ask(client: OpenAI, is_streamed: bool) -> str:
