@@ -38,9 +38,7 @@ options:
 EXAMPLES = """
 # inventory/discovered/bramble.yml: who is on this LAN, without typing an address
 plugin: bramble
-
-# Pis that just got power need longer
-plugin: bramble
+# Seconds to listen; Pis that just got power need longer than the usual 3
 seconds: 30
 
 # ansible-inventory -i ../inventory/discovered --list

@@ -1,0 +1,145 @@
+"""Every role tells its interface three times, and the same; plays name roles that are there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.roles.interface import interface_problems, type_problems
+from tests.roles.plays import play_problems
+from tests.roles.tasks import length_problems, module_problems, name_problems, use_problems
+
+ROOT = Path(__file__).parent.parent
+ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
+PLAYS = sorted([*(ROOT / "ansible").glob("*.yml"), *(ROOT / "ansible/tasks").glob("*.yml")])
+Check = Callable[[Path], Iterator[str]]
+CHECKS: tuple[Check, ...] = (
+    *(interface_problems, type_problems, name_problems, use_problems),
+    *(module_problems, length_problems),
+)
+
+
+@pytest.mark.parametrize("role", ROLES, ids=lambda role: role.name)
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_role_keeps_its_interface(role: Path, check: Check) -> None:
+    assert list(check(role)) == []
+
+
+@pytest.mark.parametrize("play", PLAYS, ids=lambda play: play.name)
+def test_a_play_names_roles_that_are_there(play: Path) -> None:
+    assert list(play_problems(play, ROOT / "roles")) == []
+
+
+# --- and that these checks find what they look for ------------------------------------------------
+
+BAD_ROLE = {
+    "defaults/main.yml": """\
+# Told alike everywhere
+# bramble_bad_address: 192.168.1.11
+# The README says another number
+bramble_bad_port: 8080
+# Nobody else tells it, and nothing uses it
+bramble_bad_lonely: yes please
+bramble_bad_silent: 0
+# The name of another role
+port: 1
+""",
+    "meta/argument_specs.yml": """\
+argument_specs:
+  main:
+    options:
+      bramble_bad_address: {type: str, required: true}
+      bramble_bad_port: {type: str, default: 8080}
+      bramble_bad_silent: {type: int, default: 0}
+      bramble_bad_gone: {type: int, default: 1}
+      port: {type: int, default: 1}
+""",
+    "README.md": """\
+| `bramble_bad_address` | required | where |
+| `bramble_bad_port` | `8081` | which |
+| `bramble_bad_lonely` | `yes please` | why |
+| `bramble_bad_silent` | `0` | how much |
+""",
+    "tasks/main.yml": """\
+- name: Outer
+  block:
+    - name: Inner
+      community.general.ufw:
+        port: "{{ bramble_bad_port }} {{ bramble_bad_unknown }}"
+      register: result
+      ignore_errors: true
+  when: bramble_bad_address and bramble_bad_silent
+- name: Publish
+  ansible.builtin.set_fact:
+    bramble_bad_secretly: 1
+"""
+    + "# long\n" * 60,
+}
+BAD_PLAY = """\
+- ansible.builtin.import_playbook: nowhere.yml
+- name: Of nobody
+  roles: [bramble_missing]
+- hosts: all
+  tasks:
+    - name: Call
+      ansible.builtin.import_role: {name: bramble_bad}
+      vars: {bramble_bad_prot: 1}
+    - name: Short
+      command: "true"
+"""
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Path:
+    role = tmp_path / "roles" / "bramble_bad"
+    for name, text in BAD_ROLE.items():
+        (role / name).parent.mkdir(parents=True, exist_ok=True)
+        (role / name).write_text(text)
+    return role
+
+
+FOUND = {
+    interface_problems: [
+        "argument_specs.yml has bramble_bad_gone, which defaults/main.yml lacks",
+        "argument_specs.yml lacks bramble_bad_lonely",
+        "README.md says 8081 of bramble_bad_port, defaults/main.yml 8080",
+        "README.md lacks port",
+        "bramble_bad_silent has no comment",
+    ],
+    type_problems: ["bramble_bad_port is 8080, and its spec wants str"],
+    name_problems: [
+        "port does not begin with bramble_bad_",
+        "result does not begin with __bramble_bad_",
+        "the fact bramble_bad_secretly neither begins with __bramble_bad_ nor is in README.md",
+    ],
+    use_problems: [
+        "bramble_bad_lonely has no effect",
+        "port has no effect",
+        "bramble_bad_secretly is used, and README.md lacks it",
+        "bramble_bad_unknown is used, and README.md lacks it",
+    ],
+    module_problems: [
+        "Inner uses community.general.ufw: need a module of ansible.builtin",
+        "Inner uses ignore_errors: say with failed_when what is no failure",
+    ],
+    length_problems: ["main.yml has 71 lines: 60 at most"],
+}
+
+
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_a_bad_role_is_found_out(bad: Path, check: Check) -> None:
+    assert sorted(check(bad)) == sorted(FOUND[check])
+
+
+def test_a_bad_play_is_found_out(bad: Path, tmp_path: Path) -> None:
+    play = tmp_path / "bad.yml"
+    play.write_text(BAD_PLAY)
+    assert list(play_problems(play, bad.parent)) == [
+        "bad.yml: no playbook nowhere.yml",
+        "bad.yml: a play without hosts: Of nobody",
+        "bad.yml: no role bramble_missing",
+        "Short uses command: need a module of ansible.builtin",
+        "bad.yml: bramble_bad takes no bramble_bad_prot",
+    ]
