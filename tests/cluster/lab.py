@@ -61,14 +61,14 @@ class Host:
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (source := CGROUPS / "cpuset" / name).exists():
                 (CGROUPS / "cpuset" / self.space / name).write_text(source.read_text())
-        log = (self.folder / "console.log").open("ab")
-        self._process = subprocess.Popen(
-            ["/bin/bash", "-c", LAUNCH, "_", self.space, str(self.root)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            start_new_session=True,
-        )
+        with (self.folder / "console.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                ["/bin/bash", "-c", LAUNCH, "_", self.space, str(self.root)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
 
     def wait_for_ssh(self) -> None:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
@@ -185,11 +185,12 @@ class Lab:
         run("ip", "-n", self.space, "link", "add", "lan", "type", "bridge")
         run("ip", "-n", self.space, "addr", "add", f"{GATEWAY}/24", "dev", "lan")
         run("ip", "-n", self.space, "link", "set", "lan", "up")
-        self._proxy = subprocess.Popen(
-            [sys.executable, HERE / "proxy.py", self.space, GATEWAY, str(PROXY_PORT), CACHE / "apt"],
-            stdout=(self.folder / "proxy.log").open("wb"),
-            stderr=subprocess.STDOUT,
-        )
+        with (self.folder / "proxy.log").open("wb") as log:
+            self._proxy = subprocess.Popen(
+                [sys.executable, HERE / "proxy.py", self.space, GATEWAY, str(PROXY_PORT), CACHE / "apt"],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
 
     def start(self, *numbers: int) -> list[Host]:
         hosts = [self.hosts.setdefault(f"pi{n}", Host(self, n)) for n in numbers]

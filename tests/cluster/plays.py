@@ -46,7 +46,7 @@ def ansible_playbook() -> str:
 
 
 def write_site(folder: Path, hosts: str, **values: object) -> Path:
-    """Write an inventory: `hosts` is the text of hosts.yml, `values` differ from sites/common.yml."""
+    """Write an inventory: the text of hosts.yml, and values that differ from sites/common.yml."""
     (folder / "group_vars").mkdir(parents=True, exist_ok=True)
     (folder / "hosts.yml").write_text(hosts)
     site = yaml.safe_load(SITE.read_text()) | values

@@ -58,9 +58,10 @@ def model_problems(model, quantization, memory_mib, weight_bytes=0):
     have = sum(memory_mib.values()) * MEMORY_SHARE * (1 << 20)
     if need <= have:
         return []
+    nodes = "node has" if len(memory_mib) == 1 else f"{len(memory_mib)} nodes have"
     return [
-        f"{model} needs about {need / GIB:.1f} GiB as {quantization}, and the {len(memory_mib)} "
-        f"nodes have {have / GIB:.1f} GiB for it: add nodes, or choose a smaller model"
+        f"{model} needs about {need / GIB:.1f} GiB as {quantization}, and the {nodes} "
+        f"{have / GIB:.1f} GiB for it: add nodes, or choose a smaller model"
     ]
 
 
