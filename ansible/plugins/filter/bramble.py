@@ -53,7 +53,8 @@ def model_problems(model, quantization, memory_mib, weight_bytes=0):
     if quantization not in BYTES_PER_WEIGHT:
         allowed = ", ".join(BYTES_PER_WEIGHT)
         return [f"bramble_quantization is {quantization!r}: need one of {allowed}"]
-    size = re.search(r"(?:^|[-_])(\d+(?:\.\d+)?)\s*b(?:$|[-_.])", str(model).rstrip("/").split("/")[-1].lower())
+    name = str(model).rstrip("/").split("/")[-1].lower()
+    size = re.search(r"(?:^|[-_])(\d+(?:\.\d+)?)\s*b(?:$|[-_.])", name)
     need = weight_bytes or (float(size[1]) * 1e9 * BYTES_PER_WEIGHT[quantization] if size else 0)
     have = sum(memory_mib.values()) * MEMORY_SHARE * (1 << 20)
     if need <= have:
