@@ -5,19 +5,26 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test lint format lock clean
+.PHONY: run test test-cluster test-arm64 lint format lock clean
 
 run: $(VENV)/run.stamp ## a three-stage ring of the embedded model, chat page on http://localhost:8080
 	$(BIN)/bramble run $(ARGS)
 
-test: $(VENV)/dev.stamp ## all tests; TESTS=tests/wire for some
-	$(BIN)/pytest -c service/pyproject.toml $(TESTS)
+test: $(VENV)/dev.stamp ## all tests but those below; TESTS=tests/wire for some
+	$(BIN)/pytest -c service/pyproject.toml --ignore tests/cluster/test_cluster.py $(TESTS)
+
+test-cluster: $(VENV)/dev.stamp ## three booted hosts from nothing to an answer, and a cluster's whole life; as root
+	$(BIN)/pytest -c service/pyproject.toml -x tests/cluster
+
+test-arm64: $(VENV)/dev.stamp ## aarch64 against x86 under emulation; as root, about 3 minutes
+	$(BIN)/pytest -c service/pyproject.toml -s tests/arm64/proof.py
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff format --config service/pyproject.toml --check service tests
 	$(BIN)/ruff check --config service/pyproject.toml service tests
 	$(BIN)/mypy --config-file service/pyproject.toml
 	$(BIN)/yamllint --strict .
+	cd ansible && ../$(BIN)/ansible-lint --offline -q
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format --config service/pyproject.toml service tests

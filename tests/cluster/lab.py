@@ -189,7 +189,7 @@ class Lab:
             self._proxy = subprocess.Popen(
                 [sys.executable, HERE / "proxy.py", self.space, GATEWAY, str(PROXY_PORT), CACHE / "apt"],
                 stdout=log,
-                stderr=subprocess.STDOUT,
+                stderr=log,
             )
 
     def start(self, *numbers: int) -> list[Host]:

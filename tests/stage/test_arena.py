@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import mmap
+
 import numpy as np
 import pytest
 from bramble.errors import Broken, CacheFull
@@ -88,3 +91,16 @@ def test_address_space_costs_no_memory():
     arena = Arena(huge, 1 << 30)
     assert huge.total_bytes > 30 << 30
     assert arena.used_bytes == 0
+
+
+def test_a_kernel_without_huge_pages_does_as_well(monkeypatch):
+    class Small(mmap.mmap):
+        def madvise(self, advice, *span):
+            if advice == mmap.MADV_NOHUGEPAGE:
+                raise OSError(errno.EINVAL, "Invalid argument")
+            super().madvise(advice, *span)
+
+    monkeypatch.setattr(mmap, "mmap", Small)
+    arena = Arena(SHAPE, 1 << 30)
+    fill(arena, 1, 5, 3.0)
+    assert row_values(arena, 1, 5) == {3.0, -3.0}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -124,3 +126,46 @@ def test_a_folder_that_cannot_be_written_costs_memory_and_nothing_else(model, tm
     (tmp_path / "file").write_text("in the way")
     logits(model("llama3", "int4"), tmp_path / "file")
     assert "not_packed" in caplog.text
+
+
+PACKER = """
+import sys
+from pathlib import Path
+from bramble.model import manifest
+from bramble.stage.packed import PackedParts
+from bramble.stage.session import load
+folder, root = map(Path, sys.argv[1:])
+parts = PackedParts(root, folder, manifest.read(folder))
+print("ready", flush=True)
+sys.stdin.readline()
+for name in ("layer-000", "lm_head"):
+    path = parts.path(name, 1)
+    assert path.is_relative_to(root), path
+    load(path, 1)  # whole, whoever wrote it
+"""
+
+
+def test_processes_that_pack_the_same_part_at_once_make_one_that_is_whole(large, tmp_path):
+    folder, root = tmp_path / "model", tmp_path / "packed"
+    export(str(large), folder, Options(quantization="int4"))
+    command = [sys.executable, "-c", PACKER, folder, root]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    packers = [subprocess.Popen(command, **pipes) for _ in range(3)]
+    for packer in packers:
+        assert packer.stdout.readline() == b"ready\n"
+    for packer in packers:
+        packer.stdin.write(b"go\n")
+        packer.stdin.flush()
+    for packer in packers:
+        packer.communicate(timeout=60)
+    assert [packer.returncode for packer in packers] == [0, 0, 0]
+    assert len(files(root)) == 4 and not list(root.rglob("partial*"))
+
+
+def test_what_a_killed_packer_left_is_in_nobodys_way(model, tmp_path):
+    folder = model("llama3", "int4")
+    place = tmp_path / manifests.read(folder).name / packed.machine_key() / "partial"
+    place.mkdir(parents=True)
+    (place / "layer-000-half.onnx").write_bytes(b"half")
+    np.testing.assert_array_equal(logits(folder, tmp_path), logits(folder, None))
+    assert not place.exists()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+MEMINFO = Path("/proc/meminfo")
 TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")  # millidegrees Celsius
 # The firmware's bits, as `vcgencmd get_throttled` prints them; hexadecimal.
 THROTTLED = Path("/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled")
@@ -25,22 +26,22 @@ def throttled() -> str | None:
 
 def resident_bytes() -> int:
     """Return this process's resident memory, mapped files included."""
-    pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
-    return int(pages) * 4096
+    return _kib(Path("/proc/self/status"), "VmRSS")  # statm counts pages: 16 KiB on Pi OS
 
 
 def total_memory_bytes() -> int:
     """Return the machine's memory."""
-    return _meminfo("MemTotal")
+    return _kib(MEMINFO, "MemTotal")
 
 
 def available_memory_bytes() -> int:
     """Return what the kernel could give to new work without swapping."""
-    return _meminfo("MemAvailable")
+    return _kib(MEMINFO, "MemAvailable")
 
 
-def _meminfo(key: str) -> int:
-    lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
+def _kib(path: Path, key: str) -> int:
+    """Return the bytes of a line such as `VmRSS:  1234 kB`."""
+    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith(f"{key}:"))
 
 

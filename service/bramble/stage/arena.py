@@ -5,6 +5,7 @@ Pages that no token touched cost no memory. It knows rows and tokens, not sequen
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 from dataclasses import dataclass
 
@@ -54,8 +55,8 @@ class Arena:
                 f"cannot map {shape.total_bytes // MIB} MiB of address space for the KV cache: "
                 f"{error}; lower max_rows or max_length"
             ) from error
-        if hasattr(mmap, "MADV_NOHUGEPAGE"):  # a 2 MiB page would charge a short row for a long one
-            self._map.madvise(mmap.MADV_NOHUGEPAGE)
+        with contextlib.suppress(OSError):  # a kernel built without huge pages refuses the advice
+            self._map.madvise(mmap.MADV_NOHUGEPAGE)  # a 2 MiB page would charge a short row for it
         row = (shape.num_kv_heads, shape.max_length, shape.head_dim)
         sizes = (shape.num_layers, 2, shape.num_rows, *row)
         count = shape.total_bytes // 4

@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 GROWTH = 2.5  # of a packed part over its original: that is in there too, unread
 SPARE_BYTES = 256 << 20  # left free on the disk
-LOCK = ".lock"
+LOCK = "lock"
 UNPACKED = ("embed",)  # nothing is packed in a table of rows
 
 

@@ -39,13 +39,12 @@ class Supply:
         or BadShard or BadInput where nothing can be fetched.
         """
         wanted = _wanted(assign)
-        if self._fetch is not None and self._fetch.wanted == wanted:
-            if not self._fetch.result.done():
-                return None
-            folder: Path | None = self._fetch.result.result()
-        else:
-            folder = store.find(self._models, wanted)
+        folder: Path | None
+        under_way = self._fetch if self._fetch and self._fetch.wanted == wanted else None
+        if under_way is not None and not under_way.result.done():
+            return None
         self.stop()
+        folder = under_way.result.result() if under_way else store.find(self._models, wanted)
         if folder is None and self._server is None:
             folder = _by_hand(self._models / assign.model, assign)
         if folder is None:

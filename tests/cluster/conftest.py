@@ -1,0 +1,123 @@
+"""Booted hosts, the plays as a user runs them, and a client on their network."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.cluster.lab import Host, Lab, running
+
+ROOT = Path(__file__).parents[2]
+SITES = Path(__file__).parent / "sites"
+PLAY_TIMEOUT_S = 900
+LOG = Path(os.environ.get("BRAMBLE_CLUSTER_LOG", "/tmp/bramble-cluster.log"))
+
+
+class Cluster:
+    """A site's inventory, copied so that a test may change it, over a lab's hosts."""
+
+    def __init__(self, lab: Lab, site: str, folder: Path) -> None:
+        self.lab = lab
+        self.inventory = folder / "inventory"
+        shutil.copytree(SITES / site, self.inventory)
+
+    def host(self, name: str) -> Host:
+        return self.lab.hosts[name]
+
+    def edit(self, **hosts: dict[str, object] | None) -> None:
+        """Add, change or (None) remove hosts of the inventory."""
+        path = self.inventory / "hosts.yml"
+        document = yaml.safe_load(path.read_text())
+        for name, line in hosts.items():
+            document["bramble"]["hosts"].pop(name, None)
+            if line is not None:
+                document["bramble"]["hosts"][name] = line
+        path.write_text(yaml.safe_dump(document))
+
+    def play(self, name: str, *options: str, is_good: bool = True) -> str:
+        """Run ansible/NAME.yml as a user does; return what it printed."""
+        environment = os.environ | {
+            "ANSIBLE_PRIVATE_KEY_FILE": str(self.lab.key),
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10m -o IdentitiesOnly=yes "
+            f"-o UserKnownHostsFile={self.lab.known_hosts}",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.lab.folder / "cp"),  # labs share addresses
+            "ANSIBLE_NOCOLOR": "1",
+        }
+        done = self.lab.run(
+            Path(sys.executable).parent / "ansible-playbook",
+            *("-i", self.inventory, f"{name}.yml", *options),
+            cwd=ROOT / "ansible",
+            env=environment,
+            timeout=PLAY_TIMEOUT_S,
+        )
+        with LOG.open("a") as file:
+            file.write(f"\n$ ansible-playbook {name}.yml {' '.join(options)}\n{done.stdout}{done.stderr}")
+        if is_good != (done.returncode == 0):
+            pytest.fail(f"{name}.yml ended with {done.returncode}:\n{done.stdout[-6000:]}{done.stderr[-2000:]}")
+        return done.stdout + done.stderr
+
+    def get(self, path: str, body: object = None) -> tuple[int, str]:
+        """Ask the head over HTTP from the lab's LAN, as a laptop does; return status and text."""
+        program = (
+            "import sys, urllib.request as u, urllib.error as e\n"
+            "r = u.Request(sys.argv[1], sys.argv[2].encode() or None, {'Content-Type': 'application/json'})\n"
+            "try: a = u.urlopen(r, timeout=120)\n"
+            "except e.HTTPError as error: a = error\n"
+            "print(a.status); print(a.read().decode())"
+        )
+        text = "" if body is None else json.dumps(body)
+        url = f"http://{self.host('pi1').address}:8080{path}"
+        done = self.lab.run(sys.executable, "-c", program, url, text)
+        assert done.returncode == 0, done.stderr
+        status, _, answer = done.stdout.partition("\n")
+        return int(status), answer
+
+    def ask(self, question: str) -> str:
+        status, text = self.get(
+            "/v1/chat/completions",
+            {"messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 64},
+        )
+        assert status == 200, text
+        return str(json.loads(text)["choices"][0]["message"]["content"])
+
+    @contextmanager
+    def asking(self) -> Iterator[list[dict[str, object]]]:
+        """Keep a real client asking meanwhile; its answers are in the list after the block."""
+        answers: list[dict[str, object]] = []
+        script = Path(__file__).parent / "asker.py"
+        url = f"http://{self.host('pi1').address}:8080"
+        process = subprocess.Popen(
+            ["ip", "netns", "exec", self.lab.space, sys.executable, str(script), url],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        try:
+            yield answers
+        finally:
+            process.send_signal(signal.SIGTERM)
+            output, _ = process.communicate(timeout=180)
+            answers += [json.loads(line) for line in output.splitlines()]
+
+
+def changes(output: str) -> dict[str, int]:
+    """Return host → number of changed tasks, from a play's recap."""
+    return {name: int(n) for name, n in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.M)}
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """Three fresh hosts, pi1 to pi3; the tests of a module share them in their order."""
+    folder = tmp_path_factory.mktemp("cluster")
+    with running(folder / "lab", 3) as lab:
+        yield Cluster(lab, "three", folder)

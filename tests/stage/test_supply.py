@@ -1,0 +1,164 @@
+"""While files are on their way the service loop beats, feeds the watchdog and hears the head."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from bramble.config import StageConfig
+from bramble.observe.notify import Notifier
+from bramble.stage.service import Service
+from bramble.wire.messages import Assign, Beat, Failed, Hello
+from bramble.wire.transport import Router, Transport
+
+from tests.web.file_server import Link, linked, make_model, serving
+
+
+@dataclass
+class Stage:
+    """A stage in this process, the head's end of its conversation, and what systemd is told."""
+
+    service: Service
+    head: Router
+    systemd: socket.socket
+    peer: bytes = b""
+    heard: list[tuple[float, object]] = field(default_factory=list)
+    told: list[tuple[float, str]] = field(default_factory=list)
+
+    def turn_until(self, condition: Callable[[], bool], seconds: float = 15) -> None:
+        deadline = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < deadline, (self.heard[-3:], self.told[-5:])
+            self.service.turn()
+            now = time.monotonic()
+            while (received := self.head.receive()) is not None:
+                self.peer, message = received
+                self.heard.append((now, message))
+                if isinstance(message, Hello | Beat):
+                    self.head.send(self.peer, Beat("head", 1))
+            while (line := self._line()) is not None:
+                self.told.append((now, line))
+
+    def last(self, kind: type) -> object | None:
+        return next((m for _, m in reversed(self.heard) if isinstance(m, kind)), None)
+
+    def _line(self) -> str | None:
+        try:
+            return self.systemd.recv(4096).decode()
+        except BlockingIOError:
+            return None
+
+
+def assign(sha256: str, epoch: int, start: int = 0, stop: int = 3) -> Assign:
+    return Assign(
+        plan_id="0" * 32,
+        epoch=epoch,
+        model="llama",
+        manifest_sha256=sha256,
+        stage=0,
+        num_stages=1,
+        start=start,
+        stop=stop,
+        has_embed=True,
+        has_lm_head=True,
+        next_endpoint="tcp://127.0.0.1:9",
+        rows=1,
+        max_length=8,
+        kv_bytes=1 << 20,
+    )
+
+
+@pytest.fixture
+def sha256(tmp_path: Path) -> str:
+    return make_model(tmp_path / "head" / "llama")
+
+
+@pytest.fixture
+def link(tmp_path: Path, sha256: str) -> Iterator[Link]:
+    with serving(tmp_path / "head") as port, linked(Link(port)) as link:
+        yield link
+
+
+@pytest.fixture
+def stage(tmp_path: Path, link: Link) -> Iterator[Stage]:
+    with Transport() as transport, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.setblocking(False)
+        head = transport.router("tcp://127.0.0.1:0")
+        config = StageConfig(
+            node="pi",
+            head=head.endpoint,
+            listen="tcp://127.0.0.1:0",
+            models=tmp_path / "node",
+            threads=1,
+            files=link.url,
+        )
+        service = Service(config, transport, Notifier(str(tmp_path / "notify")))
+        made = Stage(service, head, systemd)
+        made.turn_until(lambda: bool(made.peer))
+        yield made
+
+
+def test_a_long_fetch_starves_neither_the_watchdog_nor_the_head(
+    stage: Stage, link: Link, sha256: str
+) -> None:
+    link.bytes_s = 500e3
+    stage.head.send(stage.peer, assign(sha256, 1))
+    started = time.monotonic()
+    stage.turn_until(lambda: time.monotonic() - started > 4)
+    assert stage.last(Failed) is None
+    for times in (
+        [at for at, line in stage.told if line == "WATCHDOG=1"],
+        [at for at, message in stage.heard if isinstance(message, Beat)],
+    ):
+        gaps = [b - a for a, b in zip([started, *times], [*times, time.monotonic()], strict=True)]
+        assert max(gaps) < 2.0
+    shares = [line for _, line in stage.told if line.startswith("STATUS=fetching llama: ")]
+    assert len(set(shares)) >= 2 and f"% of 4.1 MB from {link.url}" in shares[-1]
+    beat = stage.last(Beat)
+    assert isinstance(beat, Beat) and f"STATUS={beat.stats['fetching']}" in shares
+
+
+def test_a_newer_assignment_ends_a_fetch_that_nobody_wants(
+    stage: Stage, link: Link, sha256: str, tmp_path: Path
+) -> None:
+    link.bytes_s = 100e3
+    stage.head.send(stage.peer, assign(sha256, 1))
+    stage.turn_until(lambda: any(tmp_path.glob("node/*/shards/*.partial")))
+    # Whose random bytes are no ONNX model: it is loaded, and refused, at once.
+    stage.head.send(stage.peer, assign(make_model(tmp_path / "node" / "llama", seed=3), 2))
+    link.bytes_s = 1e9
+    stage.turn_until(lambda: isinstance(stage.last(Failed), Failed), 5)
+    answer = stage.last(Failed)
+    assert isinstance(answer, Failed) and answer.epoch == 2
+    first = tmp_path / "node" / f"llama@{sha256[:12]}"
+    sizes = {path: path.stat().st_size for path in first.rglob("*")}
+    started = time.monotonic()
+    stage.turn_until(lambda: time.monotonic() - started > 1)
+    assert {path: path.stat().st_size for path in first.rglob("*")} == sizes
+
+
+def test_the_same_assignment_of_a_new_epoch_goes_on_with_the_fetch(
+    stage: Stage, link: Link, sha256: str, tmp_path: Path
+) -> None:
+    link.bytes_s = 2e6
+    stage.head.send(stage.peer, assign(sha256, 1))
+    stage.turn_until(lambda: any(tmp_path.glob("node/*/shards/*.partial")))
+    stage.head.send(stage.peer, assign(sha256, 2))
+    stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+    answer = stage.last(Failed)
+    assert isinstance(answer, Failed) and answer.epoch == 2
+    assert "onnxruntime cannot load it" in answer.reason  # random bytes, all of them here
+    assert link.answers == 11  # the manifest and five parts of two files, each once
+
+
+def test_what_cannot_be_fetched_is_answered_with_a_sentence(stage: Stage, link: Link) -> None:
+    stage.head.send(stage.peer, assign("0" * 64, 1))
+    stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+    answer = stage.last(Failed)
+    assert isinstance(answer, Failed)
+    assert answer.reason.startswith(f"{link.url} has no file 000000000000…; put the model's folder")

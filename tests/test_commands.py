@@ -1,0 +1,195 @@
+"""fetch, plan and export --embedded as a play calls them: what they print and how they end."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from bramble.cli import main
+from bramble.export.api import EMBEDDED_ID
+from bramble.model import manifest as manifests
+
+from tests.web.file_server import files_below, make_model, serving
+
+Capture = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("head")
+    make_model(folder / "llama")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def url(head: Path) -> Iterator[str]:
+    with serving(head) as port:
+        yield f"http://127.0.0.1:{port}/files"
+
+
+def fetch(url: str, head: Path, models: Path, *more: str) -> int:
+    sha256 = manifests.sha256(head / "llama")
+    flags = [f"--manifest-sha256={sha256}", f"--from={url}", f"--models={models}", *more]
+    return main(["fetch", "llama", *flags])
+
+
+# ----------------------------------------------------------------------------------------- fetch
+
+
+def test_fetch_brings_the_asked_layers_and_the_second_time_nothing(
+    head: Path, url: str, tmp_path: Path, capsys: Capture
+) -> None:
+    flags = ("--layers=0:2", "--embed")
+    assert fetch(url, head, tmp_path, *flags) == 0
+    assert "complete, 2.1 MB fetched in" in capsys.readouterr().out
+    (folder,) = tmp_path.iterdir()
+    names = {Path(name).stem for name in files_below(folder)}
+    assert names == {"manifest", "embed", "layer-000", "layer-001"}
+    assert fetch(url, head, tmp_path, *flags) == 0
+    assert capsys.readouterr().out == f"nothing to fetch: {folder} has it all\n"
+
+
+def test_fetch_without_parts_brings_the_whole_folder(head: Path, url: str, tmp_path: Path) -> None:
+    assert fetch(url, head, tmp_path) == 0
+    (folder,) = tmp_path.iterdir()
+    assert files_below(folder) == files_below(head / "llama")
+
+
+def test_verify_finds_what_sizes_do_not_show(
+    head: Path, url: str, tmp_path: Path, capsys: Capture
+) -> None:
+    fetch(url, head, tmp_path)
+    shard = next(tmp_path.glob("*/shards/layer-001.data"))
+    shard.write_bytes(bytes(1_000_000))
+    capsys.readouterr()
+    assert fetch(url, head, tmp_path, "--verify") == 0
+    assert "1.0 MB fetched" in capsys.readouterr().out
+    assert shard.read_bytes() == (head / "llama" / "shards" / "layer-001.data").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["fetch", "--models=x"], "NAME is missing"),
+        (["fetch", "llama", "--models=x", "--from=http://h/files"], "--manifest-sha256 is missing"),
+        (["fetch", "--models=x", "--prune"], "--prune takes --models DIR and --keep NAME"),
+        (["fetch", "llama", "--models=x", "--prune", "--keep", "y"], "--prune takes"),
+    ],
+)
+def test_fetch_says_what_is_missing(words: list[str], message: str, capsys: Capture) -> None:
+    assert main(words) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("layers", ["2", "2:1", "a:b", "-1:2", "0:0"])
+def test_fetch_refuses_layers_that_are_none(
+    layers: str, head: Path, url: str, tmp_path: Path, capsys: Capture
+) -> None:
+    assert fetch(url, head, tmp_path, f"--layers={layers}") == 2
+    assert "need A:B" in capsys.readouterr().err
+
+
+def test_fetch_ends_with_1_where_nobody_answers(
+    head: Path, tmp_path: Path, capsys: Capture
+) -> None:
+    assert fetch("http://127.0.0.1:9/files", head, tmp_path, "--patience=0") == 1
+    assert "Connection refused" in capsys.readouterr().err
+
+
+# ----------------------------------------------------------------------------------------- prune
+
+
+def prune(models: Path, *keep: str) -> int:
+    return main(["fetch", "--prune", f"--models={models}", "--keep", *keep])
+
+
+def test_prune_removes_what_nobody_keeps_and_nothing_else(
+    head: Path, url: str, tmp_path: Path, capsys: Capture
+) -> None:
+    fetch(url, head, tmp_path)
+    make_model(tmp_path / "llama", seed=1)
+    make_model(tmp_path / "qwen", seed=2)
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "elsewhere").symlink_to(head / "llama")
+    sha256 = manifests.sha256(head / "llama")
+    capsys.readouterr()
+    assert prune(tmp_path, f"llama@{sha256}") == 0
+    assert {path.name for path in tmp_path.iterdir()} == {f"llama@{sha256[:12]}", "notes"}
+    assert capsys.readouterr().out.count("removed ") == 3
+    assert (head / "llama" / "manifest.json").exists()
+    assert prune(tmp_path, "llama") == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_prune_removes_nothing_for_a_typing_error(tmp_path: Path, capsys: Capture) -> None:
+    make_model(tmp_path / "llama")
+    assert prune(tmp_path, "lama") == 2
+    assert "no 'lama', so nothing was removed; it has llama" in capsys.readouterr().err
+    assert (tmp_path / "llama" / "manifest.json").exists()
+
+
+def test_prune_on_a_fresh_node_has_nothing_to_do(tmp_path: Path) -> None:
+    assert prune(tmp_path / "models", "llama") == 0
+
+
+# ------------------------------------------------------------------------------------------ plan
+
+
+def test_plan_tells_programs_who_runs_and_fetches_what(head: Path, capsys: Capture) -> None:
+    nodes = "--nodes=pi1=8GiB,pi2=4GiB"
+    assert main(["plan", f"--model={head / 'llama'}", nodes, "--rows=4", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    manifest = manifests.read(head / "llama")
+    assert document["name"] == "llama" and document["rows"] == 4
+    assert document["manifest_sha256"] == manifests.sha256(head / "llama")
+    first, last = document["stages"]
+    assert (first["node"], first["start"], first["has_embed"]) == ("pi1", 0, True)
+    assert (last["node"], last["stop"], last["has_lm_head"]) == ("pi2", 3, True)
+    assert first["layers"] == f"0:{last['start']}"
+    needed = {name for stage in document["stages"] for name in stage["files"]}
+    assert needed == set(manifest.files)
+    for stage in document["stages"]:
+        sizes = [manifest.files[name].bytes for name in stage["files"]]
+        assert stage["weight_bytes"] == sum(sizes)
+
+
+def test_plan_shows_people_a_table_and_why(head: Path, capsys: Capture) -> None:
+    words = [f"--model={head / 'llama'}", "--nodes=pi1=2.5MiB,pi2=8GiB", "--explain"]
+    assert main(["plan", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "pi1" in shown and "KV cache" in shown
+    assert "pi1 runs layer 0 of 3 and the embedding; it reads 1.0 MB for each token" in shown
+    assert "the fewest, which is the ring’s limit; were memory no limit, it would run 2" in shown
+
+
+@pytest.mark.parametrize(
+    ("nodes", "message"),
+    [
+        ("pi1=1MiB", "pi1: layers 0–2 of llama need 0.01 GiB"),
+        ("a=1GiB,b=1GiB,c=1GiB,d=1GiB", "a ring of it takes 1 to 3 stages, got 4"),
+        ("pi1=8GiB,pi1=8GiB", "name each node once"),
+        ("pi1=eight", "got 'pi1=eight', need NAME=MEMORY in KiB, MiB, GiB"),
+        ("pi1", "need NAME=MEMORY"),
+    ],
+)
+def test_plan_refuses_what_cannot_be(nodes: str, message: str, head: Path, capsys: Capture) -> None:
+    assert main(["plan", f"--model={head / 'llama'}", f"--nodes={nodes}"]) == 2
+    assert message in capsys.readouterr().err
+
+
+# ---------------------------------------------------------------------------------------- export
+
+
+def test_the_embedded_model_is_exported_as_bramble_run_has_it(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    assert main(["export", "--embedded", str(tmp_path / "demo")]) == 0
+    manifest = manifests.read(tmp_path / "demo")
+    assert (manifest.name, manifest.quantization.layers) == ("demo", "int8")
+    assert manifest.source["id"] == EMBEDDED_ID
+    assert main(["export", "--embedded", "--quant=int4", str(tmp_path / "small")]) == 0
+    assert manifests.read(tmp_path / "small").quantization.layers == "int4"
+    assert main(["export", "--embedded", "--synthetic=tiny", str(tmp_path / "both")]) == 2
+    assert "give one of: SOURCE DEST, --synthetic SHAPE DEST" in capsys.readouterr().err
