@@ -6,7 +6,7 @@ import ipaddress
 import re
 from collections import Counter
 
-HOSTNAME = re.compile(r"^(?!-)[a-z0-9-]{1,63}(?<!-)$")  # RFC 1123, in lower case
+HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
 BYTES_PER_WEIGHT = {"int4": 0.62, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
 MEMORY_SHARE = 0.8  # of a node's memory, which a stage may take
@@ -15,12 +15,15 @@ GIB = 1 << 30
 
 def inventory_problems(nodes, network, gateway="", admin_networks=()):
     """Return sentences; `nodes` is a list of dicts with name, address and, if given, role."""
+    if not nodes:
+        return ["the group `bramble` has no hosts: add a line per Pi to hosts.yml"]
     problems = []
     lan = _network(network, problems)
+    if not isinstance(admin_networks, (list, tuple)):
+        problems.append(f"bramble_admin_networks is {admin_networks!r}: write it as [10.8.0.0/24]")
+        admin_networks = ()
     for admin in admin_networks:
         _network(admin, problems)
-    if not nodes:
-        problems.append("the group `bramble` has no hosts: add a line per Pi to hosts.yml")
     for node in nodes:
         problems += _node_problems(node, lan)
     for address, count in Counter(str(n.get("address")) for n in nodes if n.get("address")).items():
@@ -30,7 +33,9 @@ def inventory_problems(nodes, network, gateway="", admin_networks=()):
     heads = [n["name"] for n in nodes if n.get("role") == "head"]
     if len(heads) > 1:
         problems.append(f"{', '.join(heads)} are all `role: head`: a bramble has one head")
-    if gateway and lan is not None and _address(gateway) not in lan:
+    if gateway and _address(gateway) is None:
+        problems.append(f"bramble_gateway {gateway!r} is no IPv4 address: your router's, or \"\"")
+    elif gateway and lan is not None and _address(gateway) not in lan:
         problems.append(f"bramble_gateway {gateway} is not in bramble_network {network}")
     taken = [n["name"] for n in nodes if gateway and str(n.get("address")) == str(gateway)]
     if taken:
@@ -48,14 +53,16 @@ def model_problems(model, quantization, memory_mib, weight_bytes=0):
     if quantization not in BYTES_PER_WEIGHT:
         allowed = ", ".join(BYTES_PER_WEIGHT)
         return [f"bramble_quantization is {quantization!r}: need one of {allowed}"]
-    size = re.search(r"(?:^|[-_])(\d+(?:\.\d+)?)\s*b(?:$|[-_.])", str(model).split("/")[-1].lower())
+    name = str(model).rstrip("/").split("/")[-1].lower()
+    size = re.search(r"(?:^|[-_])(\d+(?:\.\d+)?)\s*b(?:$|[-_.])", name)
     need = weight_bytes or (float(size[1]) * 1e9 * BYTES_PER_WEIGHT[quantization] if size else 0)
     have = sum(memory_mib.values()) * MEMORY_SHARE * (1 << 20)
     if need <= have:
         return []
+    nodes = "node has" if len(memory_mib) == 1 else f"{len(memory_mib)} nodes have"
     return [
-        f"{model} needs about {need / GIB:.1f} GiB as {quantization}, and the {len(memory_mib)} "
-        f"nodes have {have / GIB:.1f} GiB for it: add nodes, or choose a smaller model"
+        f"{model} needs about {need / GIB:.1f} GiB as {quantization}, and the {nodes} "
+        f"{have / GIB:.1f} GiB for it: add nodes, or choose a smaller model"
     ]
 
 
@@ -86,7 +93,7 @@ def in_networks(address, networks):
 def _node_problems(node, lan):
     name, address, role = node["name"], node.get("address"), node.get("role")
     problems = []
-    if not HOSTNAME.match(name):
+    if not HOSTNAME.fullmatch(name):
         problems.append(
             f"{name!r} is no hostname: lower-case letters, digits and hyphens, 63 at most"
         )

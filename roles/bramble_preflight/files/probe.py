@@ -1,4 +1,7 @@
-"""Tell the node's clock, package lock, processor features and Bramble release, as JSON."""
+"""Tell the node's clock, package lock, processor features and Bramble release, as JSON.
+
+python3 probe.py SECONDS-TO-WAIT-FOR-THE-LOCK SECONDS-SINCE-1970-AS-THE-ASKER-HAS-IT
+"""
 
 import fcntl
 import glob
@@ -8,14 +11,18 @@ import shutil
 import sys
 import time
 
-LOCK = "/var/lib/dpkg/lock-frontend"
+LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")
 CURRENT = "/opt/bramble/current"
 
 
 def is_locked():
-    """True if another process is installing packages."""
+    """True if another process is installing packages, or fetching the list of them."""
+    return any(is_held(lock) for lock in LOCKS)
+
+
+def is_held(lock):
     try:
-        with open(LOCK, "a") as file:  # noqa: PTH123  also a node's oldest Python reads this
+        with open(lock, "a") as file:  # noqa: PTH123  also a node's oldest Python reads this
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -24,6 +31,7 @@ def is_locked():
     return False
 
 
+skew_s = round(time.time() - float(sys.argv[2]))  # before any waiting
 deadline = time.monotonic() + float(sys.argv[1])
 while is_locked() and time.monotonic() < deadline:
     time.sleep(1)
@@ -34,7 +42,7 @@ with open("/proc/cpuinfo") as file:  # noqa: PTH123
 print(
     json.dumps(
         {
-            "time": time.time(),
+            "skew_s": skew_s,
             "free_mib": shutil.disk_usage("/").free >> 20,
             "has_package_lists": bool(glob.glob("/var/lib/apt/lists/*_Packages*")),  # noqa: PTH207
             "is_apt_locked": is_locked(),
