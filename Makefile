@@ -24,7 +24,7 @@ lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check --config service/pyproject.toml service tests
 	$(BIN)/mypy --config-file service/pyproject.toml
 	$(BIN)/yamllint --strict .
-	cd ansible && ANSIBLE_INVENTORY=../inventory/example ../$(BIN)/ansible-lint --offline -q
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint -q ansible roles
 
 format: $(VENV)/dev.stamp
 	$(BIN)/ruff format --config service/pyproject.toml service tests
