@@ -11,7 +11,7 @@ run: $(VENV)/run.stamp ## a three-stage ring of the embedded model, chat page on
 	$(BIN)/bramble run $(ARGS)
 
 test: $(VENV)/dev.stamp ## all tests but those below; TESTS=tests/wire for some
-	$(BIN)/pytest -c service/pyproject.toml --ignore tests/cluster/test_cluster.py $(TESTS)
+	$(BIN)/pytest -c service/pyproject.toml --ignore tests/cluster $(TESTS)
 
 test-cluster: $(VENV)/dev.stamp ## three booted hosts from nothing to an answer, and a cluster's whole life; as root
 	$(BIN)/pytest -c service/pyproject.toml -x tests/cluster

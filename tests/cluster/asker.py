@@ -1,6 +1,6 @@
 """A client that keeps asking until it is told to stop; prints one JSON line per answer.
 
-    python asker.py http://HEAD:8080
+python asker.py http://HEAD:8080
 """
 
 import json

@@ -62,16 +62,20 @@ class Cluster:
             timeout=PLAY_TIMEOUT_S,
         )
         with LOG.open("a") as file:
-            file.write(f"\n$ ansible-playbook {name}.yml {' '.join(options)}\n{done.stdout}{done.stderr}")
+            file.write(
+                f"\n$ ansible-playbook {name}.yml {' '.join(options)}\n{done.stdout}{done.stderr}"
+            )
         if is_good != (done.returncode == 0):
-            pytest.fail(f"{name}.yml ended with {done.returncode}:\n{done.stdout[-6000:]}{done.stderr[-2000:]}")
+            said = done.stdout[-6000:] + done.stderr[-2000:]
+            pytest.fail(f"{name}.yml ended with {done.returncode}:\n{said}")
         return done.stdout + done.stderr
 
     def get(self, path: str, body: object = None) -> tuple[int, str]:
         """Ask the head over HTTP from the lab's LAN, as a laptop does; return status and text."""
         program = (
             "import sys, urllib.request as u, urllib.error as e\n"
-            "r = u.Request(sys.argv[1], sys.argv[2].encode() or None, {'Content-Type': 'application/json'})\n"
+            "kind = {'Content-Type': 'application/json'}\n"
+            "r = u.Request(sys.argv[1], sys.argv[2].encode() or None, kind)\n"
             "try: a = u.urlopen(r, timeout=120)\n"
             "except e.HTTPError as error: a = error\n"
             "print(a.status); print(a.read().decode())"
@@ -86,7 +90,11 @@ class Cluster:
     def ask(self, question: str) -> str:
         status, text = self.get(
             "/v1/chat/completions",
-            {"messages": [{"role": "user", "content": question}], "temperature": 0, "max_tokens": 64},
+            {
+                "messages": [{"role": "user", "content": question}],
+                "temperature": 0,
+                "max_tokens": 64,
+            },
         )
         assert status == 200, text
         return str(json.loads(text)["choices"][0]["message"]["content"])
@@ -112,7 +120,9 @@ class Cluster:
 
 def changes(output: str) -> dict[str, int]:
     """Return host → number of changed tasks, from a play's recap."""
-    return {name: int(n) for name, n in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.M)}
+    return {
+        name: int(n) for name, n in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.M)
+    }
 
 
 @pytest.fixture(scope="module")

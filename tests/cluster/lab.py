@@ -131,7 +131,20 @@ class Host:
     def _join_network(self) -> None:
         lab, link = self.lab.space, f"v-{self.name}"
         run("ip", "netns", "add", self.space)
-        run("ip", "-n", lab, "link", "add", link, "type", "veth", "peer", "eth0", "netns", self.space)
+        run(
+            "ip",
+            "-n",
+            lab,
+            "link",
+            "add",
+            link,
+            "type",
+            "veth",
+            "peer",
+            "eth0",
+            "netns",
+            self.space,
+        )
         run("ip", "-n", lab, "link", "set", link, "master", "lan", "up")
 
     def _clean(self) -> None:
@@ -187,7 +200,14 @@ class Lab:
         run("ip", "-n", self.space, "link", "set", "lan", "up")
         with (self.folder / "proxy.log").open("wb") as log:
             self._proxy = subprocess.Popen(
-                [sys.executable, HERE / "proxy.py", self.space, GATEWAY, str(PROXY_PORT), CACHE / "apt"],
+                [
+                    sys.executable,
+                    HERE / "proxy.py",
+                    self.space,
+                    GATEWAY,
+                    str(PROXY_PORT),
+                    CACHE / "apt",
+                ],
                 stdout=log,
                 stderr=log,
             )
@@ -211,9 +231,7 @@ class Lab:
             self._proxy.wait()
         run("ip", "netns", "del", self.space)
 
-    def run(
-        self, *command: str | Path, **kwargs: object
-    ) -> subprocess.CompletedProcess[str]:
+    def run(self, *command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run on the lab's network, as the user's laptop."""
         words = ["ip", "netns", "exec", self.space, *map(str, command)]
         return subprocess.run(words, text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
@@ -260,7 +278,8 @@ def _furnish(root: Path) -> None:
     shutil.copytree(local, root / str(local)[1:], dirs_exist_ok=True)
     index = subprocess.run(
         [sys.executable, "-m", "pip", "config", "get", "global.index-url"],
-        capture_output=True, text=True,
+        capture_output=True,
+        text=True,
     ).stdout.strip()
     index_line = f"index-url = {index}\n" if index else ""
     _write(root / "etc/pip.conf", f"[global]\nproxy = {proxy}\ncert = {certificates}\n{index_line}")
@@ -270,8 +289,10 @@ def _apt_sources() -> list[Path]:
     """Return this machine's files that name the suite's own archive."""
     folder = Path("/etc/apt")
     files = [folder / "sources.list", *(folder / "sources.list.d").glob("*")]
-    return [f for f in files if f.is_file() and f"{SUITE}-updates" in f.read_text()
-            or f.is_file() and f"{SUITE}-security" in f.read_text()]
+    texts = {file: file.read_text() for file in files if file.is_file()}
+    return [
+        f for f, text in texts.items() if f"{SUITE}-updates" in text or f"{SUITE}-security" in text
+    ]
 
 
 def _write(path: Path, text: str) -> None:
@@ -286,7 +307,9 @@ def _mount_overlay(lower: Path, folder: Path) -> None:
 
 def _v1_hierarchies() -> list[Path]:
     """Return the mounted cgroup v1 controllers; none on a machine with v2 alone."""
-    return [path.parent for path in CGROUPS.glob("*/cgroup.procs") if (path.parent / "tasks").exists()]
+    return [
+        path.parent for path in CGROUPS.glob("*/cgroup.procs") if (path.parent / "tasks").exists()
+    ]
 
 
 def _remove_cgroups(folder: Path) -> None:
@@ -309,7 +332,9 @@ def running(folder: Path, count: int) -> Iterator[Lab]:
 if __name__ == "__main__":
     where = Path(sys.argv[3] if len(sys.argv) > 3 else "/tmp/bramble-lab")
     with running(where, int(sys.argv[2])) as lab:
-        print(f"ip netns exec {lab.space} ssh {' '.join(lab.ssh_options)} pi@10.77.0.11", flush=True)
+        print(
+            f"ip netns exec {lab.space} ssh {' '.join(lab.ssh_options)} pi@10.77.0.11", flush=True
+        )
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with contextlib.suppress(KeyboardInterrupt):
             signal.pause()

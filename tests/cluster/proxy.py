@@ -7,6 +7,7 @@ folder, as every host wants the same files.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import os
@@ -36,7 +37,7 @@ def main() -> None:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_CONNECT(self) -> None:  # noqa: N802  http.server's name
+        def do_CONNECT(self) -> None:
             host, _, port = self.path.partition(":")
             if self._refuses(host):
                 return
@@ -50,7 +51,7 @@ def main() -> None:
                 back.join()
             self.close_connection = True
 
-        def do_GET(self) -> None:  # noqa: N802
+        def do_GET(self) -> None:
             url = urlsplit(self.path)
             if self._refuses(url.hostname or ""):
                 return
@@ -114,16 +115,11 @@ def _listen_in(
 
 
 def _pipe(source: socket.socket, sink: socket.socket) -> None:
-    try:
+    with contextlib.suppress(OSError):  # either end may go first
         while data := source.recv(CHUNK):
             sink.sendall(data)
-    except OSError:
-        pass  # either end may go first
-    finally:
-        try:
-            sink.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
+    with contextlib.suppress(OSError):
+        sink.shutdown(socket.SHUT_WR)
 
 
 if __name__ == "__main__":
