@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,12 @@ def stream(ring: Ring, started: threading.Event) -> list[int]:
             got += event.token_ids
             started.set()
     return got
+
+
+def test_another_model_does_not_go_on_with_a_reply(tended: Ring) -> None:
+    begun = replace(greedy("begun", [5, 6, 7], 9), generated=(8, 9), export="another's sha256")
+    with pytest.raises(Unavailable, match="the model was changed"):
+        tended.generate(begun)
 
 
 @pytest.mark.parametrize("victim", ["stage-0", "stage-1", "stage-2", "head"])

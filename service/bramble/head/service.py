@@ -58,6 +58,7 @@ class Service:
         self._incarnation = new_identity()
         manifest = manifests.read(config.model)
         self._manifest = manifest
+        self._export = manifests.sha256(config.model)
         self._tokenizer = Tokenizer(config.model)
         self._control = transport.router(config.control)
         self._client = transport.router(config.client)
@@ -68,7 +69,7 @@ class Service:
         settings = Settings(config.max_rows, wanted_length, self._sampled.endpoint, config.node)
         self._ring = Ring(
             manifest,
-            manifests.sha256(config.model),
+            self._export,
             self._registry,
             settings,
             self._incarnation % MAX_FIRST_EPOCH,
@@ -271,6 +272,10 @@ class Service:
             problem = Unavailable(f"no ring serves: {self._ring.reason}", RETRY_AFTER_S)
             self._client.send(peer, _refusal(asked.request, problem))
             return
+        if asked.generated and asked.export not in ("", self._export):
+            problem = Unavailable("the model was changed during this reply; ask again", 1)
+            self._client.send(peer, _refusal(asked.request, problem))
+            return
         self._asked[asked.request] = _Asked(peer, asked)
         if self._is_sized and self._ring.plan is not None:
             self._submit(peer, asked, self._ring.plan.max_length, now)
@@ -305,7 +310,8 @@ class Service:
             self._client.send(request.peer, _refusal(request.asked.request, error))
             return
         self._requests[request.asked.request] = request
-        accepted = m.Accepted(request.asked.request, request.sequence.num_prompt_tokens)
+        num_tokens = request.sequence.num_prompt_tokens
+        accepted = m.Accepted(request.asked.request, num_tokens, self._export)
         if not self._tell(request, accepted, now):
             self._cancel(request)
 

@@ -105,8 +105,9 @@ class _Conversation:
     def _take(self, message: m.Message) -> Event | None:
         """Return the event to pass on. Raises what the head refused the request with."""
         match message:
-            case m.Accepted():
+            case m.Accepted(export=export):
                 is_first, self._is_accepted = not self._is_accepted, True
+                self._request = replace(self._request, export=export)
                 return message if is_first else None
             case m.Delta(token_ids=token_ids):
                 generated = self._request.generated + token_ids

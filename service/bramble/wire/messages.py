@@ -198,7 +198,8 @@ class Generate:
     """Ask for one completion. Exactly one of `messages` and `prompt` is given.
 
     `generated` holds the token ids already received when a client resubmits after the head was
-    lost: the reply continues behind them exactly as it would have.
+    lost: the reply continues behind them exactly as it would have. `export` is then what Accepted
+    said: another model could not go on with them.
     """
 
     request: str  # unique, chosen by the client
@@ -209,6 +210,7 @@ class Generate:
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False  # for benchmarks
     generated: tuple[int, ...] = ()
+    export: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,6 +229,7 @@ class Query:
 class Accepted:
     request: str
     prompt_tokens: int
+    export: str = ""  # sha256 of the manifest of the model that replies
 
 
 @dataclass(frozen=True, slots=True)
