@@ -90,8 +90,10 @@ class Host:
 
     def pull_plug(self) -> None:
         assert self._process is not None
-        self._signal(signal.SIGKILL)
-        self._process.kill()
+        first = self._first_process()
+        self._process.kill()  # before the host's PID 1, so that it does not boot again
+        if first is not None:
+            os.kill(first, signal.SIGKILL)
         self._process.wait()
         self._process = None
         self._clean()
@@ -104,11 +106,19 @@ class Host:
         return done.stdout
 
     def _signal(self, number: int) -> None:
+        if (first := self._first_process()) is not None:
+            os.kill(first, number)
+
+    def _first_process(self) -> int | None:
+        """Return the host's PID 1 as this machine numbers it: the shell's child's child."""
         assert self._process is not None
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
-        with contextlib.suppress(OSError):
-            for pid in children.read_text().split()[:1]:  # the host's PID 1
-                os.kill(int(pid), number)
+        pid = self._process.pid
+        for _ in range(2):
+            try:
+                pid = int(Path(f"/proc/{pid}/task/{pid}/children").read_text().split()[0])
+            except (OSError, IndexError):
+                return None
+        return pid
 
     def _prepare(self) -> None:
         for name in ("upper", "work", "root"):
@@ -155,10 +165,11 @@ class Host:
 
 
 # The launching shell joins a cgroup of the host's own in every v1 hierarchy, and the host's PID 1
-# gets them writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=.
+# gets them writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=. nspawn
+# ends with 133 where the host asked for a reboot.
 LAUNCH = f"""
 for c in /sys/fs/cgroup/*/; do [ -d "$c$1" ] && echo $$ > "$c$1/cgroup.procs"; done
-exec systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
+while true; do systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
     --network-namespace-path=/run/netns/"$1" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
     --system-call-filter=bpf --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
     --kill-signal=SIGRTMIN+3 /bin/sh -c '
@@ -166,6 +177,8 @@ exec systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
             [ -d /sys/fs/cgroup/$c ] && mount -n -o remount,rw,bind /sys/fs/cgroup/$c
         done
         exec /lib/systemd/systemd SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1'
+    [ $? = 133 ] || exit 0
+done
 """
 
 
