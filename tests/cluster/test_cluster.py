@@ -209,7 +209,8 @@ def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
         )
         assert left == ""
         assert "bramble" not in cluster.host(name).ssh(
-            "cat /etc/passwd /etc/group /etc/hosts; systemctl list-units --all --no-legend --plain 'bramble*'"
+            "cat /etc/passwd /etc/group /etc/hosts; "
+            "systemctl list-units --all --no-legend --plain 'bramble*'"
         )
     assert changes(cluster.play("reset", "-e", "confirm=yes")) == {
         "pi1": 0,
