@@ -55,7 +55,7 @@ def test_the_units_run_as_they_should(cluster: Cluster) -> None:
             r"Status: \"bramble-demo: .*layers \d",
             host.ssh("systemctl status --no-pager bramble-stage@0"),
         )
-        assert "unit(s) failed" not in host.ssh("systemctl --failed --no-legend")
+        assert host.ssh("systemctl --failed --no-legend 'bramble*'") == ""
 
 
 def test_only_what_must_listens_and_the_ring_is_for_nodes_alone(cluster: Cluster) -> None:
@@ -107,7 +107,7 @@ def test_a_node_joins_and_one_leaves_while_a_client_keeps_asking(cluster: Cluste
         assert _nodes(cluster) == ["pi1", "pi3", "pi4"]
     assert len(answers) > 3
     assert [answer for answer in answers if "error" in answer] == []
-    assert {answer["text"] for answer in answers} <= {before, *(a["text"] for a in answers)}
+    assert {answer["text"] for answer in answers} == {before}
     cluster.edit(pi2=None)
     assert "inactive" in cluster.host("pi2").ssh("systemctl is-active bramble-stage@0", check=False)
     assert changes(cluster.play("site"))["pi1"] == 0
@@ -181,15 +181,13 @@ def test_status_doctor_and_bench_report(cluster: Cluster) -> None:
 
 
 def test_hosts_reboot_one_by_one(cluster: Cluster) -> None:
-    before = {
-        name: cluster.host(name).ssh(
-            "cat /proc/sys/kernel/random/boot_id; systemctl show -p UserspaceTimestampMonotonic"
-        )
-        for name in ("pi1", "pi3")
-    }
+    def started(name: str) -> str:
+        return cluster.host(name).ssh("systemctl show -p UserspaceTimestampMonotonic")
+
+    before = {name: started(name) for name in ("pi1", "pi3")}
     cluster.play("reboot", "--limit", "pi1,pi3")
+    assert all(started(name) != moment for name, moment in before.items())
     assert "Bramble" in cluster.ask("Who are you?")
-    assert before  # see the address pinned again
     assert "10.77.0.13/24" in cluster.host("pi3").ssh("ip -br -4 addr show eth0")
 
 
