@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 import signal
 import subprocess
@@ -17,11 +16,10 @@ import pytest
 import yaml
 
 from tests.cluster.lab import Host, Lab, running
+from tests.cluster.plays import ROOT, ansible_playbook
 
-ROOT = Path(__file__).parents[2]
 SITES = Path(__file__).parent / "sites"
 PLAY_TIMEOUT_S = 900
-LOG = Path(os.environ.get("BRAMBLE_CLUSTER_LOG", "/tmp/bramble-cluster.log"))
 
 
 class Cluster:
@@ -55,13 +53,13 @@ class Cluster:
             "ANSIBLE_NOCOLOR": "1",
         }
         done = self.lab.run(
-            Path(sys.executable).parent / "ansible-playbook",
+            ansible_playbook(),
             *("-i", self.inventory, f"{name}.yml", *options),
             cwd=ROOT / "ansible",
             env=environment,
             timeout=PLAY_TIMEOUT_S,
         )
-        with LOG.open("a") as file:
+        with (self.lab.folder / "plays.log").open("a") as file:
             file.write(
                 f"\n$ ansible-playbook {name}.yml {' '.join(options)}\n{done.stdout}{done.stderr}"
             )
@@ -116,13 +114,6 @@ class Cluster:
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=180)
             answers += [json.loads(line) for line in output.splitlines()]
-
-
-def changes(output: str) -> dict[str, int]:
-    """Return host → number of changed tasks, from a play's recap."""
-    return {
-        name: int(n) for name, n in re.findall(r"^(\S+)\s+: ok=\d+\s+changed=(\d+)", output, re.M)
-    }
 
 
 @pytest.fixture(scope="module")

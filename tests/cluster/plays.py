@@ -32,8 +32,13 @@ class Played:
     @property
     def changed(self) -> dict[str, int]:
         """Host → number of changes, as the recap has it."""
-        found = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", self.output, re.MULTILINE)
-        return {host: int(count) for host, count in found}
+        return changes(self.output)
+
+
+def changes(output: str) -> dict[str, int]:
+    """Return host → number of changes, from a play's recap."""
+    found = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", output, re.MULTILINE)
+    return {host: int(count) for host, count in found}
 
 
 def ansible_playbook() -> str:

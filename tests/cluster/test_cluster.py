@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cluster.conftest import ROOT, Cluster, changes
+from tests.cluster.conftest import Cluster
+from tests.cluster.plays import ROOT, changes
 
 pytestmark = pytest.mark.timeout(1200)
 PLAYS = sorted(path.stem for path in (ROOT / "ansible").glob("*.yml"))
