@@ -1,12 +1,16 @@
-"""One headless Chromium for all tests that look at a page."""
+"""Signals as in a terminal, and one headless Chromium for all tests that look at a page."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, sync_playwright
+
+# A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (
