@@ -28,9 +28,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from bramble.commands.places import EMBEDDED
 from bramble.export import graph
-from bramble.export.api import Options, export
+from bramble.export.api import EMBEDDED, Options, export
 from bramble.model import manifest as manifests
 
 from tests.arm64.board import HERE, ROOT, Board, board

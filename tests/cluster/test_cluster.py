@@ -56,7 +56,7 @@ def test_the_units_run_as_they_should(cluster: Cluster) -> None:
             r"Status: \"bramble-demo: .*layers \d",
             host.ssh("systemctl status --no-pager bramble-stage@0"),
         )
-        assert host.ssh("systemctl --failed --no-legend 'bramble*'") == ""
+        assert host.ssh("systemctl list-units --failed --no-legend 'bramble*'") == ""
 
 
 def test_only_what_must_listens_and_the_ring_is_for_nodes_alone(cluster: Cluster) -> None:
