@@ -6,9 +6,10 @@ from dataclasses import asdict
 from typing import Any
 
 import bramble
+from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
 from bramble.head.ring import Ring
-from bramble.head.scheduler import Scheduler
+from bramble.head.served_ring import ServedRing
 from bramble.head.speed import Speed
 from bramble.model.manifest import Manifest
 from bramble.plan.planner import Plan, StagePlan
@@ -23,18 +24,9 @@ STAGE_STATS = {
 }
 
 
-def document(
-    ring: Ring,
-    scheduler: Scheduler,
-    speed: Speed,
-    outcomes: dict[str, int],
-    now: float,
-    since: float,
-) -> dict[str, Any]:
-    """Describe the ring and its work; plain values only.
-
-    outcomes  requests by how they ended, and bad_frames
-    """
+def document(served: ServedRing, outcomes: Outcomes, now: float, since: float) -> dict[str, Any]:
+    """Describe the ring and its work; plain values only."""
+    ring, scheduler, speed = served.ring, served.scheduler, served.speed
     decode, prefill = speed.per_second(now)
     return {
         "version": bramble.__version__,
@@ -47,9 +39,9 @@ def document(
             "running": len(scheduler.running),
             "queued": len(scheduler.waiting),
             "max_queue": scheduler.limits.max_queue,
-            "completed": outcomes["completed"],
-            "failed": outcomes["failed"],
-            "cancelled": outcomes["cancelled"],
+            "completed": outcomes.completed,
+            "failed": outcomes.failed,
+            "cancelled": outcomes.cancelled,
             "preemptions": scheduler.counters.preemptions,
         },
         "counters": {
@@ -58,14 +50,15 @@ def document(
             "completion_tokens_total": speed.decode_tokens,
             "steps_total": speed.steps,
             "decode_steps_total": speed.decode_steps,
-            "bad_frames_total": outcomes["bad_frames"],
+            "bad_frames_total": outcomes.bad_frames,
         },
         "uptime_s": round(now - since, 1),
     }
 
 
-def sentence(ring: Ring, scheduler: Scheduler, speed: Speed, now: float) -> str:
+def sentence(served: ServedRing, now: float) -> str:
     """What `systemctl status` shows of the head."""
+    ring, scheduler, speed = served.ring, served.scheduler, served.speed
     if ring.reason is not None:
         return f"{ring.manifest.name}: not serving, {ring.reason}"
     decode, _ = speed.per_second(now)
