@@ -9,12 +9,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bramble.errors import BadFrame, BadInput, BrambleError, QueueFull, Unavailable
+from bramble.errors import BadFrame, BadInput, BrambleError, Unavailable
+from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.preparer import Preparer
 from bramble.head.request import Request, open_request
 from bramble.head.scheduler import Emission
-from bramble.head.served_ring import ServedRing
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
 from bramble.wire import messages as m
@@ -48,13 +48,13 @@ class Desk:
         self,
         router: Router,
         model: Model,
-        served: ServedRing,
+        fleet: Fleet,
         outcomes: Outcomes,
         status: Callable[[float], dict[str, object]],
     ) -> None:
         self._router = router
         self._model = model
-        self._served = served
+        self._fleet = fleet
         self._outcomes = outcomes
         self._status = status
         self._preparer: Preparer[Request | m.Refused] = Preparer()
@@ -91,17 +91,17 @@ class Desk:
 
     def _open(self, now: float) -> None:
         """With the first plan the context is known, and what was asked before can be prepared."""
-        if self._served.max_length is None:
+        if self._fleet.max_length is None:
             return
         self._is_open = True
         for early in self._asked.values():
-            self._submit(early.peer, early.message, self._served.max_length, now)
+            self._submit(early.peer, early.message, self._fleet.max_length, now)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
         if (earlier := self._requests.get(asked.request)) is not None:
             self._cancel(earlier)  # the same client again: it did not hear our answer
-        if self._served.is_given_up(now):
-            problem = Unavailable(f"no ring serves: {self._served.ring.reason}", RETRY_AFTER_S)
+        if self._fleet.is_given_up(now):
+            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
             self._router.send(peer, _refusal(asked.request, problem))
             return
         if asked.generated and asked.export not in ("", self._model.export):
@@ -109,8 +109,8 @@ class Desk:
             self._router.send(peer, _refusal(asked.request, problem))
             return
         self._asked[asked.request] = _Asked(peer, asked)
-        if self._is_open and self._served.max_length is not None:
-            self._submit(peer, asked, self._served.max_length, now)
+        if self._is_open and self._fleet.max_length is not None:
+            self._submit(peer, asked, self._fleet.max_length, now)
 
     def _submit(self, peer: bytes, asked: m.Generate, max_length: int, now: float) -> None:
         self._preparer.submit(lambda: self._prepare(peer, asked, max_length, now))
@@ -138,8 +138,8 @@ class Desk:
             return  # cancelled, or asked again, while it was being tokenized
         del self._asked[request.asked.request]
         try:
-            self._served.scheduler.add(request.sequence)
-        except QueueFull as error:
+            self._fleet.add(request.sequence)
+        except Unavailable as error:
             self._router.send(request.peer, _refusal(request.asked.request, error))
             return
         self._requests[request.asked.request] = request
@@ -165,7 +165,7 @@ class Desk:
             request.first_token_at = now
         delta = request.delta(emission.token_id, sampled, emission.index)
         if request.has_met_stop:
-            self._served.scheduler.finish(request.sequence, m.Finish.STOP)
+            self._fleet.finish(request.sequence, m.Finish.STOP)
         if not self._tell(request, delta, now):
             self._cancel(request)
         elif request.sequence.finish is not None:
@@ -173,8 +173,7 @@ class Desk:
 
     def tick(self, now: float) -> None:
         """Tell those who got nothing for a second how far they are; refuse where none can be."""
-        if self._served.is_given_up(now):
-            self._refuse_all()
+        self._refuse_lost(now)
         for request in list(self._requests.values()):
             if now - request.heard_at >= BEAT_S and not self._tell(
                 request, self._progress(request), now
@@ -206,22 +205,26 @@ class Desk:
 
     def _cancel(self, request: Request) -> None:
         self._requests.pop(request.asked.request, None)
-        self._served.scheduler.finish(request.sequence, m.Finish.CANCELLED)
+        self._fleet.finish(request.sequence, m.Finish.CANCELLED)
         self._outcomes.cancelled += 1
         log.info("event=cancelled request=%s", request.asked.request)
 
-    def _refuse_all(self) -> None:
-        problem = Unavailable(f"the ring stopped: {self._served.ring.reason}", RETRY_AFTER_S)
-        for name, early in self._asked.items():
-            self._router.send(early.peer, _refusal(name, problem))
-        self._asked.clear()
+    def _refuse_lost(self, now: float) -> None:
+        """Keep nobody waiting for rings that are given up."""
+        problem = Unavailable(f"the ring stopped: {self._fleet.reason}", RETRY_AFTER_S)
+        if self._fleet.is_given_up(now):
+            for name, early in self._asked.items():
+                self._router.send(early.peer, _refusal(name, problem))
+            self._asked.clear()
         for request in list(self._requests.values()):
-            self._served.scheduler.finish(request.sequence, m.Finish.CANCELLED)
+            if not self._fleet.is_lost(request.sequence, now):
+                continue
+            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
             self._end(request, _refusal(request.asked.request, problem))
 
     def _progress(self, request: Request) -> m.Progress:
-        sequence, waiting = request.sequence, self._served.scheduler.waiting
-        place = waiting.index(sequence) + 1 if sequence in waiting else 0
+        sequence = request.sequence
+        place = self._fleet.queue_position(sequence)
         return m.Progress(
             request.asked.request, place, sequence.num_prefilled, sequence.num_prompt_tokens
         )

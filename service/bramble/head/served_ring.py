@@ -6,7 +6,7 @@ It joins a Ring and a Scheduler, and knows nothing of clients or sockets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from bramble.config import HeadConfig
 from bramble.errors import Broken
@@ -22,9 +22,18 @@ GIVE_UP_S = 60.0  # a ring that is down for longer keeps nobody waiting
 
 class ServedRing:
     def __init__(
-        self, ring: Ring, config: HeadConfig, note_start: Callable[[str, float], None], now: float
+        self,
+        ring: Ring,
+        config: HeadConfig,
+        arrivals: Iterator[int],
+        note_start: Callable[[str, float], None],
+        now: float,
     ) -> None:
-        """Serve `ring`; `note_start` hears the name of each request that a step is sent for."""
+        """Serve `ring`.
+
+        arrivals    numbers the requests of all rings
+        note_start  hears the name of each request that a step is sent for
+        """
         self.ring = ring
         self.speed = Speed()
         self.max_length: int | None = None  # tokens of a request; None until the ring is planned
@@ -38,16 +47,23 @@ class ServedRing:
                 0,
                 config.prefill_tokens,
                 config.max_queue,
-            )
+            ),
+            arrivals=arrivals,
         )
 
     @property
     def is_serving(self) -> bool:
         return self.ring.state is State.SERVING
 
+    @property
+    def reason(self) -> str | None:
+        """Why the ring does not serve, for a person; None if it does."""
+        return self.ring.reason
+
     def is_given_up(self, now: float) -> bool:
         """True if nobody should wait for the ring: it has failed, or is down for long."""
-        return self.ring.state is State.FAILED or now - self._served_at > GIVE_UP_S
+        is_late = not self.is_serving and now - self._served_at > GIVE_UP_S
+        return self.ring.state is State.FAILED or is_late
 
     # ------------------------------------------------------------------------------------ steps
 

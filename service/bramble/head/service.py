@@ -9,7 +9,9 @@ from __future__ import annotations
 import gc
 import logging
 import time
+from collections import Counter
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from bramble.config import HeadConfig
@@ -17,6 +19,7 @@ from bramble.errors import BadFrame, BadInput
 from bramble.head import control, status
 from bramble.head.control import Control
 from bramble.head.desk import Desk, Model
+from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.registry import Registry
 from bramble.head.ring import Ring, Settings
@@ -53,18 +56,22 @@ class Service:
         self._since = time.monotonic()
         wanted_length = config.max_length or min(manifest.shape.max_length, DEFAULT_MAX_LENGTH)
         settings = Settings(config.max_rows, wanted_length, self._sampled.endpoint, config.node)
-        ring = Ring(
-            manifest,
-            model.export,
-            Registry(config.stages),
-            settings,
-            incarnation % MAX_FIRST_EPOCH,
-            _FirstHop(transport).connect,
-            partial(control.assign, self._control_socket),
-        )
-        self._served = ServedRing(ring, config, self._note_start, self._since)
-        self._control = Control(self._control_socket, self._served, incarnation, self._outcomes)
-        self._desk = Desk(self._client_socket, model, self._served, self._outcomes, self._status)
+        arrivals = count(1)
+        rings = []
+        for nodes in config.nodes_of_rings:
+            ring = Ring(
+                manifest,
+                model.export,
+                Registry(nodes),
+                settings,
+                incarnation % MAX_FIRST_EPOCH,
+                _FirstHop(transport).connect,
+                partial(control.assign, self._control_socket),
+            )
+            rings.append(ServedRing(ring, config, arrivals, self._note_start, self._since))
+        self._fleet = Fleet(rings, config.max_queue)
+        self._control = Control(self._control_socket, self._fleet, incarnation, self._outcomes)
+        self._desk = Desk(self._client_socket, model, self._fleet, self._outcomes, self._status)
         self._ticked_at = 0.0
         self._collected_at = 0.0
         Path(config.client.removeprefix("ipc://")).chmod(0o660)
@@ -75,8 +82,8 @@ class Service:
 
     def run(self) -> None:
         """Serve until interrupted."""
-        num_stages = len(self._served.ring.registry.stages)
-        log.info("event=start model=%s stages=%d", self._model.manifest.name, num_stages)
+        stages = [len(served.ring.registry.stages) for served in self._fleet.rings]
+        log.info("event=start model=%s stages=%s", self._model.manifest.name, stages)
         poll = Poll([self._sampled, self._control_socket, self._client_socket])
         poll.add(self._desk.bell)
         self._notifier.ready()
@@ -95,7 +102,7 @@ class Service:
         self._read_sampled(now)
         self._control.read(now)
         self._desk.read(now)
-        self._served.pump(now)
+        self._fleet.pump(now)
         if now - self._ticked_at >= TICK_S:
             self._ticked_at = now
             self._tick(now)
@@ -109,8 +116,10 @@ class Service:
                 continue
             if sampled is None:
                 return
-            if isinstance(sampled, m.Sampled) and self._served.accept(sampled, now):
-                for emission in self._served.take_in(sampled, now):
+            if not isinstance(sampled, m.Sampled):
+                continue
+            if (served := self._fleet.accept(sampled, now)) is not None:
+                for emission in served.take_in(sampled, now):
                     self._desk.emit(emission, sampled, now)
 
     def _tick(self, now: float) -> None:
@@ -118,15 +127,15 @@ class Service:
             self._collected_at = now
             gc.collect()
             self._notifier.alive()
-            self._notifier.status(status.sentence(self._served, now))
-        self._served.tick(now)
+            self._notifier.status(status.sentence(self._fleet, now))
+        self._fleet.tick(now)
         self._desk.tick(now)
 
     def _note_start(self, request: str, now: float) -> None:
         self._desk.note_start(request, now)
 
     def _status(self, now: float) -> dict[str, object]:
-        return status.document(self._served, self._outcomes, now, self._since)
+        return status.document(self._fleet, self._outcomes, now, self._since)
 
 
 class _FirstHop:
@@ -148,5 +157,11 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
-    if len(set(config.stages)) != len(config.stages) or not config.stages:
-        raise BadInput(f"stages are {', '.join(config.stages)}: name each node of the ring once")
+    if config.stages and config.rings:
+        raise BadInput("stages and rings are both given: name the nodes of one ring, or of several")
+    if not all(config.nodes_of_rings):
+        raise BadInput("a ring has no nodes: name at least one for each")
+    times = Counter(node for nodes in config.nodes_of_rings for node in nodes)
+    twice = [node for node, count in times.items() if count > 1]
+    if twice:
+        raise BadInput(f"{twice[0]} is named {times[twice[0]]} times: name each node once")
