@@ -62,18 +62,8 @@ def show(document: dict[str, Any]) -> Group:
         f"{speed['decode_tokens_s']} tokens/s out, {speed['prefill_tokens_s']} tokens/s in",
     )
     rings = document["plan"]["rings"]
-    table = Table(
-        *["ring"] * (len(rings) > 1),
-        "stage",
-        "node",
-        "layers",
-        "state",
-        "busy",
-        "compute",
-        "memory",
-        "KV",
-        "board",
-    )
+    is_one = len(rings) == 1
+    table = Table("stage" if is_one else "ring/stage", *COLUMNS)
     for index, ring in enumerate(rings):
         for stage in ring["stages"]:
             number = str(stage["stage"])
