@@ -29,7 +29,7 @@ from bramble.plan.rings import (
     aggregate,
 )
 
-SAME = 0.01  # figures this close count as equal, and the next one decides
+SAME = 0.002  # figures this close count as equal, and the next one decides
 
 
 @dataclass(frozen=True, slots=True)

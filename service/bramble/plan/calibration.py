@@ -1,0 +1,114 @@
+"""A node's pace from what `bramble bench --json` measured there, instead of the published one.
+
+Three figures of one bench give the three of a pace: compute per token the streaming, prefill the
+arithmetic, and what a token takes beyond compute the step. Streams together are not used: they
+tell how well the calibrated predictor fits.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from bramble.errors import BadInput
+from bramble.model.manifest import Manifest
+from bramble.plan.devices import PI5_PACE
+from bramble.plan.pace import Link, Pace
+from bramble.plan.paper import SHA256
+from bramble.plan.planner import GIB, Node, plan_ring
+from bramble.plan.ring_speed import Ring, ring_of
+
+CONTEXT_TOKENS = 48  # in the middle of a bench's decode run: 16 in, 64 out
+FAST, SLOW = 1e12, 1e7  # parameters per second between which the arithmetic is sought
+HALVINGS = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """What calibration takes from a bench's JSON."""
+
+    model: str
+    num_stages: int
+    prompt_tokens: int
+    prefill_tokens_s: float
+    compute_s: float  # of one token, all stages together
+    ring_s_per_stage: float  # of one token, beyond compute
+    together: tuple[tuple[int, float], ...]  # streams, tokens per second
+
+
+@dataclass(frozen=True, slots=True)
+class Calibration:
+    pace: Pace
+    bench: Bench
+    ring: Ring  # the bench's, with the new pace
+
+    def errors(self) -> list[tuple[int, float, float]]:
+        """Per number of streams: measured and predicted tokens per second together."""
+        return [
+            (streams, measured, self.ring.aggregate(streams, CONTEXT_TOKENS))
+            for streams, measured in self.bench.together
+        ]
+
+
+def read_bench(path: Path) -> Bench:
+    """Raises BadInput if the file is not what `bramble bench --json` prints."""
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+        costs = document["costs"]
+        if costs is None:
+            raise BadInput(f"{path}: the bench has no single stream; run it with --streams 1,2,4,8")
+        return Bench(
+            document["model"],
+            int(document["stages"]),
+            int(document["prompt_tokens"]),
+            float(document["prefill_tokens_s"]),
+            costs["compute_ms"] / 1000,
+            costs["ring_ms_per_stage"] / 1000,
+            tuple(
+                (int(run["streams"]), float(run["aggregate_tokens_s"])) for run in runs(document)
+            ),
+        )
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise BadInput(
+            f"{path} is not a bench's result ({error!r}); make one: bramble bench --json > {path}"
+        ) from error
+
+
+def runs(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The runs of several streams; with one, prefill and decode mix in the aggregate."""
+    return [run for run in document["runs"] if run["streams"] > 1]
+
+
+def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Calibration:
+    """The pace with which the predictor gives this bench's figures; its nodes count as alike."""
+    step_s = max(0.0, bench.ring_s_per_stage - link.latency_s)
+    ring = _ring(manifest, bench.num_stages, replace(PI5_PACE, step_s=step_s), link)
+    read = sum(
+        load.read_bytes(1) + load.head_bytes + CONTEXT_TOKENS * load.kv_bytes_per_token
+        for load in ring.loads
+    )
+    pace = replace(PI5_PACE, step_s=step_s, read_bytes_s=read / bench.compute_s)
+    wanted = bench.prompt_tokens / bench.prefill_tokens_s
+    slow, fast = SLOW, FAST
+    for _ in range(HALVINGS):
+        pace = replace(pace, parameters_s=(slow * fast) ** 0.5)
+        if _with(ring, pace).first_token_s(bench.prompt_tokens) > wanted:
+            slow = pace.parameters_s
+        else:
+            fast = pace.parameters_s
+    return Calibration(pace, bench, _with(ring, pace))
+
+
+def _ring(manifest: Manifest, num_stages: int, pace: Pace, link: Link) -> Ring:
+    nodes = [Node(str(index), 1024 * GIB) for index in range(num_stages)]
+    plan = plan_ring(manifest, SHA256, nodes, 1, 1)
+    return ring_of(manifest, plan, {node.name: pace for node in nodes}, link)
+
+
+def _with(ring: Ring, pace: Pace) -> Ring:
+    return replace(ring, paces=(pace,) * len(ring.loads))
