@@ -31,7 +31,8 @@ def plot(path: Path, manifest: Manifest, setup: Setup) -> None:
         style = {"color": COLORS[objective], "marker": "o", "label": objective, "alpha": 0.8}
         for axis, figures in zip(axes, _figures(found, setup), strict=True):
             axis.plot(list(found), figures, **style)
-    peers = {count: tensor_parallel(manifest, count) for count in (1, 2, 4, 8) if count in counts}
+    most = min(counts[-1], manifest.shape.num_kv_heads)  # its limit, beside powers of two
+    peers = {count: tensor_parallel(manifest, count) for count in (1, 2, 4, 8) if count <= most}
     label = "tensor parallel, as distributed-llama"
     axes[1].plot(list(peers), list(peers.values()), "s--", color=OTHERS, label=label)
     titles = (

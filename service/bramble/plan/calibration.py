@@ -57,31 +57,33 @@ def read_bench(path: Path) -> Bench:
     """Raises BadInput if the file is not what `bramble bench --json` prints."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        costs = document["costs"]
-        if costs is None:
+        if document["costs"] is None:
             raise BadInput(f"{path}: the bench has no single stream; run it with --streams 1,2,4,8")
-        return Bench(
-            document["model"],
-            int(document["stages"]),
-            int(document["prompt_tokens"]),
-            float(document["prefill_tokens_s"]),
-            costs["compute_ms"] / 1000,
-            costs["ring_ms_per_stage"] / 1000,
-            tuple(
-                (int(run["streams"]), float(run["aggregate_tokens_s"])) for run in runs(document)
-            ),
-        )
+        bench = _bench(document)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
             f"{path} is not a bench's result ({error!r}); make one: bramble bench --json > {path}"
         ) from error
+    for name in ("num_stages", "prompt_tokens", "prefill_tokens_s", "compute_s"):
+        if not getattr(bench, name) > 0:
+            raise BadInput(f"{path}: {name} is {getattr(bench, name)}, it has to be above 0")
+    return bench
 
 
-def runs(document: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The runs of several streams; with one, prefill and decode mix in the aggregate."""
-    return [run for run in document["runs"] if run["streams"] > 1]
+def _bench(document: Mapping[str, Any]) -> Bench:
+    # With one stream the aggregate is prefill and decode mixed; it says nothing of its own.
+    runs = [run for run in document["runs"] if run["streams"] > 1]
+    return Bench(
+        str(document["model"]),
+        int(document["stages"]),
+        int(document["prompt_tokens"]),
+        float(document["prefill_tokens_s"]),
+        document["costs"]["compute_ms"] / 1000,
+        document["costs"]["ring_ms_per_stage"] / 1000,
+        tuple((int(run["streams"]), float(run["aggregate_tokens_s"])) for run in runs),
+    )
 
 
 def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Calibration:

@@ -59,7 +59,7 @@ def choose(
 
     latency     the shortest time of one request alone
     throughput  the most tokens/s at work.rows sequences together
-    capacity    the most tokens of KV cache
+    capacity    the most tokens of KV cache for whichever ring a conversation is on
     paces       by node name; without, a Raspberry Pi 5's times the node's `speed`
 
     Raises BadInput if the model fits no ring of these nodes, or the objective is unknown.
@@ -102,11 +102,11 @@ def pace_of(node: Node) -> Pace:
 
 
 def best(found: list[Rings], objective: str) -> Rings:
-    """The objective's figure decides; among equals the next ones, then fewer hops and nodes."""
+    """The objective's figure decides; among equals the next ones, then fewer hops, more nodes."""
     for key in _keys(objective):
         top = max(key(each.figures) for each in found)
         found = [each for each in found if key(each.figures) >= top * (1 - SAME)]
-    return min(found, key=lambda each: (len(each.nodes) - len(each.plans), len(each.nodes)))
+    return min(found, key=lambda each: (len(each.nodes) - len(each.plans), -len(each.nodes)))
 
 
 def _keys(objective: str) -> list[Callable[[Figures], float]]:
@@ -181,7 +181,7 @@ class _Planner:
         return Figures(
             max(ring.request_s(work.prompt, work.reply) for ring in speeds),
             aggregate(speeds, work.rows, work.prompt),
-            sum(map(self._cache_tokens, plans)),
+            min(map(self._cache_tokens, plans)),
         )
 
     def _cache_tokens(self, plan: Plan) -> int:

@@ -28,7 +28,7 @@ class Figures:
 
     request_s: float  # a request alone, from its prompt to its last token, on the slowest ring
     aggregate: float  # tokens/s of Work.rows sequences together
-    cache_tokens: int  # of KV cache in all rings together
+    cache_tokens: int  # of KV cache in the ring that holds the fewest
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,91 @@
+"""A bench's JSON gives back the pace of the node that it was run on."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bramble.errors import BadInput
+from bramble.export.synthetic import decoder_of
+from bramble.model.manifest import Manifest
+from bramble.plan.calibration import CONTEXT_TOKENS, calibrate, read_bench
+from bramble.plan.devices import GIGABIT
+from bramble.plan.pace import Pace, decode_s
+from bramble.plan.paper import paper_manifest
+from bramble.plan.planner import GIB, Node, plan_ring
+from bramble.plan.ring_speed import ring_of
+
+TRUTH = Pace(7e9, 33e9, 0.0015)
+
+
+def model() -> Manifest:
+    decoder = decoder_of("llama-3.2-1b")
+    return paper_manifest("llama-3.2-1b", decoder.shape, decoder.is_tied, "int4")
+
+
+def bench(stages: int) -> dict[str, Any]:
+    """What a bench would print if nodes were exactly as TRUTH says."""
+    nodes = [Node(str(i), 64 * GIB) for i in range(stages)]
+    plan = plan_ring(model(), "sha", nodes, 8, 8192)
+    ring = ring_of(model(), plan, {node.name: TRUTH for node in nodes}, GIGABIT)
+    compute = sum(
+        decode_s(load, replace(TRUTH, step_s=0), 1, CONTEXT_TOKENS) for load in ring.loads
+    )
+    token = ring.token_s(CONTEXT_TOKENS)
+    return {
+        "model": "synthetic-llama-3.2-1b",
+        "stages": stages,
+        "prompt_tokens": 512,
+        "prefill_tokens_s": 512 / ring.first_token_s(512),
+        "costs": {
+            "compute_ms": 1000 * compute,
+            "ring_ms_per_stage": 1000 * (token - compute) / stages,
+        },
+        "runs": [
+            {"streams": n, "aggregate_tokens_s": ring.aggregate(n, CONTEXT_TOKENS)}
+            for n in (1, 2, 4, 8)
+        ],
+    }
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+def test_a_bench_of_known_nodes_gives_their_pace_back(stages: int, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(bench(stages)))
+    calibration = calibrate(read_bench(path), model(), GIGABIT)
+    pace = calibration.pace
+    assert pace.read_bytes_s == pytest.approx(TRUTH.read_bytes_s, rel=0.01)
+    assert pace.parameters_s == pytest.approx(TRUTH.parameters_s, rel=0.02)
+    assert pace.step_s == pytest.approx(TRUTH.step_s, rel=0.15)  # with the hops' microseconds
+    assert [streams for streams, _, _ in calibration.errors()] == [2, 4, 8]
+    for _, measured, predicted in calibration.errors():
+        assert predicted == pytest.approx(measured, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "is not a bench's result"),
+        ("[]", "is not a bench's result"),
+        ("{}", "is not a bench's result .* make one: bramble bench --json"),
+        ('{"costs": null}', "no single stream; run it with --streams 1,2,4,8"),
+    ],
+)
+def test_what_is_no_bench_is_refused(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=message):
+        read_bench(path)
+
+
+def test_a_bench_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="cannot be read: No such file"):
+        read_bench(tmp_path / "bench.json")
+
+
+def test_a_bench_with_figures_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(bench(1) | {"prefill_tokens_s": 0}))
+    with pytest.raises(BadInput, match="has to be above 0"):
+        read_bench(path)
