@@ -15,15 +15,19 @@ from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest, shard_parts
+from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
+from bramble.plan.rings import OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
+BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB,pi3=3.2GiB
   bramble plan --model models/llama --nodes pi1=6.4GiB --rows 4 --context 4096 --json
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=3.2GiB --explain
+  bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB --objective throughput --explain
 """
 
 
@@ -43,7 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--rows", type=int, default=16, help="sequences in the KV cache at once (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
     add("--json", action="store_true", help="as JSON, for programs")
-    add("--explain", action="store_true", help="say why, in a sentence per stage")
+    add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
+    add("--explain", action="store_true", help="say why: a sentence per stage and per objective")
     parser.set_defaults(run=run)
 
 
@@ -53,16 +58,55 @@ def run(args: argparse.Namespace) -> int:
     manifest = manifests.read(args.model)
     nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
-    plan = plan_ring(manifest, manifests.sha256(args.model), nodes, args.rows, length)
-    reasons = explain(manifest, nodes, plan)
-    if args.json:
-        print(json.dumps(_document(manifest, plan, reasons), indent=1, ensure_ascii=False))
+    sha256 = manifests.sha256(args.model)
+    work = Work(args.rows, length, prompt=min(Work().prompt, length))
+    if args.objective is not None:
+        _run_choice(choose(manifest, sha256, nodes, args.objective, work), manifest, nodes, args)
         return 0
-    _show(manifest, plan)
+    plan = plan_ring(manifest, sha256, nodes, args.rows, length)
+    if args.json:
+        print(_json(_document(manifest, plan, explain(manifest, nodes, plan))))
+        return 0
+    _show_plan(manifest, plan, nodes, args.explain)
     if args.explain:
-        for reason in reasons:
-            print(reason)
+        for objective in OBJECTIVES:
+            print(choose(manifest, sha256, nodes, objective, work).reason)
+        print(BASIS)
     return 0
+
+
+def _run_choice(
+    choice: Choice, manifest: Manifest, nodes: list[Node], args: argparse.Namespace
+) -> None:
+    if args.json:
+        rings = [
+            _document(manifest, plan, explain(manifest, _members(plan, nodes), plan))
+            for plan in choice.rings
+        ]
+        document = {"objective": choice.objective, "reason": choice.reason, "spare": choice.spare}
+        print(_json(document | {"rings": rings}))
+        return
+    for plan in choice.rings:
+        _show_plan(manifest, plan, nodes, args.explain)
+    if args.explain:
+        print(f"{choice.reason} {BASIS}")
+
+
+def _show_plan(manifest: Manifest, plan: Plan, nodes: list[Node], is_explained: bool) -> None:
+    _show(manifest, plan)
+    if is_explained:
+        for reason in explain(manifest, _members(plan, nodes), plan):
+            print(reason)
+
+
+def _members(plan: Plan, nodes: list[Node]) -> list[Node]:
+    """The nodes of one ring, in its order."""
+    known = {node.name: node for node in nodes}
+    return [known[stage.node] for stage in plan.stages]
+
+
+def _json(document: dict[str, Any]) -> str:
+    return json.dumps(document, indent=1, ensure_ascii=False)
 
 
 def _nodes(text: str) -> list[Node]:
