@@ -9,13 +9,14 @@ import pytest
 from bramble.errors import BadInput
 from bramble.export.synthetic import decoder_of
 from bramble.model.manifest import Manifest
-from bramble.plan.calibration import CONTEXT_TOKENS, calibrate, read_bench
+from bramble.plan.calibration import CONTEXT_TOKENS, calibrate, compare, read_bench
 from bramble.plan.devices import GIGABIT
 from bramble.plan.pace import Pace, decode_s
 from bramble.plan.paper import paper_manifest
 from bramble.plan.planner import GIB, Node, plan_ring
 from bramble.plan.ring_speed import ring_of
 
+STREAMS = ["2 streams", "4 streams", "8 streams"]
 TRUTH = Pace(7e9, 33e9, 0.0015)
 
 
@@ -53,14 +54,25 @@ def bench(stages: int) -> dict[str, Any]:
 def test_a_bench_of_known_nodes_gives_their_pace_back(stages: int, tmp_path: Path) -> None:
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(bench(stages)))
-    calibration = calibrate(read_bench(path), model(), GIGABIT)
-    pace = calibration.pace
+    pace = calibrate(read_bench(path), model(), GIGABIT)
     assert pace.read_bytes_s == pytest.approx(TRUTH.read_bytes_s, rel=0.01)
     assert pace.parameters_s == pytest.approx(TRUTH.parameters_s, rel=0.02)
     assert pace.step_s == pytest.approx(TRUTH.step_s, rel=0.15)  # with the hops' microseconds
-    assert [streams for streams, _, _ in calibration.errors()] == [2, 4, 8]
-    for _, measured, predicted in calibration.errors():
-        assert predicted == pytest.approx(measured, rel=0.02)
+    compared = compare(read_bench(path), model(), pace, GIGABIT)
+    assert [each.what for each in compared] == ["prompt of 512", "1 stream", *STREAMS]
+    for each in compared[:2]:
+        assert each.predicted == pytest.approx(each.measured, rel=0.02)
+
+
+def test_the_pace_of_one_stage_predicts_a_ring_of_three(tmp_path: Path) -> None:
+    one, three = tmp_path / "one.json", tmp_path / "three.json"
+    one.write_text(json.dumps(bench(1)))
+    three.write_text(json.dumps(bench(3)))
+    pace = calibrate(read_bench(one), model(), GIGABIT)
+    for each in compare(read_bench(three), model(), pace, GIGABIT):
+        is_together = "streams" in each.what
+        # A bench counts everybody's short prompt in; the made-up one here does not.
+        assert each.predicted == pytest.approx(each.measured, rel=0.3 if is_together else 0.02)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,12 @@ def test_a_calibration_replaces_the_published_pace(tmp_path: Path, capsys: Captu
     assert slow["tokens_s"] < predicted(capsys, *nodes)["tokens_s"]
     assert main([*BASE, *nodes, f"--calibration={path}"]) == 0
     assert "Calibrated by a bench of synthetic-llama-3.2-1b: 5.2 GB/s" in capsys.readouterr().out
+    against = (f"--calibration={path}", f"--against={path}")
+    assert main([*BASE, *nodes, *against]) == 0
+    assert "4 streams" in capsys.readouterr().out
+    assert main([*BASE, *nodes, *against, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["what"] for row in rows] == ["prompt of 512", "1 stream", "4 streams"]
 
 
 def test_a_calibration_by_a_model_that_nobody_knows_is_refused(

@@ -10,12 +10,18 @@ from pathlib import Path
 
 from bramble.commands.predict_check import show_check
 from bramble.commands.predict_plot import plot
-from bramble.commands.predict_show import document, show
+from bramble.commands.predict_show import (
+    PUBLISHED_BASIS,
+    calibrated_basis,
+    document,
+    show,
+    show_compared,
+)
 from bramble.errors import BadInput
 from bramble.export.synthetic import SHAPES, decoder_of
 from bramble.model import manifest as manifests
 from bramble.model.manifest import FILE_NAME, Manifest
-from bramble.plan.calibration import Calibration, calibrate, read_bench
+from bramble.plan.calibration import Bench, calibrate, compare, read_bench
 from bramble.plan.devices import DEVICES, LINKS, Device
 from bramble.plan.paper import MIXTURES, paper_manifest
 from bramble.plan.predictor import Setup, predict
@@ -28,6 +34,7 @@ EXAMPLES = """examples:
   bramble predict --nodes 3x pi5-8gb 1x pi5-4gb --model qwen3-4b --objective latency --prompt 2000
   bramble predict --nodes 8xpi5-8gb --model llama-3.1-8b --plot speed.png
   bramble predict --nodes 2x pi5-8gb --model models/llama --calibration bench.json
+  bramble predict --nodes pi5-8gb --model llama-3.2-1b --calibration one.json --against three.json
   bramble predict --check                  the predictor against what others measured
 """
 
@@ -52,6 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--reply", type=int, default=128, help="tokens of a reply (default: 128)")
     add("--streams", default="1,2,4,8,16", help="at once (default: 1,2,4,8,16)")
     add("--calibration", type=Path, help="what `bramble bench --json` printed on such a node")
+    add("--against", type=Path, help="compare the calibrated predictor with this other bench")
     add("--plot", type=Path, metavar="FILE.png", help="tokens/s over the number of nodes")
     add("--check", action="store_true", help="compare the predictor with published speeds")
     add("--json", action="store_true", help="as JSON, for programs")
@@ -66,17 +74,24 @@ def run(args: argparse.Namespace) -> int:
             "need --nodes and --model (or --check): --nodes 4x pi5-16gb --model qwen3-4b"
         )
     manifest = _manifest(args.model, args.quant)
-    boards, calibration = _boards(args.nodes), _calibration(args)
-    if calibration is not None:
-        boards = tuple(replace(board, pace=calibration.pace) for board in boards)
-    setup = Setup(boards, args.objective, _work(args, manifest), _streams(args), LINKS[args.link])
+    boards, link, basis = _boards(args.nodes), LINKS[args.link], PUBLISHED_BASIS
+    if args.calibration is not None:
+        bench, measured = _measured(args.calibration, args)
+        pace = calibrate(bench, measured, link)
+        boards = tuple(replace(board, pace=pace) for board in boards)
+        basis = calibrated_basis(bench, pace, compare(bench, measured, pace, link))
+        if args.against is not None:
+            other, manifest = _measured(args.against, args)
+            show_compared(other, compare(other, manifest, pace, link), args.json)
+            return 0
+    setup = Setup(boards, args.objective, _work(args, manifest), _streams(args), link)
     prediction = predict(manifest, setup)
     if args.plot is not None:
         plot(args.plot, manifest, setup)
     if args.json:
         print(json.dumps(document(manifest, setup, prediction), indent=1, ensure_ascii=False))
     else:
-        show(manifest, setup, prediction, calibration)
+        show(manifest, setup, prediction, basis)
     return 0
 
 
@@ -106,19 +121,18 @@ def _boards(words: list[str]) -> tuple[Device, ...]:
     return tuple(boards)
 
 
-def _calibration(args: argparse.Namespace) -> Calibration | None:
-    if args.calibration is None:
-        return None
-    bench = read_bench(args.calibration)
+def _measured(path: Path, args: argparse.Namespace) -> tuple[Bench, Manifest]:
+    """A bench, and the model that it ran."""
+    bench = read_bench(path)
     name = bench.model.removeprefix("synthetic-")
-    # The bench names its model, not its folder; the folder asked for may well be that one.
-    measured = _manifest(name if name in SHAPES else args.model, args.quant)
-    if name not in (measured.name, measured.name.removeprefix("synthetic-")):
+    # A bench names its model, not its folder; the folder asked for may well be that one.
+    manifest = _manifest(name if name in SHAPES else args.model, args.quant)
+    if name != manifest.name.removeprefix("synthetic-"):
         raise BadInput(
-            f"{args.calibration} is a bench of {bench.model}, which is not known here; bench a "
-            f"model of --model's, or one of the shapes: bramble export --synthetic llama-3.2-1b"
+            f"{path} is a bench of {bench.model}, which is not known here; bench the model of "
+            "--model, or one of the shapes: bramble export --synthetic llama-3.2-1b"
         )
-    return calibrate(bench, measured, LINKS[args.link])
+    return bench, manifest
 
 
 def _work(args: argparse.Namespace, manifest: Manifest) -> Work:

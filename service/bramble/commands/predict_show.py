@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import asdict
 from typing import Any
@@ -11,13 +12,48 @@ from rich.table import Table
 
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest
-from bramble.plan.calibration import Calibration
+from bramble.plan.calibration import Bench, Compared
+from bramble.plan.pace import Pace
 from bramble.plan.predictor import Prediction, Setup
 
+PUBLISHED_BASIS = (
+    "From published speeds; `bramble predict --check` shows how well they are met. The engine's "
+    "own share is measured on x86_64 only: `bramble bench --json` on one Pi and --calibration "
+    "replace it."
+)
 
-def show(
-    manifest: Manifest, setup: Setup, prediction: Prediction, calibration: Calibration | None
-) -> None:
+
+def calibrated_basis(bench: Bench, pace: Pace, compared: list[Compared]) -> str:
+    """What a calibrated prediction rests on, and how well it gives its own bench back."""
+    met = ", ".join(
+        f"{each.what} {each.predicted:.1f} for {each.measured:.1f}" for each in compared
+    )
+    return (
+        f"Calibrated by a bench of {bench.model}: {pace.read_bytes_s / 1e9:.1f} GB/s, "
+        f"{pace.parameters_s / 1e9:.0f} G parameters/s, {pace.step_s * 1000:.2f} ms per step. "
+        f"Of that bench, predicted for measured tokens/s: {met}."
+    )
+
+
+def show_compared(bench: Bench, compared: list[Compared], as_json: bool) -> None:
+    """Another bench's figures beside the predictor's."""
+    if as_json:
+        rows = [asdict(each) | {"error": each.error} for each in compared]
+        print(
+            json.dumps({"model": bench.model, "stages": bench.num_stages, "rows": rows}, indent=1)
+        )
+        return
+    table = Table(box=None, pad_edge=False, title=f"{bench.model}, {bench.num_stages} stages")
+    for column in ("tokens/s", "measured", "predicted", "error"):
+        table.add_column(column, justify="left" if column == "tokens/s" else "right")
+    for each in compared:
+        figures = f"{each.measured:.1f}", f"{each.predicted:.1f}", f"{each.error:+.1%}"
+        table.add_row(each.what, *figures)
+    Console(highlight=False).print(table)
+
+
+def show(manifest: Manifest, setup: Setup, prediction: Prediction, basis: str) -> None:
+    """Print it for people; `basis` says where the speeds are from."""
     console = Console(highlight=False, soft_wrap=True)
     weights = sum(file.bytes for file in manifest.files.values())
     console.print(
@@ -37,7 +73,7 @@ def show(
         f"{prediction.idle_watts:.0f} W idle, without the switch; boards at the maker's list of "
         f"December 2025: {price}"
     )
-    console.print(_basis(calibration))
+    console.print(basis)
 
 
 def document(manifest: Manifest, setup: Setup, prediction: Prediction) -> dict[str, Any]:
@@ -97,22 +133,3 @@ def _together(prediction: Prediction) -> Table:
             f"{line.watts / line.aggregate:.1f}",
         )
     return table
-
-
-def _basis(calibration: Calibration | None) -> str:
-    if calibration is None:
-        return (
-            "From published speeds; `bramble predict --check` shows how well they are met. The "
-            "engine's own share is measured on x86_64 only: `bramble bench --json` on one Pi and "
-            "--calibration replace it."
-        )
-    pace = calibration.pace
-    met = ", ".join(
-        f"{streams} streams {predicted:.1f} for {measured:.1f}"
-        for streams, measured, predicted in calibration.errors()
-    )
-    return (
-        f"Calibrated by a bench of {calibration.bench.model}: {pace.read_bytes_s / 1e9:.1f} GB/s, "
-        f"{pace.parameters_s / 1e9:.0f} G parameters/s, {pace.step_s * 1000:.2f} ms per step. "
-        f"Of the same bench, predicted for measured tokens/s: {met or 'nothing else'}."
-    )

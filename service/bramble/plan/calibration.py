@@ -1,8 +1,8 @@
 """A node's pace from what `bramble bench --json` measured there, instead of the published one.
 
 Three figures of one bench give the three of a pace: compute per token the streaming, prefill the
-arithmetic, and what a token takes beyond compute the step. Streams together are not used: they
-tell how well the calibrated predictor fits.
+arithmetic, and what a token takes beyond compute the step. Streams together are not used, nor is
+any other bench: they tell how well the calibrated predictor fits.
 """
 
 from __future__ import annotations
@@ -16,12 +16,13 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
 from bramble.plan.devices import PI5_PACE
-from bramble.plan.pace import Link, Pace
+from bramble.plan.pace import Link, Pace, prefill_s
 from bramble.plan.paper import SHA256
 from bramble.plan.planner import GIB, Node, plan_ring
 from bramble.plan.ring_speed import Ring, ring_of
 
-CONTEXT_TOKENS = 48  # in the middle of a bench's decode run: 16 in, 64 out
+PROMPT_TOKENS, REPLY_TOKENS = 16, 64  # of a bench's decode runs, unless it says otherwise
+CONTEXT_TOKENS = PROMPT_TOKENS + REPLY_TOKENS // 2
 FAST, SLOW = 1e12, 1e7  # parameters per second between which the arithmetic is sought
 HALVINGS = 60
 
@@ -36,21 +37,19 @@ class Bench:
     prefill_tokens_s: float
     compute_s: float  # of one token, all stages together
     ring_s_per_stage: float  # of one token, beyond compute
+    reply_tokens: int
     together: tuple[tuple[int, float], ...]  # streams, tokens per second
 
 
 @dataclass(frozen=True, slots=True)
-class Calibration:
-    pace: Pace
-    bench: Bench
-    ring: Ring  # the bench's, with the new pace
+class Compared:
+    what: str
+    measured: float  # tokens per second
+    predicted: float
 
-    def errors(self) -> list[tuple[int, float, float]]:
-        """Per number of streams: measured and predicted tokens per second together."""
-        return [
-            (streams, measured, self.ring.aggregate(streams, CONTEXT_TOKENS))
-            for streams, measured in self.bench.together
-        ]
+    @property
+    def error(self) -> float:
+        return self.predicted / self.measured - 1
 
 
 def read_bench(path: Path) -> Bench:
@@ -82,11 +81,12 @@ def _bench(document: Mapping[str, Any]) -> Bench:
         float(document["prefill_tokens_s"]),
         document["costs"]["compute_ms"] / 1000,
         document["costs"]["ring_ms_per_stage"] / 1000,
+        int(document.get("reply_tokens", REPLY_TOKENS)),
         tuple((int(run["streams"]), float(run["aggregate_tokens_s"])) for run in runs),
     )
 
 
-def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Calibration:
+def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Pace:
     """The pace with which the predictor gives this bench's figures; its nodes count as alike."""
     step_s = max(0.0, bench.ring_s_per_stage - link.latency_s)
     ring = _ring(manifest, bench.num_stages, replace(PI5_PACE, step_s=step_s), link)
@@ -103,7 +103,34 @@ def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Calibration:
             slow = pace.parameters_s
         else:
             fast = pace.parameters_s
-    return Calibration(pace, bench, _with(ring, pace))
+    return pace
+
+
+def compare(bench: Bench, manifest: Manifest, pace: Pace, link: Link) -> list[Compared]:
+    """A bench's figures beside those of the predictor for a ring of as many such nodes."""
+    ring = _ring(manifest, bench.num_stages, pace, link)
+    prefill = bench.prompt_tokens / ring.first_token_s(bench.prompt_tokens)
+    token_s = bench.compute_s + bench.num_stages * bench.ring_s_per_stage
+    return [
+        Compared(f"prompt of {bench.prompt_tokens}", bench.prefill_tokens_s, prefill),
+        Compared("1 stream", 1 / token_s, 1 / ring.token_s(CONTEXT_TOKENS)),
+        *(
+            Compared(f"{streams} streams", measured, _together(ring, bench, streams))
+            for streams, measured in bench.together
+        ),
+    ]
+
+
+def _together(ring: Ring, bench: Bench, streams: int) -> float:
+    """As a bench counts it: over all of the time, which begins with everybody's short prompt."""
+    pairs = zip(ring.loads, ring.paces, strict=True)
+    prompt_s = max(
+        prefill_s(load, pace, PROMPT_TOKENS, 0) + load.head_bytes / pace.read_bytes_s
+        for load, pace in pairs
+    )
+    decode = ring.aggregate(streams, CONTEXT_TOKENS)
+    seconds = streams * prompt_s + streams * (bench.reply_tokens - 1) / decode
+    return streams * bench.reply_tokens / seconds
 
 
 def _ring(manifest: Manifest, num_stages: int, pace: Pace, link: Link) -> Ring:
