@@ -112,6 +112,17 @@ def test_the_planners_rule_decides_how_many_boards_are_needed() -> None:
     assert fewest(manifest, DEVICES["pi5-8gb"], setup(1)) == 2
 
 
+def test_streams_that_find_no_room_in_the_cache_wait() -> None:
+    work = Work(prompt=6000, reply=1000)
+    prediction = predict(model(), replace(setup(2, "pi5-8gb"), work=work))
+    (plan,) = prediction.choice.rings
+    room = plan.budget_tokens // 7000
+    assert [line.at_once for line in prediction.together] == [
+        min(n, room) for n in (1, 2, 4, 8, 16)
+    ]
+    assert prediction.together[-1].aggregate == prediction.together[-2].aggregate
+
+
 def test_watts_lie_between_idle_and_load_and_rise_with_streams() -> None:
     prediction = predict(model(), setup(4))
     watts = [line.watts for line in prediction.together]

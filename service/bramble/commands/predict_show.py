@@ -62,6 +62,11 @@ def show(manifest: Manifest, setup: Setup, prediction: Prediction, basis: str) -
     )
     console.print(prediction.choice.reason)
     console.print(_memory(prediction))
+    rings = prediction.choice.rings
+    console.print(
+        f"conversations of up to {min(plan.max_length for plan in rings)} tokens, "
+        f"{sum(plan.budget_tokens for plan in rings)} in the cache together"
+    )
     console.print(
         f"one stream: {1 / prediction.token_s:.1f} tokens/s; first token of a prompt of "
         f"{setup.work.prompt}: {prediction.first_token_s:.1f} s "
@@ -122,13 +127,14 @@ def _memory(prediction: Prediction) -> Table:
 
 def _together(prediction: Prediction) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("streams", "tokens/s together", "each", "watts", "J per token"):
+    for column in ("streams", "at once", "tokens/s together", "each", "watts", "J per token"):
         table.add_column(column, justify="right")
     for line in prediction.together:
         table.add_row(
             str(line.streams),
+            str(line.at_once),
             f"{line.aggregate:.1f}",
-            f"{line.aggregate / line.streams:.1f}",
+            f"{line.aggregate / line.at_once:.1f}",
             f"{line.watts:.0f}",
             f"{line.watts / line.aggregate:.1f}",
         )

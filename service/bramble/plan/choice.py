@@ -148,7 +148,9 @@ class _Planner:
             fitting = [ring for ring in rings if ring is not None]
             if len(fitting) == len(rings):
                 plans, speeds = zip(*fitting, strict=True)
-                found.append(Rings(plans, speeds, self._figures(plans, speeds)))
+                limits = tuple(map(self._limit, plans))
+                figures = self._figures(plans, speeds, limits)
+                found.append(Rings(plans, speeds, limits, figures))
         return found
 
     def _kind(self, index: int) -> tuple[object, ...]:
@@ -176,13 +178,19 @@ class _Planner:
             return None
         return plan, ring_of(self._manifest, plan, self._paces, self._link)
 
-    def _figures(self, plans: tuple[Plan, ...], speeds: tuple[Ring, ...]) -> Figures:
+    def _figures(
+        self, plans: tuple[Plan, ...], speeds: tuple[Ring, ...], limits: tuple[int, ...]
+    ) -> Figures:
         work = self._work
         return Figures(
             max(ring.request_s(work.prompt, work.reply) for ring in speeds),
-            aggregate(speeds, work.rows, work.prompt),
+            aggregate(speeds, limits, work.rows, work.prompt),
             min(map(self._cache_tokens, plans)),
         )
+
+    def _limit(self, plan: Plan) -> int:
+        tokens = self._work.prompt + self._work.reply
+        return max(1, min(plan.rows, plan.budget_tokens // tokens))
 
     def _cache_tokens(self, plan: Plan) -> int:
         """What the tightest stage can hold; more than budget_tokens where rows are few."""

@@ -16,7 +16,7 @@ from bramble.plan.pace import Link, decode_s
 from bramble.plan.paper import SHA256
 from bramble.plan.planner import RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
 from bramble.plan.ring_speed import Ring
-from bramble.plan.rings import Work, aggregate
+from bramble.plan.rings import Work, shares
 
 MAX_NODES = 32  # of one kind, tried when a stack is too small
 
@@ -35,6 +35,7 @@ class Setup:
 @dataclass(frozen=True, slots=True)
 class Together:
     streams: int
+    at_once: int  # of these; the cache has no room for the others, which wait
     aggregate: float  # tokens per second
     watts: float
 
@@ -147,19 +148,17 @@ def _memory(manifest: Manifest, choice: Choice, boards: dict[str, Device]) -> tu
 
 
 def _together(choice: Choice, boards: dict[str, Device], context: int, streams: int) -> Together:
-    rings = choice.chosen.speeds
-    total = aggregate(rings, streams, context)
+    chosen = choice.chosen
     watts = sum(board.idle_watts for board in boards.values())
-    for plan, ring in zip(choice.rings, rings, strict=True):
-        share = (
-            streams
-            * ring.aggregate(streams, context)
-            / sum(each.aggregate(streams, context) for each in rings)
-        )
+    total = at_once = 0.0
+    split = shares(chosen.speeds, chosen.limits, streams, context)
+    for plan, ring, share in zip(chosen.plans, chosen.speeds, split, strict=True):
+        at_once += share
+        total += ring.aggregate(share, context)
         for stage, busy in zip(plan.stages, _busy(ring, share, context), strict=True):
             board = boards[stage.node]
             watts += busy * (board.load_watts - board.idle_watts)
-    return Together(streams, total, watts)
+    return Together(streams, int(at_once + 0.5), total, watts)
 
 
 def _busy(ring: Ring, streams: float, context: int) -> list[float]:
