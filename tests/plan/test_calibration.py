@@ -9,9 +9,9 @@ import pytest
 from bramble.errors import BadInput
 from bramble.export.synthetic import decoder_of
 from bramble.model.manifest import Manifest
-from bramble.plan.calibration import CONTEXT_TOKENS, calibrate, compare, read_bench
+from bramble.plan.calibration import CONTEXT_TOKENS, Bench, calibrate, compare, read_bench
 from bramble.plan.devices import GIGABIT
-from bramble.plan.pace import Pace, decode_s
+from bramble.plan.pace import Link, Pace, decode_s
 from bramble.plan.paper import paper_manifest
 from bramble.plan.planner import GIB, Node, plan_ring
 from bramble.plan.ring_speed import ring_of
@@ -73,6 +73,33 @@ def test_the_pace_of_one_stage_predicts_a_ring_of_three(tmp_path: Path) -> None:
         is_together = "streams" in each.what
         # A bench counts everybody's short prompt in; the made-up one here does not.
         assert each.predicted == pytest.approx(each.measured, rel=0.3 if is_together else 0.02)
+
+
+# service/DESIGN.md, "Where a token's time goes": one stage and three, taken in turn, one thread each
+# on two cores; ms per token, ms of compute, prefill of 256 and 8 streams in tokens/s
+MEASURED = [
+    ((34.7, 34.2, 120.7, 59.8), (35.2, 32.0, 144.9)),
+    ((36.2, 35.8, 121.1, 60.9), (36.6, 35.5, 154.1)),
+]
+LOOPBACK = Link("loopback", 5e9, 20e-6)
+
+
+@pytest.mark.parametrize(("one", "three"), MEASURED)
+def test_one_measured_stage_predicts_its_batches_and_a_measured_ring_of_three(
+    one: tuple[float, ...], three: tuple[float, ...]
+) -> None:
+    token, compute, prefill, together = one
+    first = Bench(
+        "m", 1, 256, prefill, compute / 1e3, (token - compute) / 1e3, 64, ((8, together),)
+    )
+    pace = calibrate(first, model(), LOOPBACK)
+    (_, _, batch) = compare(first, model(), pace, LOOPBACK)
+    assert abs(batch.error) < 0.1
+    token, compute, prefill = three
+    ring = Bench("m", 3, 256, prefill, compute / 1e3, (token - compute) / 3e3, 64, ())
+    prompt, stream = compare(ring, model(), pace, LOOPBACK)
+    assert abs(stream.error) < 0.05
+    assert 0 < prompt.error < 0.2  # three stages shared two cores
 
 
 @pytest.mark.parametrize(
