@@ -171,8 +171,8 @@ def test_plan_makes_the_rings_that_are_named_or_those_that_serve_best(
     assert main([*words, "--rings=c/a,b", "--rows=4"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert [ring["nodes"] for ring in document["rings"]] == [["c"], ["a", "b"]]
-    parts = {s["node"]: (s["ring"], s["has_embed"], s["has_lm_head"]) for s in document["stages"]}
-    assert parts == {"c": (0, True, True), "a": (1, True, False), "b": (1, False, True)}
+    parts = {s["node"]: (s["stage"], s["has_embed"], s["has_lm_head"]) for s in document["stages"]}
+    assert parts == {"c": (0, True, True), "a": (0, True, False), "b": (1, False, True)}
     assert document["rows"] == 8 and document["plan_id"] is None
     assert main([*words, "--objective=throughput"]) == 0
     document = json.loads(capsys.readouterr().out)

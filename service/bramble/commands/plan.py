@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
 from collections import Counter
+from collections.abc import Iterable
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,14 @@ from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest, shard_parts
-from bramble.plan.choice import choose
+from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.plan.rings import OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
+BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB,pi3=3.2GiB
   bramble plan --model models/llama --nodes pi1=6.4GiB --rows 4 --context 4096 --json
@@ -47,11 +50,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--model", type=Path, required=True, help="the model folder, or one with its manifest")
     add("--nodes", required=True, help="NAME=MEMORY,… in the ring's order, e.g. pi1=6.4GiB")
     add("--rings", help="NAME,…/NAME,…: several rings with the whole model each (default: one)")
-    add("--objective", choices=OBJECTIVES, help="choose the rings by what they are for")
+    add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
     add("--json", action="store_true", help="as JSON, for programs")
-    add("--explain", action="store_true", help="say why, in a sentence per stage")
+    add("--explain", action="store_true", help="say why: a sentence per stage and per objective")
     parser.set_defaults(run=run)
 
 
@@ -60,41 +63,45 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput("--rows has to be 1 or more, --context 0 or more")
     if args.rings and args.objective:
         raise BadInput(
-            "--rings and --objective exclude each other: name the rings, or have them chosen"
+            "--rings and --objective exclude each other: name rings, or have them chosen"
         )
     manifest, sha256 = manifests.read(args.model), manifests.sha256(args.model)
+    nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
-    rings, reason = _rings(args, manifest, sha256, length)
-    plans = [plan_ring(manifest, sha256, nodes, args.rows, length) for nodes in rings]
+    work = Work(args.rows, length, prompt=min(Work().prompt, length))
+    choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
+    choice = choose_for(args.objective) if args.objective else None
+    rings = _rings(args.rings, choice, nodes)
+    plans = [plan_ring(manifest, sha256, ring, args.rows, length) for ring in rings]
     reasons = [explain(manifest, *pair) for pair in zip(rings, plans, strict=True)]
     if args.json:
-        document = _document(manifest, plans, reasons) | {"reason": reason}
+        said = {"objective": choice.objective, "reason": choice.reason} if choice else {}
+        document = _document(manifest, plans, reasons) | said
         print(json.dumps(document, indent=1, ensure_ascii=False))
         return 0
-    for index, plan in enumerate(plans):
-        if len(plans) > 1:
-            print(f"ring {index}")
+    for plan, sentences in zip(plans, reasons, strict=True):
         _show(manifest, plan)
+        if args.explain:
+            print("\n".join(sentences))
     if args.explain:
-        for sentence in [*filter(None, [reason]), *chain(*reasons)]:
-            print(sentence)
+        _explain_choice([choice] if choice else [] if args.rings else map(choose_for, OBJECTIVES))
     return 0
 
 
-def _rings(
-    args: argparse.Namespace, manifest: Manifest, sha256: str, length: int
-) -> tuple[list[list[Node]], str | None]:
-    """Return the nodes of each ring: as named, as chosen with the reason, or one ring of all."""
-    nodes = _nodes(args.nodes)
-    if args.rings:
-        return _named(args.rings, nodes), None
-    if not args.objective:
-        return [nodes], None
-    work = Work(rows=args.rows, max_length=length)
-    choice = choose(manifest, sha256, nodes, args.objective, work)
+def _explain_choice(choices: Iterable[Choice]) -> None:
+    for choice in choices:
+        print(f"{choice.reason} {BASIS}")
+
+
+def _rings(text: str | None, choice: Choice | None, nodes: list[Node]) -> list[list[Node]]:
+    """Return the nodes of each ring: as named, as chosen, or one ring of all."""
+    if text:
+        return _named(text, nodes)
+    if choice is None:
+        return [nodes]
     # Only who is together is taken from it: where the layers' borders are, the head decides anew.
-    names = [",".join(stage.node for stage in plan.stages) for plan in choice.rings]
-    return _named("/".join(names), nodes), choice.reason
+    known = {node.name: node for node in nodes}
+    return [[known[stage.node] for stage in plan.stages] for plan in choice.rings]
 
 
 def _named(text: str, nodes: list[Node]) -> list[list[Node]]:
@@ -123,11 +130,20 @@ def _nodes(text: str) -> list[Node]:
 
 
 def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -> dict[str, Any]:
-    """Describe one ring's plan, or several: then with sums, and in `rings` each one's own."""
-    stages = [
-        {"ring": ring} | _stage(manifest, index, stage, reason)
-        for ring, (plan, sentences) in enumerate(zip(plans, reasons, strict=True))
-        for index, (stage, reason) in enumerate(zip(plan.stages, sentences, strict=True))
+    """Describe one ring's plan, or several: all stages, the sums, and in `rings` each its own."""
+    rings: list[dict[str, Any]] = [
+        {
+            "plan_id": plan.plan_id.hex(),
+            "nodes": [stage.node for stage in plan.stages],
+            "rows": plan.rows,
+            "max_length": plan.max_length,
+            "budget_tokens": plan.budget_tokens,
+            "stages": [
+                _stage(manifest, index, *pair)
+                for index, pair in enumerate(zip(plan.stages, sentences, strict=True))
+            ],
+        }
+        for plan, sentences in zip(plans, reasons, strict=True)
     ]
     return {
         "name": manifest.name,
@@ -137,17 +153,8 @@ def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -
         "rows": sum(plan.rows for plan in plans),
         "max_length": min(plan.max_length for plan in plans),
         "budget_tokens": sum(plan.budget_tokens for plan in plans),
-        "rings": [
-            {
-                "plan_id": plan.plan_id.hex(),
-                "nodes": [stage.node for stage in plan.stages],
-                "rows": plan.rows,
-                "max_length": plan.max_length,
-                "budget_tokens": plan.budget_tokens,
-            }
-            for plan in plans
-        ],
-        "stages": stages,
+        "rings": rings,
+        "stages": [stage for ring in rings for stage in ring["stages"]],
     }
 
 

@@ -29,7 +29,7 @@ from bramble.plan.rings import (
     aggregate,
 )
 
-SAME = 0.01  # figures this close count as equal, and the next one decides
+SAME = 0.002  # figures this close count as equal, and the next one decides
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ def choose(
 
     latency     the shortest time of one request alone
     throughput  the most tokens/s at work.rows sequences together
-    capacity    the most tokens of KV cache
+    capacity    the most tokens of KV cache for whichever ring a conversation is on
     paces       by node name; without, a Raspberry Pi 5's times the node's `speed`
 
     Raises BadInput if the model fits no ring of these nodes, or the objective is unknown.
@@ -102,11 +102,11 @@ def pace_of(node: Node) -> Pace:
 
 
 def best(found: list[Rings], objective: str) -> Rings:
-    """The objective's figure decides; among equals the next ones, then fewer hops and nodes."""
+    """The objective's figure decides; among equals the next ones, then fewer hops, more nodes."""
     for key in _keys(objective):
         top = max(key(each.figures) for each in found)
         found = [each for each in found if key(each.figures) >= top * (1 - SAME)]
-    return min(found, key=lambda each: (len(each.nodes) - len(each.plans), len(each.nodes)))
+    return min(found, key=lambda each: (len(each.nodes) - len(each.plans), -len(each.nodes)))
 
 
 def _keys(objective: str) -> list[Callable[[Figures], float]]:
@@ -148,7 +148,9 @@ class _Planner:
             fitting = [ring for ring in rings if ring is not None]
             if len(fitting) == len(rings):
                 plans, speeds = zip(*fitting, strict=True)
-                found.append(Rings(plans, speeds, self._figures(plans, speeds)))
+                limits = tuple(map(self._limit, plans))
+                figures = self._figures(plans, speeds, limits)
+                found.append(Rings(plans, speeds, limits, figures))
         return found
 
     def _kind(self, index: int) -> tuple[object, ...]:
@@ -176,13 +178,19 @@ class _Planner:
             return None
         return plan, ring_of(self._manifest, plan, self._paces, self._link)
 
-    def _figures(self, plans: tuple[Plan, ...], speeds: tuple[Ring, ...]) -> Figures:
+    def _figures(
+        self, plans: tuple[Plan, ...], speeds: tuple[Ring, ...], limits: tuple[int, ...]
+    ) -> Figures:
         work = self._work
         return Figures(
             max(ring.request_s(work.prompt, work.reply) for ring in speeds),
-            aggregate(speeds, work.rows, work.prompt),
-            sum(map(self._cache_tokens, plans)),
+            aggregate(speeds, limits, work.rows, work.prompt),
+            min(map(self._cache_tokens, plans)),
         )
+
+    def _limit(self, plan: Plan) -> int:
+        tokens = self._work.prompt + self._work.reply
+        return max(1, min(plan.rows, plan.budget_tokens // tokens))
 
     def _cache_tokens(self, plan: Plan) -> int:
         """What the tightest stage can hold; more than budget_tokens where rows are few."""

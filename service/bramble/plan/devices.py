@@ -22,8 +22,8 @@ PI5_READ_BYTES_S: Mapping[int, float] = MappingProxyType(
 THREADS = 4  # what the engines take where nobody chose
 
 # Share of that bandwidth at which quantised weights are streamed while decoding, and parameters
-# per second while prefilling (4 threads): fitted, see published.py
-PI5_STREAMING = 0.9
+# per second while prefilling (4 threads): fitted, see check.py
+PI5_STREAMING = 0.889
 PI5_PARAMETERS_S = 50 * GB
 
 # onnxruntime against llama.cpp, same shape, same machine (x86_64, 1 thread): decode 30 : 31.2
@@ -48,7 +48,10 @@ LINKS: Mapping[str, Link] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Device:
-    """A board on sale. Prices are the maker's list in US dollars of December 2025, or unknown."""
+    """A board on sale. Prices are the maker's list in US dollars of December 2025, or unknown.
+
+    They have risen since with those of memory: for comparing stacks, not for ordering.
+    """
 
     name: str
     memory_bytes: int
@@ -86,7 +89,7 @@ DEVICES: Mapping[str, Device] = MappingProxyType(
             _pi("pi5-4gb", 4, 70),
             _pi("pi5-8gb", 8, 95),
             _pi("pi5-16gb", 16, 145),
-            _pi("pi500-8gb", 8, 100),
+            _pi("pi500-8gb", 8, None),
             _pi("cm5-4gb", 4, None),
             _pi("cm5-8gb", 8, None),
             _pi("cm5-16gb", 16, None),

@@ -78,8 +78,17 @@ def prefill_s(load: Load, pace: Pace, tokens: float, context: float) -> float:
 
 def stage_load(manifest: Manifest, stage: StagePlan) -> Load:
     """What a step asks of this stage of a plan."""
-    layers = manifest.part_bytes(*shard_parts(stage.start, stage.stop, False, False))
-    head = manifest.part_bytes("lm_head") if stage.has_lm_head else 0
+    return _load(manifest, stage.start, stage.stop, stage.has_lm_head)
+
+
+def whole_load(manifest: Manifest) -> Load:
+    """What a step asks of all stages together."""
+    return _load(manifest, 0, manifest.shape.num_layers, True)
+
+
+def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool) -> Load:
+    layers = manifest.part_bytes(*shard_parts(start, stop, False, False))
+    head = manifest.part_bytes("lm_head") if has_lm_head else 0
     experts, picked = _experts(manifest)
     kinds, shape = manifest.quantization, manifest.shape
     active = 1 - experts + experts * picked
@@ -88,8 +97,8 @@ def stage_load(manifest: Manifest, stage: StagePlan) -> Load:
         head_bytes=head,
         parameters=layers * active / BYTES_PER_PARAMETER[kinds.layers],
         head_parameters=head / BYTES_PER_PARAMETER[kinds.lm_head],
-        kv_bytes_per_token=shape.kv_bytes_per_token(stage.num_layers),
-        attention_width=stage.num_layers * shape.num_heads * shape.head_dim * 2,
+        kv_bytes_per_token=shape.kv_bytes_per_token(stop - start),
+        attention_width=(stop - start) * shape.num_heads * shape.head_dim * 2,
         experts=experts,
         picked=picked,
     )

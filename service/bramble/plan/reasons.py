@@ -58,7 +58,7 @@ def _sayings(work: Work) -> dict[str, Callable[[Figures], str]]:
         THROUGHPUT: lambda figures: (
             f"{figures.aggregate:.1f} tokens/s with {work.rows} streams together"
         ),
-        CAPACITY: lambda figures: f"{int(figures.cache_tokens):,} tokens of KV cache",
+        CAPACITY: lambda figures: f"{figures.cache_tokens:,} tokens of KV cache in a ring",
     }
 
 

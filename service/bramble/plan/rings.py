@@ -28,7 +28,7 @@ class Figures:
 
     request_s: float  # a request alone, from its prompt to its last token, on the slowest ring
     aggregate: float  # tokens/s of Work.rows sequences together
-    cache_tokens: int  # of KV cache in all rings together
+    cache_tokens: int  # of KV cache in the ring that holds the fewest
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,7 @@ class Rings:
 
     plans: tuple[Plan, ...]
     speeds: tuple[Ring, ...]  # of the plans, in their order
+    limits: tuple[int, ...]  # requests of Work's length that each ring's cache holds
     figures: Figures
 
     @property
@@ -44,9 +45,18 @@ class Rings:
         return tuple(stage.node for plan in self.plans for stage in plan.stages)
 
 
-def aggregate(rings: tuple[Ring, ...], streams: int, context: float) -> float:
-    """Tokens per second of `streams` sequences, each ring with its share by its own speed."""
-    paces = [ring.aggregate(streams, context) for ring in rings]
-    shares = [streams * pace / sum(paces) for pace in paces]
-    pairs = zip(rings, shares, strict=True)
+def aggregate(
+    rings: tuple[Ring, ...], limits: tuple[int, ...], streams: int, context: float
+) -> float:
+    """Tokens per second of `streams` sequences together; those that find no room wait."""
+    pairs = zip(rings, shares(rings, limits, streams, context), strict=True)
     return sum(ring.aggregate(share, context) for ring, share in pairs)
+
+
+def shares(
+    rings: tuple[Ring, ...], limits: tuple[int, ...], streams: int, context: float
+) -> list[float]:
+    """Sequences on each ring: by its own speed, and no more than its cache holds."""
+    paces = [ring.aggregate(streams, context) for ring in rings]
+    wanted = [streams * pace / sum(paces) for pace in paces]
+    return [min(share, limit) for share, limit in zip(wanted, limits, strict=True)]
