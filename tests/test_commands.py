@@ -164,6 +164,37 @@ def test_plan_shows_people_a_table_and_why(head: Path, capsys: Capture) -> None:
     assert "the fewest, which is the ring’s limit; were memory no limit, it would run 2" in shown
 
 
+def test_plan_makes_the_rings_that_are_named_or_those_that_serve_best(
+    head: Path, capsys: Capture
+) -> None:
+    words = ["plan", f"--model={head / 'llama'}", "--nodes=a=8GiB,b=8GiB,c=8GiB", "--json"]
+    assert main([*words, "--rings=c/a,b", "--rows=4"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [ring["nodes"] for ring in document["rings"]] == [["c"], ["a", "b"]]
+    parts = {s["node"]: (s["stage"], s["has_embed"], s["has_lm_head"]) for s in document["stages"]}
+    assert parts == {"c": (0, True, True), "a": (0, True, False), "b": (1, False, True)}
+    assert document["rows"] == 8 and document["plan_id"] is None
+    assert main([*words, "--objective=throughput"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [ring["nodes"] for ring in document["rings"]] == [["a"], ["b"], ["c"]]
+    assert "replicas" in document["reason"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--rings=a/d"], "--rings a/d: 'd' is not among --nodes a, b"),
+        (["--rings=a/a"], "--rings a/a: a is named 2 times, once is allowed"),
+        (["--rings=a/b", "--objective=latency"], "exclude each other"),
+    ],
+)
+def test_plan_refuses_rings_that_cannot_be(
+    words: list[str], message: str, head: Path, capsys: Capture
+) -> None:
+    assert main(["plan", f"--model={head / 'llama'}", "--nodes=a=8GiB,b=8GiB", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [

@@ -33,6 +33,7 @@ ALLOWED = {
         "stage.service",
         "web.server",
         "export.api",
+        "export.synthetic",
         "plan",
     },
     "cli": {"errors"},

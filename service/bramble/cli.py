@@ -17,6 +17,7 @@ COMMANDS = {
     "status": "bramble.commands.status",
     "discover": "bramble.commands.discover",
     "export": "bramble.export.command",
+    "predict": "bramble.commands.predict",
     "plan": "bramble.commands.plan",
     "fetch": "bramble.commands.fetch",
     "bench": "bramble.commands.bench",

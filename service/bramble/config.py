@@ -14,6 +14,10 @@ import yaml
 from bramble.errors import BadInput
 
 Config = TypeVar("Config")
+LISTS: dict[Any, str] = {
+    tuple[str, ...]: "list of texts",
+    tuple[tuple[str, ...], ...]: "list of lists of texts",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +37,21 @@ class StageConfig:
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
     model: Path  # the model folder
-    stages: tuple[str, ...]  # the nodes of the ring, in its order
+    stages: tuple[str, ...] = ()  # the nodes of the one ring, in its order; or
+    rings: tuple[tuple[str, ...], ...] = ()  # those of several, each with the whole model
     node: str = ""  # this head's name among the keys
     control: str = "tcp://127.0.0.1:7100"  # stages report here
     sampled: str = "tcp://127.0.0.1:7099"  # the last stage's tokens arrive here
     client: str = "ipc:///run/bramble/head.sock"  # web and CLI ask here
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
     max_length: int = 0  # tokens of context per request; 0 = the model's own, 8192 at most
-    max_rows: int = 16  # sequences in the KV cache at once
+    max_rows: int = 16  # sequences in the KV cache of a ring at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
+
+    @property
+    def nodes_of_rings(self) -> tuple[tuple[str, ...], ...]:
+        return self.rings or (self.stages,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,10 @@ def _value(hint: Any, value: Any, origin: str) -> Any:
     if hint == tuple[str, ...] and isinstance(value, list):
         if all(isinstance(item, str) for item in value):
             return tuple(value)
+    elif hint == tuple[tuple[str, ...], ...] and isinstance(value, list):
+        if all(isinstance(item, list) for item in value):
+            return tuple(_value(tuple[str, ...], item, origin) for item in value)
     elif isinstance(hint, type) and type(value) is hint:
         return value
-    wanted = "list of texts" if hint == tuple[str, ...] else getattr(hint, "__name__", str(hint))
+    wanted = LISTS.get(hint) or getattr(hint, "__name__", str(hint))
     raise BadInput(f"{origin}: got {value!r}, need a {wanted}")

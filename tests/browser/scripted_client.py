@@ -24,9 +24,10 @@ TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE}
 class ScriptedClient:
     """`asked` are the requests in their order."""
 
-    def __init__(self, num_stages: int = 3, failed: int | None = None) -> None:
+    def __init__(self, num_stages: int = 3, failed: int | None = None, num_rings: int = 1) -> None:
         self.asked: list[Generate] = []
-        self._num_stages = num_stages
+        self._num_stages = num_stages  # of each ring
+        self._num_rings = num_rings
         self._failed = failed
 
     def messages(self) -> list[str]:
@@ -54,7 +55,16 @@ class ScriptedClient:
             yield Done(name, Finish.STOP, 12, 87, 0.0, 0.41, 1.41)
 
     def status(self) -> dict[str, Any]:
-        stages = [self._stage(index) for index in range(self._num_stages)]
+        rings = [
+            {
+                "state": "serving",
+                "reason": None,
+                "requests": {"running": 1, "queued": 2},
+                "speed": {"decode_tokens_s": 12.3, "prefill_tokens_s": 60.0},
+                "stages": [self._stage(index) for index in range(self._num_stages)],
+            }
+            for _ in range(self._num_rings)
+        ]
         return {
             "version": "1",
             "state": "serving" if self._failed is None else "failed",
@@ -65,7 +75,7 @@ class ScriptedClient:
                 "max_length": 2048,
                 "defaults": {"temperature": 0.7},
             },
-            "plan": {"plan_id": "ab" * 16, "rings": [{"stages": stages}]},
+            "plan": {"plan_id": "ab" * 16, "rings": rings},
             "speed": {"decode_tokens_s": 12.3, "prefill_tokens_s": 60.0},
             "requests": {
                 "running": 1,

@@ -111,6 +111,63 @@ def test_a_good_inventory_gets_none(nodes: list, gateway: str) -> None:
     assert filters.inventory_problems(nodes, LAN, gateway, ["10.8.0.0/24"]) == []
 
 
+WRONG_RINGS = {
+    "a node that is not there": (
+        [["pi1"], ["pi2", "pi9"]],
+        "",
+        "bramble_rings names pi9, which the inventory has not: it has pi1, pi2",
+    ),
+    "a node in two rings": (
+        [["pi1", "pi2"], ["pi1"]],
+        "",
+        "bramble_rings names pi1 2 times: a node is in one ring",
+    ),
+    "a node in none": ([["pi1"]], "", "pi2 is in no ring of bramble_rings: add it to one"),
+    "one list": (
+        ["pi1", "pi2"],
+        "",
+        "bramble_rings is ['pi1', 'pi2']: write it as [[pi1, pi2], [pi3, pi4]], a list per ring",
+    ),
+    "a ring without nodes": (
+        [["pi1", "pi2"], []],
+        "",
+        "bramble_rings is [['pi1', 'pi2'], []]: write it as [[pi1, pi2], [pi3, pi4]], "
+        "a list per ring",
+    ),
+    "an objective there is not": (
+        [],
+        "speed",
+        "bramble_objective is 'speed': need one of latency, throughput, capacity, "
+        'or "" for one ring of all',
+    ),
+    "rings and an objective": (
+        [["pi1"], ["pi2"]],
+        "latency",
+        "bramble_rings and bramble_objective are both given: name the rings, or have them chosen",
+    ),
+}
+
+
+@pytest.mark.parametrize(("rings", "objective", "sentence"), WRONG_RINGS.values(), ids=WRONG_RINGS)
+def test_wrong_rings_get_one_sentence(rings: list, objective: str, sentence: str) -> None:
+    assert filters.ring_problems([HEAD, PI2], rings, objective) == [sentence]
+
+
+@pytest.mark.parametrize("rings", [[], [["pi1", "pi2"]], [["pi2"], ["pi1"]]])
+def test_good_rings_get_none(rings: list) -> None:
+    assert filters.ring_problems([HEAD, PI2], rings) == []
+    assert filters.ring_problems([HEAD, PI2], [], "throughput") == []
+
+
+def test_a_node_that_goes_leaves_its_ring_and_an_empty_ring_goes_too() -> None:
+    rings = [["pi1", "pi2"], ["pi3"]]
+    assert filters.rings_without(rings, "pi2") == [["pi1"], ["pi3"]]
+    assert filters.rings_without(rings, "pi3") == [["pi1", "pi2"]]
+    assert filters.rings_without(rings, "") == rings
+    assert filters.rings_without("pi1", "pi1") == "pi1"
+    assert filters.rings_of(rings, ["pi2", "pi4"]) == [["pi2"]]
+
+
 THREE_8_GB = {f"pi{n}": 8060 for n in (1, 2, 3)}
 
 

@@ -47,6 +47,16 @@ class Ring:
             time.sleep(0.05)
         raise AssertionError(f"not {state} after {seconds} s:\n" + "\n".join(self.lines[-30:]))
 
+    def wait_for_rings(self, count: int, seconds: float = READY_S) -> None:
+        """Return once so many rings serve; all is tended meanwhile."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            document = self.wait_for("serving", seconds)
+            states = [ring["state"] for ring in document["plan"]["rings"]]  # type: ignore[index]
+            if states.count("serving") == count:
+                return
+        raise AssertionError(f"rings are {states} after {seconds} s")
+
     def generate(self, request: Generate) -> tuple[list[int], str, Done]:
         ids: list[int] = []
         text = ""
@@ -99,21 +109,26 @@ def running(
     folder: Path,
     nodes: Sequence[Path] | None = None,
     files: str = "",
+    replicas: int = 1,
     **head: object,
 ) -> Iterator[Ring]:
     """A ring that serves `model`; its processes have ended when this returns.
 
-    nodes  where each stage keeps models, fetched from `files`; without it the model's own folder
+    nodes     where each stage keeps models, fetched from `files`; without it the model's own folder
+    replicas  rings of so many stages each, under the one head
     """
-    places = nodes or [model.parent] * stages
+    places = nodes or [model.parent] * stages * replicas
     lines: list[str] = []
     supervisor = Supervisor(
         lambda name, line: lines.append(f"{name}: {line}"),
         lambda name, event: lines.append(f"{name}: {event}"),
     )
-    control, sampled, *hops = (f"tcp://127.0.0.1:{port}" for port in free_ports(stages + 2))
+    control, sampled, *hops = (
+        f"tcp://127.0.0.1:{port}" for port in free_ports(stages * replicas + 2)
+    )
     door = f"ipc://{folder}/head.sock"
-    names = [f"stage-{i}" for i in range(stages)]
+    names = [f"stage-{i}" for i in range(stages * replicas)]
+    rings = [",".join(names[i : i + stages]) for i in range(0, len(names), stages)]
     keys = make_keys(folder, ["head", *names])
     flags = {"max-rows": 8, "prefill-tokens": 16, **head}
     with Transport() as transport:
@@ -142,7 +157,7 @@ def running(
                     "bramble",
                     "head",
                     f"--model={model}",
-                    f"--stages={','.join(names)}",
+                    f"--rings={'/'.join(rings)}" if replicas > 1 else f"--stages={rings[0]}",
                     f"--control={control}",
                     f"--sampled={sampled}",
                     f"--client={door}",

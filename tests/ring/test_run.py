@@ -8,8 +8,10 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import openai
 import pytest
@@ -48,6 +50,16 @@ class Run:
                 time.sleep(0.1)
         raise AssertionError("the ring does not get ready")
 
+    def wait_for_all_rings(self) -> list[dict[str, Any]]:
+        """Return them once each serves; `wait_until_ready` is content with one."""
+        deadline = time.monotonic() + READY_S
+        while time.monotonic() < deadline:
+            rings: list[dict[str, Any]] = get_json(f"{self.url}/api/status")["plan"]["rings"]
+            if all(ring["state"] == "serving" for ring in rings):
+                return rings
+            time.sleep(0.1)
+        raise AssertionError("not all rings serve")
+
     def ask(self, *turns: str) -> str:
         """Hold a conversation; return the last answer."""
         with openai.OpenAI(base_url=f"{self.url}/v1", api_key="none", timeout=30) as client:
@@ -69,15 +81,15 @@ class Run:
         )
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    folder = tmp_path_factory.mktemp("run")
+@contextmanager
+def running(folder: Path, *flags: str) -> Iterator[Run]:
+    """`bramble run`, ready, and ended with Ctrl-C."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
     process = subprocess.Popen(
-        [sys.executable, "-m", "bramble", "run", "--port", str(port)],
+        [sys.executable, "-m", "bramble", "run", "--port", str(port), *flags],
         env=environment,
         stdout=subprocess.DEVNULL,
         text=True,
@@ -93,6 +105,28 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
         left = [pid for pid in children if Path(f"/proc/{pid}").exists()]
         assert not left, "Ctrl-C left processes behind"
         assert not list(folder.glob("bramble-*")), "Ctrl-C left sockets behind"
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    with running(tmp_path_factory.mktemp("run")) as started:
+        yield started
+
+
+@pytest.mark.parametrize(
+    ("flags", "sizes"), [(("--replicas=2",), [1, 1]), (("--replicas=2", "--stages=2"), [2, 2])]
+)
+def test_replicas_are_rings_with_the_whole_model_each(
+    flags: tuple[str, ...], sizes: list[int], tmp_path: Path
+) -> None:
+    with running(tmp_path, *flags) as started:
+        rings = started.wait_for_all_rings()
+        assert [len(ring["stages"]) for ring in rings] == sizes
+        for ring in rings:
+            first, last = ring["stages"][0], ring["stages"][-1]
+            assert (first["start"], first["has_embed"]) == (0, True)
+            assert (last["stop"], last["has_lm_head"]) == (last["num_layers_total"], True)
+        assert "8080" in started.ask("which port do I open in the browser")
 
 
 def test_three_stages_a_head_and_a_web_process_run(run: Run) -> None:

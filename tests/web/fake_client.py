@@ -28,6 +28,14 @@ from bramble.wire.transport import is_closed_by_peer
 
 WORDS = ["Hello", " there", ",", " friend", "."]
 
+RING = {
+    "state": "serving",
+    "reason": None,
+    "requests": {"running": 2, "queued": 0},
+    "speed": {"decode_tokens_s": 1.0, "prefill_tokens_s": 2.0},
+    "stages": [],
+}
+
 
 class FakeClient:
     def __init__(self, max_running: int = 1000) -> None:
@@ -64,7 +72,7 @@ class FakeClient:
             "state": "serving",
             "reason": None,
             "model": {"name": "fake", "max_length": 100, "defaults": {"temperature": 0.6}},
-            "plan": {"plan_id": "ab" * 16, "rings": [{"stages": []}]},
+            "plan": {"plan_id": "ab" * 16, "rings": [RING, RING | {"state": "loading"}]},
             "speed": {"decode_tokens_s": 1.0, "prefill_tokens_s": 2.0},
             "requests": {
                 "running": self.running,

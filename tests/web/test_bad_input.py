@@ -106,6 +106,9 @@ def test_pages_probes_and_metrics_answer(http: FlaskClient) -> None:
     http.post(CHAT, json={"messages": USER})
     metrics = http.get("/metrics").data
     assert b"bramble_up 1.0" in metrics
+    assert b'bramble_ring_serving{ring="0"} 1.0' in metrics
+    assert b'bramble_ring_serving{ring="1"} 0.0' in metrics
+    assert b'bramble_ring_requests_running{ring="1"} 2.0' in metrics
     assert b"bramble_time_to_first_token_seconds_count 1.0" in metrics
     assert b"bramble_reply_length_tokens_sum 5.0" in metrics
 

@@ -8,6 +8,7 @@ from collections import Counter
 
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
+OBJECTIVES = ("latency", "throughput", "capacity")
 BYTES_PER_WEIGHT = {"int4": 0.62, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
 MEMORY_SHARE = 0.8  # of a node's memory, which a stage may take
 GIB = 1 << 30
@@ -41,6 +42,45 @@ def inventory_problems(nodes, network, gateway="", admin_networks=()):
     if taken:
         problems.append(f"{taken[0]} has the gateway's address {gateway}: give it another")
     return problems
+
+
+def ring_problems(nodes, rings, objective=""):
+    """Return sentences on the rings that the inventory names, or what they are chosen for."""
+    if objective and objective not in OBJECTIVES:
+        allowed = ", ".join(OBJECTIVES)
+        return [f"bramble_objective is {objective!r}: need one of {allowed}, or \"\" for one ring of all"]
+    if not rings:
+        return []
+    if objective:
+        return ["bramble_rings and bramble_objective are both given: name the rings, or have them chosen"]
+    if not _is_rings(rings):
+        return [f"bramble_rings is {rings!r}: write it as [[pi1, pi2], [pi3, pi4]], a list per ring"]
+    names = [node["name"] for node in nodes]
+    times = Counter(name for ring in rings for name in ring)
+    problems = []
+    for name in times:
+        if name not in names:
+            known = ", ".join(names)
+            problems.append(f"bramble_rings names {name}, which the inventory has not: it has {known}")
+        elif times[name] > 1:
+            problems.append(f"bramble_rings names {name} {times[name]} times: a node is in one ring")
+    problems += [
+        f"{name} is in no ring of bramble_rings: add it to one" for name in names if name not in times
+    ]
+    return problems
+
+
+def rings_of(rings, nodes):
+    """Return the rings without nodes that are not among `nodes`, and without rings that are empty."""
+    kept = ([name for name in ring if name in nodes] for ring in rings)
+    return [ring for ring in kept if ring]
+
+
+def rings_without(rings, node):
+    """Return the rings without one node; what is no list of lists stays as it is."""
+    if not node or not _is_rings(rings):
+        return rings
+    return rings_of(rings, {name for ring in rings for name in ring} - {node})
 
 
 def model_problems(model, quantization, memory_mib, weight_bytes=0):
@@ -110,6 +150,13 @@ def _node_problems(node, lan):
     return problems
 
 
+def _is_rings(rings):
+    return isinstance(rings, (list, tuple)) and all(
+        isinstance(ring, (list, tuple)) and ring and all(isinstance(name, str) for name in ring)
+        for ring in rings
+    )
+
+
 def _network(text, problems):
     try:
         return ipaddress.IPv4Network(str(text))
@@ -129,6 +176,9 @@ class FilterModule:
     def filters(self):
         return {
             "bramble_inventory_problems": inventory_problems,
+            "bramble_ring_problems": ring_problems,
+            "bramble_rings_of": rings_of,
+            "bramble_rings_without": rings_without,
             "bramble_model_problems": model_problems,
             "bramble_node": node,
             "bramble_lan_interface": lan_interface,

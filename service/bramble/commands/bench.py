@@ -44,6 +44,7 @@ class Run:
 class StageCost:
     """What a stage takes for one token of one stream, in ms."""
 
+    node: str
     stage: int
     compute_ms: float  # onnxruntime and sampler
     python_ms: float  # unpacking, bookkeeping, packing
@@ -169,20 +170,31 @@ def _median(tries: list[Run]) -> Run:
 
 
 def _costs(tries: list[Run], before: dict[str, Any], after: dict[str, Any]) -> Costs:
-    """Where a token's time went, in the mean over every decode step of `tries`."""
-    steps = after["counters"]["decode_steps_total"] - before["counters"]["decode_steps_total"]
+    """Where a token's time went, in the mean over every decode step of `tries`.
+
+    Of several rings the one that did most of them: a lone stream is in one at a time.
+    """
+    pairs = zip(before["plan"]["rings"], after["plan"]["rings"], strict=True)
+    then, now = max(pairs, key=_num_steps)
+    steps = _num_steps((then, now))
     if steps < 1:
         raise Broken("the ring changed while it was measured; measure again")
-    pairs = zip(_stages(before), _stages(after), strict=True)
     stages = [
         StageCost(
-            now["stage"],
-            (now["compute_total_ms"] - (then["compute_total_ms"] or 0.0)) / steps,
-            (now["python_total_ms"] - (then["python_total_ms"] or 0.0)) / steps,
+            new["node"],
+            new["stage"],
+            (new["compute_total_ms"] - (old["compute_total_ms"] or 0.0)) / steps,
+            (new["python_total_ms"] - (old["python_total_ms"] or 0.0)) / steps,
         )
-        for then, now in pairs
+        for old, new in zip(then["stages"], now["stages"], strict=True)
     ]
     return Costs(statistics.mean(1000 / run.decode_tokens_s for run in tries), stages)
+
+
+def _num_steps(ring: tuple[dict[str, Any], dict[str, Any]]) -> int:
+    """Decode steps that a ring did between two status documents."""
+    then, now = ring
+    return int(now["decode_steps_total"]) - int(then["decode_steps_total"])
 
 
 def _stages(status: dict[str, Any]) -> list[dict[str, Any]]:
@@ -201,6 +213,7 @@ def _document(
         "model": status["model"]["name"],
         "quantization": status["model"]["quantization"],
         "stages": len(stages),
+        "rings": [len(ring["stages"]) for ring in status["plan"]["rings"]],
         "prompt_tokens": args.prompt,
         "prefill_tokens_s": statistics.median(prefill),
         "prefill_min": min(prefill),
@@ -215,6 +228,7 @@ def _document(
             "ring_ms_per_stage": costs.ring_ms_per_stage,
             "stages": [asdict(stage) for stage in costs.stages],
         },
+        "nodes": [stage["node"] for stage in stages],
         "resident_bytes": [stage["resident_bytes"] for stage in stages],
         "weight_bytes": [stage["weight_bytes"] for stage in stages],
         "kv_used_bytes": [stage["kv_used_bytes"] for stage in stages],
@@ -224,7 +238,7 @@ def _document(
 def _show(document: dict[str, Any]) -> None:
     console = Console()
     console.print(
-        f"[bold]{document['model']}[/] {document['quantization']}, {document['stages']} stages; "
+        f"[bold]{document['model']}[/] {document['quantization']}, {_extent(document['rings'])}; "
         f"prefill of {document['prompt_tokens']} tokens: {document['prefill_tokens_s']:.1f} "
         f"tokens/s ({document['prefill_min']:.1f}–{document['prefill_max']:.1f})"
     )
@@ -239,13 +253,12 @@ def _show(document: dict[str, Any]) -> None:
     console.print(table)
     costs = document["costs"]
     stages = Table("stage", "compute", "Python", "resident", "shard", "KV")
-    for index in range(document["stages"]):
+    cost_of = {stage["node"]: stage for stage in costs["stages"]} if costs else {}
+    for index, node in enumerate(document["nodes"]):
+        cost = cost_of.get(node)
         stages.add_row(
-            str(index),
-            *(
-                f"{costs['stages'][index][key]:.2f} ms" if costs else "–"
-                for key in ("compute_ms", "python_ms")
-            ),
+            node,
+            *(f"{cost[key]:.2f} ms" if cost else "–" for key in ("compute_ms", "python_ms")),
             *(
                 f"{(document[key][index] or 0) / MIB:.0f} MiB"
                 for key in ("resident_bytes", "weight_bytes", "kv_used_bytes")
@@ -259,6 +272,12 @@ def _show(document: dict[str, Any]) -> None:
             f"wire and waking {costs['travel_ms']:.2f}; the ring's own "
             f"{costs['ring_ms_per_stage']:.3f} ms per stage"
         )
+
+
+def _extent(rings: list[int]) -> str:
+    """Say how many rings of how many stages."""
+    stages = ", ".join(map(str, rings))
+    return f"{stages} stages" if len(rings) == 1 else f"{len(rings)} rings of {stages} stages"
 
 
 def _streams(text: str) -> list[int]:

@@ -14,7 +14,10 @@ Config = TypeVar("Config")
 
 
 def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
-    """Add --config FILE and one flag per field of `kind`; a list is written with commas."""
+    """Add --config FILE and one flag per field of `kind`; a list is written with commas.
+
+    Lists of a list have slashes between them: pi1,pi2/pi3,pi4.
+    """
     parser.add_argument("--config", type=Path, help="YAML file with the settings below")
     hints = get_type_hints(kind)
     for each in fields(kind):
@@ -35,4 +38,6 @@ def to_config(kind: type[Config], args: argparse.Namespace) -> Config:
     for key in given:
         if hints[key] == tuple[str, ...]:
             given[key] = given[key].split(",")
+        elif hints[key] == tuple[tuple[str, ...], ...]:
+            given[key] = [words.split(",") for words in given[key].split("/")]
     return from_dict(kind, given, "flags")

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import re
+from collections import Counter
+from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +19,20 @@ from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest, shard_parts
+from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
+from bramble.plan.rings import OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
+BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB,pi3=3.2GiB
   bramble plan --model models/llama --nodes pi1=6.4GiB --rows 4 --context 4096 --json
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=3.2GiB --explain
+  bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB --rings pi1/pi2
+  bramble plan --model models/llama --nodes pi1=6GiB,pi2=6GiB --objective throughput --explain
 """
 
 
@@ -40,29 +49,71 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("--model", type=Path, required=True, help="the model folder, or one with its manifest")
     add("--nodes", required=True, help="NAME=MEMORY,… in the ring's order, e.g. pi1=6.4GiB")
-    add("--rows", type=int, default=16, help="sequences in the KV cache at once (default: 16)")
+    add("--rings", help="NAME,…/NAME,…: several rings with the whole model each (default: one)")
+    add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
+    add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
     add("--json", action="store_true", help="as JSON, for programs")
-    add("--explain", action="store_true", help="say why, in a sentence per stage")
+    add("--explain", action="store_true", help="say why: a sentence per stage and per objective")
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
     if args.rows < 1 or args.context < 0:
         raise BadInput("--rows has to be 1 or more, --context 0 or more")
-    manifest = manifests.read(args.model)
+    if args.rings and args.objective:
+        raise BadInput(
+            "--rings and --objective exclude each other: name rings, or have them chosen"
+        )
+    manifest, sha256 = manifests.read(args.model), manifests.sha256(args.model)
     nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
-    plan = plan_ring(manifest, manifests.sha256(args.model), nodes, args.rows, length)
-    reasons = explain(manifest, nodes, plan)
+    work = Work(args.rows, length, prompt=min(Work().prompt, length))
+    choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
+    choice = choose_for(args.objective) if args.objective else None
+    rings = _rings(args.rings, choice, nodes)
+    plans = [plan_ring(manifest, sha256, ring, args.rows, length) for ring in rings]
+    reasons = [explain(manifest, *pair) for pair in zip(rings, plans, strict=True)]
     if args.json:
-        print(json.dumps(_document(manifest, plan, reasons), indent=1, ensure_ascii=False))
+        said = {"objective": choice.objective, "reason": choice.reason} if choice else {}
+        document = _document(manifest, plans, reasons) | said
+        print(json.dumps(document, indent=1, ensure_ascii=False))
         return 0
-    _show(manifest, plan)
+    for plan, sentences in zip(plans, reasons, strict=True):
+        _show(manifest, plan)
+        if args.explain:
+            print("\n".join(sentences))
     if args.explain:
-        for reason in reasons:
-            print(reason)
+        _explain_choice([choice] if choice else [] if args.rings else map(choose_for, OBJECTIVES))
     return 0
+
+
+def _explain_choice(choices: Iterable[Choice]) -> None:
+    for choice in choices:
+        print(f"{choice.reason} {BASIS}")
+
+
+def _rings(text: str | None, choice: Choice | None, nodes: list[Node]) -> list[list[Node]]:
+    """Return the nodes of each ring: as named, as chosen, or one ring of all."""
+    if text:
+        return _named(text, nodes)
+    if choice is None:
+        return [nodes]
+    # Only who is together is taken from it: where the layers' borders are, the head decides anew.
+    known = {node.name: node for node in nodes}
+    return [[known[stage.node] for stage in plan.stages] for plan in choice.rings]
+
+
+def _named(text: str, nodes: list[Node]) -> list[list[Node]]:
+    of_name = {node.name: node for node in nodes}
+    rings = [[word.strip() for word in ring.split(",")] for ring in text.split("/")]
+    times = Counter(chain(*rings))
+    for name in times:
+        if name not in of_name:
+            raise BadInput(f"--rings {text}: {name!r} is not among --nodes {', '.join(of_name)}")
+        if times[name] > 1:
+            raise BadInput(f"--rings {text}: {name} is named {times[name]} times, once is allowed")
+    return [[of_name[name] for name in ring] for ring in rings]
 
 
 def _nodes(text: str) -> list[Node]:
@@ -78,31 +129,48 @@ def _nodes(text: str) -> list[Node]:
     return nodes
 
 
-def _document(manifest: Manifest, plan: Plan, reasons: list[str]) -> dict[str, Any]:
+def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -> dict[str, Any]:
+    """Describe one ring's plan, or several: all stages, the sums, and in `rings` each its own."""
+    rings: list[dict[str, Any]] = [
+        {
+            "plan_id": plan.plan_id.hex(),
+            "nodes": [stage.node for stage in plan.stages],
+            "rows": plan.rows,
+            "max_length": plan.max_length,
+            "budget_tokens": plan.budget_tokens,
+            "stages": [
+                _stage(manifest, index, *pair)
+                for index, pair in enumerate(zip(plan.stages, sentences, strict=True))
+            ],
+        }
+        for plan, sentences in zip(plans, reasons, strict=True)
+    ]
     return {
-        "name": plan.model,
-        "manifest_sha256": plan.manifest_sha256,
-        "plan_id": plan.plan_id.hex(),
+        "name": manifest.name,
+        "manifest_sha256": plans[0].manifest_sha256,
+        "plan_id": plans[0].plan_id.hex() if len(plans) == 1 else None,
         "num_layers": manifest.shape.num_layers,
-        "rows": plan.rows,
-        "max_length": plan.max_length,
-        "budget_tokens": plan.budget_tokens,
-        "stages": [
-            {
-                "stage": index,
-                "node": stage.node,
-                "layers": f"{stage.start}:{stage.stop}",
-                "start": stage.start,
-                "stop": stage.stop,
-                "has_embed": stage.has_embed,
-                "has_lm_head": stage.has_lm_head,
-                "weight_bytes": stage.weight_bytes,
-                "kv_bytes": stage.kv_bytes,
-                "files": {name: manifest.files[name].sha256 for name in _files(manifest, stage)},
-                "reason": reason,
-            }
-            for index, (stage, reason) in enumerate(zip(plan.stages, reasons, strict=True))
-        ],
+        "rows": sum(plan.rows for plan in plans),
+        "max_length": min(plan.max_length for plan in plans),
+        "budget_tokens": sum(plan.budget_tokens for plan in plans),
+        "rings": rings,
+        "stages": [stage for ring in rings for stage in ring["stages"]],
+    }
+
+
+def _stage(manifest: Manifest, index: int, stage: StagePlan, reason: str) -> dict[str, Any]:
+    return {
+        "stage": index,
+        "node": stage.node,
+        "layers": f"{stage.start}:{stage.stop}",
+        "start": stage.start,
+        "stop": stage.stop,
+        "has_embed": stage.has_embed,
+        "has_lm_head": stage.has_lm_head,
+        "weight_bytes": stage.weight_bytes,
+        "kv_bytes": stage.kv_bytes,
+        "files": {name: manifest.files[name].sha256 for name in _files(manifest, stage)},
+        "reason": reason,
     }
 
 

@@ -27,12 +27,15 @@ from bramble.observe.sensors import available_memory_bytes
 from bramble.wire.transport import Transport
 
 POLL_S = 0.2
+DEFAULT_STAGES = 3
 QUIET_S = 1.0  # between questions to a ring that serves
 MEMORY_SHARE = 0.7  # of what is available; the rest is for everything else on this machine
 EXAMPLE = """examples:
   bramble run                                   the embedded demonstration model, three stages
   bramble run --model models/llama-3.2-1b       a model folder made by bramble export
   bramble run --stages 2 --port 9000 --listen 0.0.0.0
+  bramble run --replicas 2                      two whole models, each a ring of one stage
+  bramble run --replicas 2 --stages 2           two rings of two stages
 """
 
 
@@ -47,12 +50,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add = parser.add_argument
     add("--model", type=Path, help="model folder (default: the embedded demonstration model)")
-    add("--stages", type=int, default=3, help="stages of the ring (default: 3)")
+    add("--stages", type=int, help="stages of each ring (default: 3, or 1 with --replicas)")
+    add("--replicas", type=int, default=1, help="rings with the whole model each (default: 1)")
     add("--port", type=int, default=8080, help="HTTP port (default: 8080)")
     add("--listen", default="127.0.0.1", help="HTTP address (default: 127.0.0.1, this machine)")
-    add("--threads", type=int, default=0, help="threads per stage (default: cores / stages)")
+    add("--threads", type=int, default=0, help="threads per stage (default: cores / all stages)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
-    add("--rows", type=int, default=16, help="sequences in the KV cache at once (default: 16)")
+    add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--verbose", action="store_true", help="show what every process logs")
     parser.set_defaults(run=run)
 
@@ -62,10 +66,11 @@ def run(args: argparse.Namespace) -> int:
     _check(args)
     model = args.model or embedded_model()
     manifest = manifests.read(model)
-    if args.stages > manifest.shape.num_layers:
+    num_stages, num_layers = _num_stages(args), manifest.shape.num_layers
+    if num_stages > num_layers:
         raise BadInput(
-            f"--stages {args.stages}: {manifest.name} has {manifest.shape.num_layers} layers, "
-            f"so 1 to {manifest.shape.num_layers} stages"
+            f"--stages {num_stages}: {manifest.name} has {num_layers} layers, "
+            f"so 1 to {num_layers} stages"
         )
     console = Console(highlight=False)
     supervisor = Supervisor(_line_printer(console, args.verbose), _event_printer(console))
@@ -104,9 +109,11 @@ def _commands(
     machine could talk to a stage.
     """
     control, door = f"ipc://{folder}/control.sock", local_door(args.port)
-    threads = args.threads or max(1, (os.cpu_count() or 1) // args.stages)
-    memory = int(available_memory_bytes() * MEMORY_SHARE) // args.stages
-    names = [f"stage-{i}" for i in range(args.stages)]
+    width = _num_stages(args)
+    names = [f"stage-{i}" for i in range(width * args.replicas)]
+    rings = [",".join(names[i : i + width]) for i in range(0, len(names), width)]
+    threads = args.threads or max(1, (os.cpu_count() or 1) // len(names))
+    memory = int(available_memory_bytes() * MEMORY_SHARE) // len(names)
     for name in names:
         settings = {
             "node": name,
@@ -120,7 +127,7 @@ def _commands(
         yield name, python_command("bramble", "stage", *_flags(settings))
     head = {
         "model": model,
-        "stages": ",".join(names),
+        "rings": "/".join(rings),
         "control": control,
         "sampled": f"ipc://{folder}/sampled.sock",
         "client": door,
@@ -130,6 +137,13 @@ def _commands(
     yield "head", python_command("bramble", "head", *_flags(head))
     web = {"head": door, "listen": f"{args.listen}:{args.port}"}
     yield "web", python_command("bramble", "web", *_flags(web))
+
+
+def _num_stages(args: argparse.Namespace) -> int:
+    """Stages of each ring."""
+    if args.stages is not None:
+        return int(args.stages)
+    return DEFAULT_STAGES if args.replicas == 1 else 1
 
 
 def _flags(settings: Mapping[str, object]) -> list[str]:
@@ -183,18 +197,22 @@ def _tend(supervisor: Supervisor, console: Console, args: argparse.Namespace) ->
 
 
 def _state(client: ZmqClient) -> str:
-    """Return "serving", or why not."""
+    """Return "serving", with what keeps some ring from it, or why none does."""
     try:
         document = client.status()
     except Unavailable:
         return "starting the head"
-    return "serving" if document["state"] == "serving" else str(document["reason"])
+    if document["state"] != "serving":
+        return str(document["reason"])
+    return f"serving, but not all: {document['reason']}" if document["reason"] else "serving"
 
 
 def _announce(console: Console, state: str, url: str, seconds: float) -> None:
-    if state == "serving":
+    if state.startswith("serving"):
         console.print(f"[green]ready[/] after {seconds:.0f} s: chat at [bold]{url}[/]", end="")
         console.print(f", API at {url}/v1, the ring at {url}/status. Ctrl-C ends it.")
+        if state != "serving":
+            console.print(f"[dim]{state}[/]")
     else:
         console.print(f"[dim]{state}[/]")
 
@@ -215,8 +233,10 @@ def _event_printer(console: Console) -> Printer:
 
 
 def _check(args: argparse.Namespace) -> None:
-    if args.stages < 1:
+    if _num_stages(args) < 1:
         raise BadInput(f"--stages {args.stages}: a ring has one stage or more")
+    if args.replicas < 1:
+        raise BadInput(f"--replicas {args.replicas}: there is one ring or more")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

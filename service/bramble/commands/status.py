@@ -19,6 +19,7 @@ EXAMPLE = """examples:
   bramble status --json      the document of /api/status
 """
 MIB = 1 << 20
+COLUMNS = ("node", "layers", "state", "busy", "compute", "memory", "KV", "board")
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -60,10 +61,14 @@ def show(document: dict[str, Any]) -> Group:
         f"{requests['running']} running, {requests['queued']} queued, "
         f"{speed['decode_tokens_s']} tokens/s out, {speed['prefill_tokens_s']} tokens/s in",
     )
-    table = Table("stage", "node", "layers", "state", "busy", "compute", "memory", "KV", "board")
-    for ring in document["plan"]["rings"]:
+    rings = document["plan"]["rings"]
+    is_one = len(rings) == 1
+    table = Table("stage" if is_one else "ring/stage", *COLUMNS)
+    for index, ring in enumerate(rings):
         for stage in ring["stages"]:
-            table.add_row(*_row(stage))
+            number = str(stage["stage"])
+            table.add_row(number if is_one else f"{index}/{number}", *_row(stage))
+        table.add_section()
     return Group(*sentences, table)
 
 
@@ -74,7 +79,6 @@ def _row(stage: dict[str, Any]) -> list[str]:
     board = [f"{stage['temperature_c']:.0f} °C"] if stage["temperature_c"] is not None else []
     board += [stage["throttled"]] if stage["throttled"] else []
     return [
-        str(stage["stage"]),
         stage["node"],
         layers,
         stage["state"],

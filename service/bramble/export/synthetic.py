@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from bramble.errors import BadInput
 from bramble.export.architectures import describe
 from bramble.export.config_file import ConfigFile
+from bramble.export.decoder import Decoder
 from bramble.export.source import TOKENIZER, Source
 from bramble.model.tokenizer import byte_characters
 
@@ -119,6 +120,13 @@ SHAPES: Mapping[str, dict[str, Any]] = MappingProxyType(
         "qwen3-8b": _qwen("Qwen3", (36, 4096, 12288, 32, 8, 128), False),
     }
 )
+
+
+def decoder_of(name: str) -> Decoder:
+    """The decoder of shape `name`, without weights. Raises BadInput that lists the shapes."""
+    if name not in SHAPES:
+        raise BadInput(f"shape {name!r} is unknown; known are {', '.join(SHAPES)}")
+    return describe(ConfigFile(SHAPES[name]))
 
 
 def open_synthetic(name: str) -> Source:

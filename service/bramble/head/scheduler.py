@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 
 from bramble.errors import QueueFull
 from bramble.head.rows import Rows
@@ -84,6 +85,7 @@ class Scheduler:
     limits: Limits
     counters: Counters = field(default_factory=Counters)
     waiting: deque[Sequence] = field(default_factory=deque)
+    arrivals: Iterator[int] = field(default_factory=lambda: count(1))  # of all schedulers together
     _prefilling: deque[Sequence] = field(default_factory=deque)
     _lanes: list[Lane] = field(init=False)
     _rows: Rows = field(init=False)
@@ -91,7 +93,6 @@ class Scheduler:
     _closes: list[int] = field(default_factory=list)
     _num_chunks: int = 0
     _last_id: int = 0
-    _last_arrival: int = 0
     _last_step: int = 0
 
     def __post_init__(self) -> None:
@@ -106,8 +107,7 @@ class Scheduler:
                 f"{len(self.waiting)} requests are waiting already, at most "
                 f"{self.limits.max_queue} may; try again in a moment"
             )
-        self._last_arrival += 1
-        sequence.arrival = self._last_arrival
+        sequence.arrival = next(self.arrivals)
         self._renew(sequence)
         self.waiting.append(sequence)
 
@@ -120,6 +120,22 @@ class Scheduler:
         else:
             self._retire(sequence)
         sequence.state, sequence.finish = State.FINISHED, finish
+
+    def withdraw(self, sequence: Sequence) -> None:
+        """Give up a sequence that waits, for another scheduler to adopt."""
+        self.waiting.remove(sequence)
+
+    def adopt(self, sequence: Sequence) -> None:
+        """Queue a sequence of another scheduler before all that arrived after it."""
+        self._queue(sequence)
+
+    def prefix_length(self, tokens: list[int]) -> int:
+        """Return how many first tokens of a prompt are still cached."""
+        return self._rows.longest_prefix(tokens)[1]
+
+    @property
+    def num_rows(self) -> int:
+        return len(self._rows)
 
     @property
     def running(self) -> list[Sequence]:
@@ -352,6 +368,9 @@ class Scheduler:
         sequence.num_sent = sequence.num_prefilled = 0
         sequence.preemptions += 1
         self.counters.preemptions += 1
+        self._queue(sequence)
+
+    def _queue(self, sequence: Sequence) -> None:
         self._renew(sequence)
         place = sum(other.arrival < sequence.arrival for other in self.waiting)
         self.waiting.insert(place, sequence)

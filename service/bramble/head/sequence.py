@@ -18,7 +18,7 @@ class State(Enum):
 
 @dataclass(slots=True, eq=False)
 class Sequence:
-    """Mutable, and changed by the scheduler alone.
+    """Mutable, and changed by the scheduler that has it.
 
     id          names this life of the sequence in steps; a preempted sequence gets a new one, so
                 that what is still under way for the old one finds nobody
@@ -34,6 +34,7 @@ class Sequence:
     id: int = 0
     arrival: int = 0
     state: State = State.WAITING
+    ring: int = 0  # of the head's rings; set by the fleet
     row: int = -1
     num_sent: int = 0  # tokens that a step has carried, or whose row was inherited
     num_prefilled: int = 0  # tokens whose steps came back; for progress

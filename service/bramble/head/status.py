@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import asdict
 from typing import Any
 
 import bramble
+from bramble.head.fleet import Fleet
+from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
-from bramble.head.ring import Ring
-from bramble.head.scheduler import Scheduler
+from bramble.head.served_ring import ServedRing
 from bramble.head.speed import Speed
 from bramble.model.manifest import Manifest
-from bramble.plan.planner import Plan, StagePlan
+from bramble.plan.planner import StagePlan
 
 # What a stage's Beat may tell of itself, and what stands there until it does.
 STAGE_STATS = {
@@ -23,60 +25,75 @@ STAGE_STATS = {
 }
 
 
-def document(
-    ring: Ring,
-    scheduler: Scheduler,
-    speed: Speed,
-    outcomes: dict[str, int],
-    now: float,
-    since: float,
-) -> dict[str, Any]:
-    """Describe the ring and its work; plain values only.
-
-    outcomes  requests by how they ended, and bad_frames
-    """
-    decode, prefill = speed.per_second(now)
+def document(fleet: Fleet, outcomes: Outcomes, now: float, since: float) -> dict[str, Any]:
+    """Describe the rings and their work; plain values only."""
+    rings = [_ring(served, now) for served in fleet.rings]
+    speeds = [served.speed for served in fleet.rings]
+    schedulers = [served.scheduler for served in fleet.rings]
     return {
         "version": bramble.__version__,
-        "state": "loading" if ring.state == "checking" else str(ring.state),
-        "reason": ring.reason,
-        "model": _model(ring.manifest, ring.plan),
-        "plan": _plan(ring, speed),
-        "speed": {"decode_tokens_s": round(decode, 2), "prefill_tokens_s": round(prefill, 2)},
+        "state": _state(fleet),
+        "reason": fleet.reason,
+        "model": _model(fleet.rings[0].ring.manifest, fleet.max_length),
+        "plan": _plan(fleet, rings),
+        "speed": _total([ring["speed"] for ring in rings]),
         "requests": {
-            "running": len(scheduler.running),
-            "queued": len(scheduler.waiting),
-            "max_queue": scheduler.limits.max_queue,
-            "completed": outcomes["completed"],
-            "failed": outcomes["failed"],
-            "cancelled": outcomes["cancelled"],
-            "preemptions": scheduler.counters.preemptions,
+            **_total([ring["requests"] for ring in rings]),
+            "max_queue": fleet.max_queue,
+            "completed": outcomes.completed,
+            "failed": outcomes.failed,
+            "cancelled": outcomes.cancelled,
+            "preemptions": sum(scheduler.counters.preemptions for scheduler in schedulers),
         },
         "counters": {
-            "prompt_tokens_total": speed.prefill_tokens,
-            "prefix_tokens_total": scheduler.counters.prefix_tokens,
-            "completion_tokens_total": speed.decode_tokens,
-            "steps_total": speed.steps,
-            "decode_steps_total": speed.decode_steps,
-            "bad_frames_total": outcomes["bad_frames"],
+            "prompt_tokens_total": sum(speed.prefill_tokens for speed in speeds),
+            "prefix_tokens_total": sum(each.counters.prefix_tokens for each in schedulers),
+            "completion_tokens_total": sum(speed.decode_tokens for speed in speeds),
+            "steps_total": sum(speed.steps for speed in speeds),
+            "decode_steps_total": sum(speed.decode_steps for speed in speeds),
+            "bad_frames_total": outcomes.bad_frames,
         },
         "uptime_s": round(now - since, 1),
     }
 
 
-def sentence(ring: Ring, scheduler: Scheduler, speed: Speed, now: float) -> str:
+def sentence(fleet: Fleet, now: float) -> str:
     """What `systemctl status` shows of the head."""
-    if ring.reason is not None:
-        return f"{ring.manifest.name}: not serving, {ring.reason}"
-    decode, _ = speed.per_second(now)
+    name = fleet.rings[0].ring.manifest.name
+    if not fleet.is_serving:
+        return f"{name}: not serving, {fleet.reason}"
+    total = _total([_requests(served) for served in fleet.rings])
+    decode = sum(served.speed.per_second(now)[0] for served in fleet.rings)
     return (
-        f"serving {ring.manifest.name} over {len(ring.registry.stages)} stages, "
-        f"{len(scheduler.running)} requests running, {len(scheduler.waiting)} queued, "
-        f"{decode:.1f} tokens/s"
+        f"serving {name} over {_extent(fleet)}, "
+        f"{total['running']} requests running, {total['queued']} queued, {decode:.1f} tokens/s"
     )
 
 
-def _model(manifest: Manifest, plan: Plan | None) -> dict[str, Any]:
+def _extent(fleet: Fleet) -> str:
+    num_stages = sum(len(served.ring.registry.stages) for served in fleet.rings)
+    if len(fleet.rings) == 1:
+        return f"{num_stages} stages"
+    num_serving = sum(served.is_serving for served in fleet.rings)
+    return f"{num_serving} of {len(fleet.rings)} rings with {num_stages} stages"
+
+
+def _state(fleet: Fleet) -> str:
+    """One ring that serves is enough; else what the ring that is furthest does."""
+    states = {_ring_state(served) for served in fleet.rings}
+    return next(s for s in ("serving", "loading", "waiting", "failed") if s in states)
+
+
+def _ring_state(served: ServedRing) -> str:
+    return "loading" if served.ring.state == "checking" else str(served.ring.state)
+
+
+def _total(each: list[dict[str, Any]]) -> dict[str, Any]:
+    """Add up dicts of numbers that have the same keys."""
+    return {key: round(sum(one[key] for one in each), 2) for key in each[0]}
+
+
+def _model(manifest: Manifest, max_length: int | None) -> dict[str, Any]:
     return {
         "name": manifest.name,
         "architecture": manifest.architecture,
@@ -85,7 +102,7 @@ def _model(manifest: Manifest, plan: Plan | None) -> dict[str, Any]:
         "num_layers": manifest.shape.num_layers,
         "quantization": manifest.quantization.layers,
         "quantization_parts": asdict(manifest.quantization),
-        "max_length": plan.max_length if plan else manifest.shape.max_length,
+        "max_length": max_length or manifest.shape.max_length,
         "defaults": manifest.defaults,
         "is_demo": manifest.source.get("id") == "bramble-demo",
         "source": manifest.source,
@@ -93,20 +110,48 @@ def _model(manifest: Manifest, plan: Plan | None) -> dict[str, Any]:
     }
 
 
-def _plan(ring: Ring, speed: Speed) -> dict[str, Any]:
-    plan = ring.plan
-    shards = plan.stages if plan else (None,) * len(ring.registry.stages)
-    stages = [
-        _stage(index, entry, shard, ring.manifest, speed)
-        for index, (entry, shard) in enumerate(zip(ring.registry.stages, shards, strict=True))
-    ]
+def _plan(fleet: Fleet, rings: list[dict[str, Any]]) -> dict[str, Any]:
+    """What all rings come to, and each of them; of none planned yet, None."""
+    planned = [ring for ring in rings if ring["plan_id"] is not None]
     return {
+        "plan_id": _plan_id([ring["plan_id"] for ring in planned]),
+        "epoch": max(ring["epoch"] for ring in rings),
+        "rows": sum(ring["rows"] for ring in planned) or None,
+        "budget_tokens": sum(ring["budget_tokens"] for ring in planned) or None,
+        "rings": rings,
+    }
+
+
+def _plan_id(ids: list[str]) -> str | None:
+    """One ring's own; of several a hash of theirs."""
+    if len(ids) < 2:
+        return ids[0] if ids else None
+    return hashlib.sha256("".join(ids).encode()).hexdigest()[:32]
+
+
+def _ring(served: ServedRing, now: float) -> dict[str, Any]:
+    ring, plan, speed = served.ring, served.ring.plan, served.speed
+    shards = plan.stages if plan else (None,) * len(ring.registry.stages)
+    decode, prefill = speed.per_second(now)
+    return {
+        "state": _ring_state(served),
+        "reason": served.reason,
         "plan_id": plan.plan_id.hex() if plan else None,
         "epoch": ring.epoch,
         "rows": plan.rows if plan else None,
         "budget_tokens": plan.budget_tokens if plan else None,
-        "rings": [{"stages": stages}],
+        "speed": {"decode_tokens_s": round(decode, 2), "prefill_tokens_s": round(prefill, 2)},
+        "requests": _requests(served),
+        "decode_steps_total": speed.decode_steps,
+        "stages": [
+            _stage(index, entry, shard, ring.manifest, speed)
+            for index, (entry, shard) in enumerate(zip(ring.registry.stages, shards, strict=True))
+        ],
     }
+
+
+def _requests(served: ServedRing) -> dict[str, int]:
+    return {"running": len(served.scheduler.running), "queued": len(served.scheduler.waiting)}
 
 
 def _stage(

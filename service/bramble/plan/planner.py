@@ -10,9 +10,10 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
+from itertools import accumulate, product
 
 from bramble.errors import BadInput
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import Manifest, layer_name, shard_parts
 
 # Resident bytes per byte of shard: onnxruntime keeps prepacked weights beside the mapped file
 # (measured in service/DESIGN.md); a part of it the kernel can take back.
@@ -102,7 +103,10 @@ def _split(manifest: Manifest, nodes: list[Node]) -> list[int]:
     Dynamic programming over (stages, layers): the linear partition problem.
     """
     num_layers = manifest.shape.num_layers
-    times = [_times(manifest, node) for node in nodes]
+    weights = _weight_table(manifest)
+    kinds = {(node.memory_bytes, node.speed): node for node in nodes}
+    known = {kind: _times(manifest, node, weights) for kind, node in kinds.items()}
+    times = [known[node.memory_bytes, node.speed] for node in nodes]
     best = [(times[0][0][stop], [0, stop]) for stop in range(num_layers + 1)]
     for count in range(1, len(nodes)):
         best = [
@@ -122,7 +126,23 @@ def _split(manifest: Manifest, nodes: list[Node]) -> list[int]:
     return borders
 
 
-def _times(manifest: Manifest, node: Node) -> list[list[float]]:
+def _weight_table(manifest: Manifest) -> list[list[int]]:
+    """[start][stop] what `weight_bytes` says, for all of them at once."""
+    num_layers = manifest.shape.num_layers
+    sizes = [manifest.part_bytes(layer_name(index)) for index in range(num_layers)]
+    ends = {
+        (first, last): manifest.part_bytes(*shard_parts(0, 0, first, last))
+        for first, last in product((False, True), repeat=2)
+    }
+    table = [[0] * (num_layers + 1) for _ in range(num_layers + 1)]
+    for start in range(num_layers):
+        sums = accumulate(sizes[start:])
+        for stop, layers in enumerate(sums, start + 1):
+            table[start][stop] = layers + ends[start == 0, stop == num_layers]
+    return table
+
+
+def _times(manifest: Manifest, node: Node, weights: list[list[int]]) -> list[list[float]]:
     """[start][stop] time of one decode step, in bytes per `speed`; infinite if it does not fit."""
     num_layers = manifest.shape.num_layers
     read = [manifest.part_bytes(manifest.layer_part(i).name) for i in range(num_layers)]
@@ -130,15 +150,16 @@ def _times(manifest: Manifest, node: Node) -> list[list[float]]:
     times = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
     for start in range(num_layers):
         for stop in range(start + 1, num_layers + 1):
-            if _left(manifest, node, start, stop) >= _least_cache(manifest, start, stop):
+            left = _left(node, weights[start][stop])
+            if left >= _least_cache(manifest, start, stop):
                 total = sum(read[start:stop]) + (lm_head if stop == num_layers else 0)
                 times[start][stop] = total / node.speed
     return times
 
 
-def _left(manifest: Manifest, node: Node, start: int, stop: int) -> int:
-    """Bytes of the node's memory that are left for a KV cache beside these layers."""
-    return node.memory_bytes - int(weight_bytes(manifest, start, stop) * RESIDENT_PER_WEIGHT)
+def _left(node: Node, weights: int) -> int:
+    """Bytes of the node's memory that are left for a KV cache beside these weights."""
+    return node.memory_bytes - int(weights * RESIDENT_PER_WEIGHT)
 
 
 def _least_cache(manifest: Manifest, start: int, stop: int) -> int:
@@ -146,7 +167,8 @@ def _least_cache(manifest: Manifest, start: int, stop: int) -> int:
 
 
 def _stage(manifest: Manifest, node: Node, start: int, stop: int) -> StagePlan:
-    left, need = _left(manifest, node, start, stop), _least_cache(manifest, start, stop)
+    weights = weight_bytes(manifest, start, stop)
+    left, need = _left(node, weights), _least_cache(manifest, start, stop)
     if left < need:
         raise BadInput(
             f"{node.name}: layers {start}–{stop - 1} of {manifest.name} need "
@@ -155,5 +177,4 @@ def _stage(manifest: Manifest, node: Node, start: int, stop: int) -> StagePlan:
             "add a node, or choose a smaller model or a smaller quantisation"
         )
     is_last = stop == manifest.shape.num_layers
-    weights = weight_bytes(manifest, start, stop)
     return StagePlan(node.name, start, stop, start == 0, is_last, weights, left)

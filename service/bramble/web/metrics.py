@@ -89,6 +89,7 @@ class _Ring(Collector):
             return
         yield _gauge("bramble_up", "1 if a ring serves", document["state"] == "serving")
         yield from _totals(document)
+        yield from _rings(document["plan"]["rings"])
         yield from _stages(document)
 
 
@@ -104,6 +105,19 @@ def _totals(document: dict[str, Any]) -> Iterator[Metric]:
     for name, value in document.get("counters", {}).items():
         plain = name.removesuffix("_total")
         yield CounterMetricFamily(f"bramble_{plain}", plain.replace("_", " "), value=value)
+
+
+def _rings(rings: list[dict[str, Any]]) -> Iterator[Metric]:
+    for name, help_text, values in (
+        ("serving", "1 if the ring serves", [ring["state"] == "serving" for ring in rings]),
+        ("requests_running", "Requests in it", [r["requests"]["running"] for r in rings]),
+        ("requests_queued", "Requests that wait for it", [r["requests"]["queued"] for r in rings]),
+        ("decode_tokens_per_second", "Over 10 s", [r["speed"]["decode_tokens_s"] for r in rings]),
+    ):
+        family = GaugeMetricFamily(f"bramble_ring_{name}", help_text, labels=("ring",))
+        for index, value in enumerate(values):
+            family.add_metric((str(index),), float(value))
+        yield family
 
 
 def _stages(document: dict[str, Any]) -> Iterator[Metric]:

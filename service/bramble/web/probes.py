@@ -19,14 +19,15 @@ def healthz() -> Response:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 if a ring serves, else 503 that says which stage keeps it from that, and why."""
+    """200 if a ring serves, with what keeps others from it; else 503 and which stage it is, why."""
     try:
         document = current_service().document.read()
     except Unavailable as error:
         return _not_ready("unreachable", str(error))
     if document["state"] != "serving":
         return _not_ready(document["state"], document["reason"])
-    return jsonify({"status": "ready", "model": document["model"]["name"]})
+    answer = {"status": "ready", "model": document["model"]["name"]}
+    return jsonify(answer | ({"reason": document["reason"]} if document["reason"] else {}))
 
 
 @blueprint.get("/api/status")

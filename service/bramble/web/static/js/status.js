@@ -1,4 +1,4 @@
-/** The status page: polls the status document and draws its ring; any number may be null. */
+/** The status page: polls the status document and draws its rings; any number may be null. */
 import { bindTheme, byId, element } from "./element.js";
 
 const POLL_MS = 1000;
@@ -21,24 +21,29 @@ function layers(stage) {
   return [stage.has_embed && "embed", `${stage.start}–${stage.stop - 1}`, stage.has_lm_head && "lm_head"].filter(Boolean).join(" + ");
 }
 
-function drawRing(stages) {
-  const isNarrow = innerWidth < 560 && stages.length < 6; // larger letters on a phone
-  const [width, height] = isNarrow ? [370, 560] : [660, 500];
+function extent(numStages, isNarrow) {
+  if (!isNarrow || numStages > 5) return [660, 500];
+  return [370, numStages > 2 ? 560 : 300];
+}
+
+function drawRing({ stages, state, requests }, index, all) {
+  const isNarrow = all.length > 1 || innerWidth < 560; // larger letters on a phone
+  const [width, height] = extent(stages.length, isNarrow);
   const places = [null, ...stages].map((stage, i, all) => {
     const angle = (2 * Math.PI * i) / all.length - Math.PI / 2;
     return { stage, x: width / 2 + (width / 2 - 72) * Math.cos(angle), y: height / 2 + (height / 2 - 46) * Math.sin(angle) };
   });
   const loop = svg("path", { d: "M" + places.map(({ x, y }) => `${x} ${y}`).join("L") + "Z" });
-  byId("ring").setAttribute("viewBox", `0 0 ${width} ${height}`);
-  byId("ring").replaceChildren(loop, ...places.map(card));
+  const about = all.length > 1 ? `ring ${index}: ${state}, ${requests?.running ?? 0} running` : "tokens in and out";
+  return svg("svg", { viewBox: `0 0 ${width} ${height}` }, loop, ...places.map((place) => card(place, about)));
 }
 
-function card({ stage, x, y }) {
+function card({ stage, x, y }, about) {
   const group = svg("g", { transform: `translate(${x} ${y})`, class: stage?.state ?? "head" });
   group.append(svg("rect", { class: "card", x: -68, y: -36, width: 136, height: 78, rx: 12 }));
   const line = (text, dy, kind) => group.append(svg("text", { y: dy, class: kind }, text));
   line(stage ? stage.node : "head", stage ? -17 : -4, "name");
-  line(stage ? layers(stage) : "tokens in and out", stage ? -2 : 13, "soft");
+  line(stage ? layers(stage) : about, stage ? -2 : 13, "soft");
   if (!stage) return group;
   line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 13, "soft");
   const cache = stage.kv_bytes && `KV ${percent((stage.kv_used_bytes ?? 0) / stage.kv_bytes)}`;
@@ -66,8 +71,9 @@ function show(status) {
   const { model, requests } = status;
   byId("state").textContent = { serving: "Serving", loading: "Loading the model", waiting: "Waiting for stages", failed: "Not serving" }[status.state] ?? status.state;
   byId("summary").textContent = [status.reason, model?.name, requests && `${requests.running} running, ${requests.queued} queued, ${requests.completed} done`].filter(Boolean).join(" · ");
-  const stages = (status.plan?.rings ?? []).flatMap((ring) => ring.stages);
-  drawRing(stages);
+  const rings = status.plan?.rings ?? [];
+  const stages = rings.flatMap((ring) => ring.stages);
+  byId("ring").replaceChildren(...rings.map(drawRing));
   byId("stages").replaceChildren(...stages.map(rowOf));
   drawSpeed(status.speed?.decode_tokens_s);
 }

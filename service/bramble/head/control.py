@@ -1,0 +1,73 @@
+"""The control conversation: what stages say of themselves, told to the ring that they are of."""
+
+from __future__ import annotations
+
+import logging
+
+import bramble
+from bramble.errors import BadFrame
+from bramble.head.fleet import Fleet
+from bramble.head.outcomes import Outcomes
+from bramble.head.registry import StageEntry
+from bramble.wire import messages as m
+from bramble.wire.transport import Router
+
+log = logging.getLogger(__name__)
+
+
+class Control:
+    def __init__(self, router: Router, fleet: Fleet, incarnation: int, outcomes: Outcomes) -> None:
+        self._router = router
+        self._fleet = fleet
+        self._incarnation = incarnation
+        self._outcomes = outcomes
+
+    def read(self, now: float) -> None:
+        """Handle all that has arrived."""
+        while (received := self._router.receive()) is not None:
+            peer, message = received
+            match message:
+                case m.Hello():
+                    self._hello(peer, message, now)
+                case m.Beat():
+                    self._beat(peer, message, now)
+                case m.Ready() | m.Failed():
+                    self._loaded(message, now)
+                case BadFrame():
+                    self._outcomes.bad_frame(message)
+                case _:
+                    log.warning("event=unexpected conversation=control kind=%s", type(message))
+
+    def _hello(self, peer: bytes, hello: m.Hello, now: float) -> None:
+        served = self._fleet.of_node(hello.node)
+        if served is None:
+            log.warning("event=unknown_node node=%s", hello.node)
+            return
+        self._router.send(peer, m.Beat("head", self._incarnation))
+        if hello.version != bramble.__version__:
+            log.warning("event=version_differs node=%s version=%s", hello.node, hello.version)
+        if served.ring.registry.hello(peer, hello, now):
+            log.info("event=hello node=%s endpoint=%s", hello.node, hello.endpoint)
+            served.restart(now)
+
+    def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
+        """Answered even if unknown: our incarnation tells a stage to say hello again."""
+        if (served := self._fleet.of_node(beat.node)) is not None:
+            served.ring.registry.beat(peer, beat, now)
+        self._router.send(peer, m.Beat("head", self._incarnation))
+
+    def _loaded(self, message: m.Ready | m.Failed, now: float) -> None:
+        served = self._fleet.of_node(message.node)
+        if served is None:
+            return
+        registry = served.ring.registry
+        if isinstance(message, m.Failed):
+            if registry.failed(message, now):
+                served.ring.fail("a stage cannot load its shard", now)
+        elif registry.ready(message, now) and registry.is_ready:
+            served.begin(now)
+
+
+def assign(router: Router, entry: StageEntry, message: m.Assign) -> None:
+    """Tell a stage what to run."""
+    router.send(entry.peer, message)

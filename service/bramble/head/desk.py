@@ -1,0 +1,241 @@
+"""The client conversation: requests from the question over the tokenizer to the last event.
+
+Tokens become text here, one request at a time; which steps they take is the scheduler's business.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bramble.errors import BadFrame, BadInput, BrambleError, Unavailable
+from bramble.head.fleet import Fleet
+from bramble.head.outcomes import Outcomes
+from bramble.head.preparer import Preparer
+from bramble.head.request import Request, open_request
+from bramble.head.scheduler import Emission
+from bramble.model.manifest import Manifest
+from bramble.model.tokenizer import Tokenizer
+from bramble.wire import messages as m
+from bramble.wire.transport import Router
+
+log = logging.getLogger(__name__)
+
+BEAT_S = 1.0
+RETRY_AFTER_S = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What a request is opened with."""
+
+    manifest: Manifest
+    export: str  # sha256 of the manifest
+    tokenizer: Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """A request on its way through the tokenizer."""
+
+    peer: bytes
+    message: m.Generate
+
+
+class Desk:
+    def __init__(
+        self,
+        router: Router,
+        model: Model,
+        fleet: Fleet,
+        outcomes: Outcomes,
+        status: Callable[[float], dict[str, object]],
+    ) -> None:
+        self._router = router
+        self._model = model
+        self._fleet = fleet
+        self._outcomes = outcomes
+        self._status = status
+        self._preparer: Preparer[Request | m.Refused] = Preparer()
+        self._asked: dict[str, _Asked] = {}
+        self._is_open = False  # from the first plan on; requests that come before wait for it
+        self._requests: dict[str, Request] = {}
+        self.bell = self._preparer.bell
+
+    def close(self) -> None:
+        self._preparer.close()
+
+    # ------------------------------------------------------------------------------- from clients
+
+    def read(self, now: float) -> None:
+        """Handle all that has arrived from clients and from the tokenizer."""
+        while (received := self._router.receive()) is not None:
+            peer, message = received
+            match message:
+                case m.Generate():
+                    self._generate(peer, message, now)
+                case m.Cancel(request=name):
+                    self._asked.pop(name, None)
+                    if (request := self._requests.get(name)) is not None:
+                        self._cancel(request)
+                case m.Query(request=name):
+                    self._router.send(peer, m.Status(name, self._status(now)))
+                case BadFrame():
+                    self._outcomes.bad_frame(message)
+                case _:
+                    log.warning("event=unexpected conversation=client kind=%s", type(message))
+        if not self._is_open:
+            self._open(now)
+        self._read_prepared(now)
+
+    def _open(self, now: float) -> None:
+        """With the first plan the context is known, and what was asked before can be prepared."""
+        if self._fleet.max_length is None:
+            return
+        self._is_open = True
+        for early in self._asked.values():
+            self._submit(early.peer, early.message, self._fleet.max_length, now)
+
+    def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
+        if (earlier := self._requests.get(asked.request)) is not None:
+            self._cancel(earlier)  # the same client again: it did not hear our answer
+        if self._fleet.is_given_up(now):
+            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
+            self._router.send(peer, _refusal(asked.request, problem))
+            return
+        if asked.generated and asked.export not in ("", self._model.export):
+            problem = Unavailable("the model was changed during this reply; ask again", 1)
+            self._router.send(peer, _refusal(asked.request, problem))
+            return
+        self._asked[asked.request] = _Asked(peer, asked)
+        if self._is_open and self._fleet.max_length is not None:
+            self._submit(peer, asked, self._fleet.max_length, now)
+
+    def _submit(self, peer: bytes, asked: m.Generate, max_length: int, now: float) -> None:
+        self._preparer.submit(lambda: self._prepare(peer, asked, max_length, now))
+
+    def _prepare(
+        self, peer: bytes, asked: m.Generate, max_length: int, now: float
+    ) -> Request | m.Refused:
+        """Runs in the preparer's thread; touches nothing that changes."""
+        model = self._model
+        try:
+            return open_request(peer, asked, model.tokenizer, model.manifest, max_length, now)
+        except BadInput as error:
+            return _refusal(asked.request, error)
+
+    def _read_prepared(self, now: float) -> None:
+        while (prepared := self._preparer.take()) is not None:
+            if isinstance(prepared, Request):
+                self._enqueue(prepared, now)
+            elif (asked := self._asked.pop(prepared.request, None)) is not None:
+                self._router.send(asked.peer, prepared)
+
+    def _enqueue(self, request: Request, now: float) -> None:
+        asked = self._asked.get(request.asked.request)
+        if asked is None or asked.message is not request.asked:
+            return  # cancelled, or asked again, while it was being tokenized
+        del self._asked[request.asked.request]
+        try:
+            self._fleet.add(request.sequence)
+        except Unavailable as error:
+            self._router.send(request.peer, _refusal(request.asked.request, error))
+            return
+        self._requests[request.asked.request] = request
+        num_tokens = request.sequence.num_prompt_tokens
+        accepted = m.Accepted(request.asked.request, num_tokens, self._model.export)
+        if not self._tell(request, accepted, now):
+            self._cancel(request)
+
+    # --------------------------------------------------------------------------------- to clients
+
+    def note_start(self, name: str, now: float) -> None:
+        """A step is sent for a request: it waits no longer."""
+        request = self._requests.get(name)
+        if request is not None and request.started_at is None:
+            request.started_at = now
+
+    def emit(self, emission: Emission, sampled: m.Sampled, now: float) -> None:
+        """Turn a new token into an event for whoever asked for it."""
+        request = self._requests.get(emission.sequence.request)
+        if request is None:
+            return
+        if request.first_token_at is None:
+            request.first_token_at = now
+        delta = request.delta(emission.token_id, sampled, emission.index)
+        if request.has_met_stop:
+            self._fleet.finish(request.sequence, m.Finish.STOP)
+        if not self._tell(request, delta, now):
+            self._cancel(request)
+        elif request.sequence.finish is not None:
+            self._end(request, request.done(now))
+
+    def tick(self, now: float) -> None:
+        """Tell those who got nothing for a second how far they are; refuse where none can be."""
+        self._refuse_lost(now)
+        for request in list(self._requests.values()):
+            if now - request.heard_at >= BEAT_S and not self._tell(
+                request, self._progress(request), now
+            ):
+                self._cancel(request)
+
+    def _tell(self, request: Request, event: m.ClientMessage, now: float) -> bool:
+        request.heard_at = now
+        return self._router.send(request.peer, event)
+
+    def _end(self, request: Request, event: m.Done | m.Refused) -> None:
+        del self._requests[request.asked.request]
+        self._router.send(request.peer, event)
+        if isinstance(event, m.Refused):
+            self._outcomes.failed += 1
+            return
+        self._outcomes.completed += 1
+        log.info(
+            "event=done request=%s finish=%s prompt_tokens=%d completion_tokens=%d "
+            "first_token_s=%.3f total_s=%.3f preemptions=%d",
+            event.request,
+            event.finish,
+            event.prompt_tokens,
+            event.completion_tokens,
+            event.first_token_s,
+            event.total_s,
+            event.preemptions,
+        )
+
+    def _cancel(self, request: Request) -> None:
+        self._requests.pop(request.asked.request, None)
+        self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+        self._outcomes.cancelled += 1
+        log.info("event=cancelled request=%s", request.asked.request)
+
+    def _refuse_lost(self, now: float) -> None:
+        """Keep nobody waiting for rings that are given up."""
+        problem = Unavailable(f"the ring stopped: {self._fleet.reason}", RETRY_AFTER_S)
+        if self._fleet.is_given_up(now):
+            for name, early in self._asked.items():
+                self._router.send(early.peer, _refusal(name, problem))
+            self._asked.clear()
+        for request in list(self._requests.values()):
+            if not self._fleet.is_lost(request.sequence, now):
+                continue
+            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+            self._end(request, _refusal(request.asked.request, problem))
+
+    def _progress(self, request: Request) -> m.Progress:
+        sequence = request.sequence
+        place = self._fleet.queue_position(sequence)
+        return m.Progress(
+            request.asked.request, place, sequence.num_prefilled, sequence.num_prompt_tokens
+        )
+
+
+def _refusal(request: str, error: BrambleError) -> m.Refused:
+    return m.Refused(
+        request=request,
+        family=type(error).__name__,
+        message=str(error),
+        param=error.param if isinstance(error, BadInput) else None,
+        code=error.code if isinstance(error, BadInput) else None,
+        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else None,
+    )

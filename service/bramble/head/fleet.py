@@ -1,0 +1,160 @@
+"""All rings of a head: where a request goes, and where it goes on when its ring is lost.
+
+Moving is preempting: the sequence is prefilled elsewhere from its tokens so far, and continues as
+it would have, because sampling depends on seed and position only.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence as Several
+
+from bramble.errors import QueueFull, Unavailable
+from bramble.head.routing import Load, relief, route
+from bramble.head.sequence import Sequence
+from bramble.head.served_ring import ServedRing
+from bramble.wire.messages import Finish, Sampled
+
+log = logging.getLogger(__name__)
+
+
+class Fleet:
+    def __init__(self, rings: Several[ServedRing], max_queue: int) -> None:
+        self.rings = list(rings)
+        self.max_queue = max_queue  # over all rings
+
+    @property
+    def is_serving(self) -> bool:
+        """True if at least one ring serves."""
+        return any(served.is_serving for served in self.rings)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens that a request may have: any planned ring can take it; None before the first."""
+        lengths = [served.max_length for served in self.rings if served.max_length is not None]
+        return min(lengths, default=None)
+
+    @property
+    def reason(self) -> str | None:
+        """Which rings do not serve and why, for a person; None if all do."""
+        if len(self.rings) == 1:
+            return self.rings[0].reason
+        problems = [
+            f"ring {index}: {served.reason}"
+            for index, served in enumerate(self.rings)
+            if served.reason is not None
+        ]
+        return "; ".join(problems) or None
+
+    def of_node(self, node: str) -> ServedRing | None:
+        return next((served for served in self.rings if served.ring.registry.knows(node)), None)
+
+    def is_given_up(self, now: float) -> bool:
+        """True if nobody should wait: every ring has failed, or is down for long."""
+        return all(served.is_given_up(now) for served in self.rings)
+
+    # --------------------------------------------------------------------------------- sequences
+
+    def add(self, sequence: Sequence) -> None:
+        """Queue a new sequence at the ring that suits it best. Raises QueueFull, Unavailable."""
+        num_waiting = sum(len(served.scheduler.waiting) for served in self.rings)
+        if num_waiting >= self.max_queue:
+            raise QueueFull(
+                f"{num_waiting} requests are waiting already, at most {self.max_queue} may; "
+                "try again in a moment"
+            )
+        serving = [i for i, served in enumerate(self.rings) if served.is_serving]
+        for candidates in (serving, range(len(self.rings))):
+            ring = self._best(sequence, candidates)
+            if ring is not None:
+                self.rings[ring].scheduler.add(sequence)
+                sequence.ring = ring
+                return
+        raise Unavailable("the context has just become smaller; ask again", 1)
+
+    def finish(self, sequence: Sequence, finish: Finish) -> None:
+        """End a sequence now, wherever it is."""
+        self.rings[sequence.ring].scheduler.finish(sequence, finish)
+
+    def queue_position(self, sequence: Sequence) -> int:
+        """Return 1 for the next one at its ring, 0 for one that runs."""
+        waiting = self.rings[sequence.ring].scheduler.waiting
+        return waiting.index(sequence) + 1 if sequence in waiting else 0
+
+    def is_lost(self, sequence: Sequence, now: float) -> bool:
+        """True if every ring that could run it is given up."""
+        return all(
+            served.is_given_up(now) or not _takes(served, sequence)
+            for index, served in enumerate(self.rings)
+            if index != sequence.ring
+        ) and self.rings[sequence.ring].is_given_up(now)
+
+    # ------------------------------------------------------------------------------------- turns
+
+    def accept(self, sampled: Sampled, now: float) -> ServedRing | None:
+        """Return the ring whose scheduler waits for this answer; the plan's id tells which."""
+        return next((served for served in self.rings if served.accept(sampled, now)), None)
+
+    def pump(self, now: float) -> None:
+        """Send all that can be sent, also what another ring has no room for or has lost."""
+        for served in self.rings:
+            served.pump(now)
+        if len(self.rings) > 1 and any(served.scheduler.waiting for served in self.rings):
+            serving = [i for i, served in enumerate(self.rings) if served.is_serving]
+            self._evacuate(serving, now)
+            self._level(serving, now)
+
+    def tick(self, now: float) -> None:
+        for served in self.rings:
+            served.tick(now)
+
+    # ------------------------------------------------------------------------------------ moving
+
+    def _evacuate(self, serving: list[int], now: float) -> None:
+        """Move what waits at rings that do not serve."""
+        moved = set()
+        for index, served in enumerate(self.rings):
+            for sequence in [] if index in serving else list(served.scheduler.waiting):
+                to = self._best(sequence, serving)
+                if to is not None:
+                    self._move(sequence, to)
+                    moved.add(to)
+        for to in moved:
+            self.rings[to].pump(now)
+
+    def _level(self, serving: list[int], now: float) -> None:
+        """Give what waits at one ring to another that has room."""
+        while (pair := relief([_load(self.rings[i]) for i in serving])) is not None:
+            source, to = (serving[i] for i in pair)
+            waiting = self.rings[source].scheduler.waiting
+            sequence = next((s for s in waiting if _takes(self.rings[to], s)), None)
+            if sequence is None:
+                return
+            self._move(sequence, to)
+            self.rings[to].pump(now)  # at once, so that its queue is empty for the next
+
+    def _move(self, sequence: Sequence, to: int) -> None:
+        log.info("event=moved request=%s ring=%d to=%d", sequence.request, sequence.ring, to)
+        self.rings[sequence.ring].scheduler.withdraw(sequence)
+        self.rings[to].scheduler.adopt(sequence)
+        sequence.ring = to
+
+    def _best(self, sequence: Sequence, candidates: Several[int]) -> int | None:
+        able = [i for i in candidates if _takes(self.rings[i], sequence)]
+        if not able:
+            return None
+        return able[route([_load(self.rings[i], sequence) for i in able])]
+
+
+def _takes(served: ServedRing, sequence: Sequence) -> bool:
+    return served.max_length is not None and sequence.max_tokens <= served.max_length
+
+
+def _load(served: ServedRing, sequence: Sequence | None = None) -> Load:
+    scheduler = served.scheduler
+    return Load(
+        len(scheduler.running),
+        len(scheduler.waiting),
+        scheduler.num_rows,
+        0 if sequence is None else scheduler.prefix_length(sequence.tokens),
+    )

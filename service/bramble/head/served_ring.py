@@ -1,0 +1,130 @@
+"""One ring at work: its steps out and answers in, and its own way back after a failure.
+
+It joins a Ring and a Scheduler, and knows nothing of clients or sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator
+
+from bramble.config import HeadConfig
+from bramble.errors import Broken
+from bramble.head.ring import Ring, State
+from bramble.head.scheduler import Emission, Limits, Scheduler
+from bramble.head.speed import Speed
+from bramble.wire import messages as m
+
+log = logging.getLogger(__name__)
+
+GIVE_UP_S = 60.0  # a ring that is down for longer keeps nobody waiting
+
+
+class ServedRing:
+    def __init__(
+        self,
+        ring: Ring,
+        config: HeadConfig,
+        arrivals: Iterator[int],
+        note_start: Callable[[str, float], None],
+        now: float,
+    ) -> None:
+        """Serve `ring`.
+
+        arrivals    numbers the requests of all rings
+        note_start  hears the name of each request that a step is sent for
+        """
+        self.ring = ring
+        self.speed = Speed()
+        self.max_length: int | None = None  # tokens of a request; None until the ring is planned
+        self._config = config
+        self._note_start = note_start
+        self._served_at = now
+        self.scheduler = Scheduler(
+            Limits(
+                len(ring.registry.stages),
+                config.max_rows,
+                0,
+                config.prefill_tokens,
+                config.max_queue,
+            ),
+            arrivals=arrivals,
+        )
+
+    @property
+    def is_serving(self) -> bool:
+        return self.ring.state is State.SERVING
+
+    @property
+    def reason(self) -> str | None:
+        """Why the ring does not serve, for a person; None if it does."""
+        return self.ring.reason
+
+    def is_given_up(self, now: float) -> bool:
+        """True if nobody should wait for the ring: it has failed, or is down for long."""
+        is_late = not self.is_serving and now - self._served_at > GIVE_UP_S
+        return self.ring.state is State.FAILED or is_late
+
+    # ------------------------------------------------------------------------------------ steps
+
+    def accept(self, sampled: m.Sampled, now: float) -> bool:
+        """True if this answers a step of this ring's scheduler."""
+        return self.ring.accept(sampled, now)
+
+    def take_in(self, sampled: m.Sampled, now: float) -> list[Emission]:
+        """Free the answered step's lane, send what can follow, return the new tokens."""
+        plan = self.scheduler.under_way(sampled.step)
+        emissions = self.scheduler.complete(sampled.step, sampled.token_ids.tolist())
+        self.pump(now)
+        if plan is not None:
+            is_decode = plan.kind is m.StepKind.DECODE
+            num_tokens = sum(map(len, plan.token_ids))
+            self.speed.count(now, len(emissions), 0 if is_decode else num_tokens)
+            if is_decode:
+                self.speed.trace(sampled.traces)
+        return emissions
+
+    def pump(self, now: float) -> None:
+        """Send all that can be sent."""
+        if not self.is_serving:
+            return
+        try:
+            for plan in self.scheduler.schedule():
+                self._note_start(plan.sequences[0].request, now)
+                self.ring.send(plan, now)
+        except Broken as error:
+            log.warning("event=send_failed reason=%r", str(error))
+            self.restart(now)
+
+    # ------------------------------------------------------------------------------- activation
+
+    def restart(self, now: float) -> None:
+        """Begin a new epoch: what was under way is prefilled again from its token ids."""
+        self.scheduler.reset()
+        self.ring.activate(now)
+
+    def begin(self, now: float) -> None:
+        """All stages are ready: size the scheduler by the plan and replay the golden check."""
+        plan = self.ring.plan
+        assert plan is not None
+        self.max_length = plan.max_length
+        self.scheduler.reset(
+            Limits(
+                len(plan.stages),
+                plan.rows,
+                plan.budget_tokens,
+                self._config.prefill_tokens,
+                self._config.max_queue,
+            )
+        )
+        self.ring.check(now)
+
+    def tick(self, now: float) -> None:
+        """Notice what does not happen: stages that fall silent, steps that never come back."""
+        if self.is_serving:
+            self._served_at = now
+        lost = self.ring.registry.lose_silent(now)
+        for entry in lost:
+            log.warning("event=stage_lost node=%s", entry.node)
+        if lost or self.ring.has_lost_step(now) or self.ring.is_due(now):
+            self.restart(now)

@@ -1,0 +1,58 @@
+"""Every way to put nodes into rings, each counted once although many nodes are alike."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Sequence
+from typing import Any
+
+MAX_GROUPINGS = 5000  # beyond, only equal shares are tried; 20 like nodes have 2,713
+
+Group = tuple[int, ...]  # indices into the nodes, ascending
+Grouping = tuple[Group, ...]
+
+
+def groupings(kinds: Sequence[Any]) -> list[Grouping]:
+    """List groupings of nodes 0 … len(kinds) - 1 into one or more rings; a node may be left out.
+
+    Nodes of one kind stand for each other. Where the list would be too long, it has the
+    groupings into equal shares alone: the m largest nodes, by kind, dealt out to r rings.
+    """
+    found: list[Grouping] = []
+    for each in _exhaustive(kinds):
+        found.append(each)
+        if len(found) > MAX_GROUPINGS:
+            return _shares(kinds)
+    return found
+
+
+def _exhaustive(kinds: Sequence[Any]) -> Iterator[Grouping]:
+    """Deal node by node: to a ring there is, to a new one, or to none; skip what is the same."""
+    level: dict[Hashable, list[list[int]]] = {(): []}
+    for index in range(len(kinds)):
+        following: dict[Hashable, list[list[int]]] = {}
+        for groups in level.values():
+            options = [groups]
+            options += [
+                [*groups[:at], [*groups[at], index], *groups[at + 1 :]] for at in range(len(groups))
+            ]
+            options.append([*groups, [index]])
+            for option in options:
+                following.setdefault(_name(option, kinds), option)
+        level = following
+        if len(level) > MAX_GROUPINGS:
+            break
+    yield from (tuple(tuple(group) for group in groups) for groups in level.values() if groups)
+
+
+def _name(groups: list[list[int]], kinds: Sequence[Any]) -> Hashable:
+    """The same for groupings that only exchange like nodes, or whole rings."""
+    return tuple(sorted(repr([kinds[index] for index in group]) for group in groups))
+
+
+def _shares(kinds: Sequence[Any]) -> list[Grouping]:
+    order = sorted(range(len(kinds)), key=lambda index: kinds[index], reverse=True)
+    return [
+        tuple(tuple(sorted(order[ring:used:rings])) for ring in range(rings))
+        for used in range(1, len(kinds) + 1)
+        for rings in range(1, used + 1)
+    ]

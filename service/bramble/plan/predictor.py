@@ -1,0 +1,170 @@
+"""What a stack of boards would give with a model, before anything is bought. Pure.
+
+It chooses rings as the head would (`choice.choose`) and reads their speed off the same arithmetic.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from bramble.errors import BadInput
+from bramble.model.manifest import Manifest
+from bramble.plan.choice import Choice, choose
+from bramble.plan.devices import DEVICES, GIGABIT, Device
+from bramble.plan.pace import Link, decode_s
+from bramble.plan.paper import SHA256
+from bramble.plan.planner import RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+from bramble.plan.ring_speed import Ring
+from bramble.plan.rings import Work, shares
+
+MAX_NODES = 32  # of one kind, tried when a stack is too small
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What is to be predicted: boards in the ring's order, and what they are asked to do."""
+
+    boards: tuple[Device, ...]
+    objective: str
+    work: Work = field(default_factory=Work)
+    streams: tuple[int, ...] = (1, 2, 4, 8, 16)
+    link: Link = GIGABIT
+
+
+@dataclass(frozen=True, slots=True)
+class Together:
+    streams: int
+    at_once: int  # of these; the cache has no room for the others, which wait
+    aggregate: float  # tokens per second
+    watts: float
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """One node's, in bytes: what it has for a shard, and what the shard takes."""
+
+    node: str
+    board: str
+    ring: int
+    layers: str
+    system: int  # what the system and the programs keep
+    usable: int
+    resident: int
+    cache: int  # KV cache that the ring's budget may fill
+
+    @property
+    def free(self) -> int:
+        return self.usable - self.resident - self.cache
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    choice: Choice
+    memory: tuple[Memory, ...]
+    token_s: float  # one stream alone, at the prompt's context, on the slowest ring
+    first_token_s: float  # of work.prompt tokens
+    together: tuple[Together, ...]
+    idle_watts: float
+    price_usd: int | None  # of the boards alone
+
+
+def predict(manifest: Manifest, setup: Setup) -> Prediction:
+    """Predict this setup. Raises BadInput that says what is short and what would fit."""
+    nodes = [
+        Node(f"{board.name}-{index}", board.usable_bytes, _relative(board, setup.boards))
+        for index, board in enumerate(setup.boards)
+    ]
+    boards = {node.name: board for node, board in zip(nodes, setup.boards, strict=True)}
+    paces = {name: board.pace for name, board in boards.items()}
+    try:
+        choice = choose(manifest, SHA256, nodes, setup.objective, setup.work, paces, setup.link)
+    except BadInput as error:
+        remedy = what_fits(manifest, setup)
+        raise BadInput(f"{error}. Would fit: {remedy}" if remedy else str(error)) from error
+    rings = choice.chosen.speeds
+    prices = [board.price_usd for board in setup.boards]
+    return Prediction(
+        choice,
+        _memory(manifest, choice, boards),
+        max(ring.token_s(setup.work.prompt) for ring in rings),
+        max(ring.first_token_s(setup.work.prompt) for ring in rings),
+        tuple(_together(choice, boards, setup.work.prompt, count) for count in setup.streams),
+        sum(board.idle_watts for board in setup.boards),
+        None if None in prices else sum(price for price in prices if price is not None),
+    )
+
+
+def what_fits(manifest: Manifest, setup: Setup) -> str:
+    """Stacks of one kind of board that hold the model: the fewest of each, none where none do."""
+    found = []
+    for board in sorted(DEVICES.values(), key=lambda each: each.memory_bytes):
+        if board.price_usd is not None and (count := fewest(manifest, board, setup)):
+            found.append(f"{count}x {board.name}")
+    return ", ".join(found)
+
+
+def fewest(manifest: Manifest, board: Device, setup: Setup) -> int | None:
+    """How many of this board hold the model in one ring; None if more than MAX_NODES."""
+    for count in range(1, min(MAX_NODES, manifest.shape.num_layers) + 1):
+        if fits(manifest, replace(setup, boards=(board,) * count)):
+            return count
+    return None
+
+
+def fits(manifest: Manifest, setup: Setup) -> bool:
+    nodes = [Node(str(i), board.usable_bytes) for i, board in enumerate(setup.boards)]
+    try:
+        plan_ring(manifest, SHA256, nodes, 1, 1)
+    except BadInput:
+        return False
+    return True
+
+
+def _relative(board: Device, boards: Sequence[Device]) -> float:
+    return board.pace.read_bytes_s / boards[0].pace.read_bytes_s
+
+
+def _memory(manifest: Manifest, choice: Choice, boards: dict[str, Device]) -> tuple[Memory, ...]:
+    lines = []
+    for index, plan in enumerate(choice.rings):
+        for stage in plan.stages:
+            weights = weight_bytes(manifest, stage.start, stage.stop)
+            per_token = manifest.shape.kv_bytes_per_token(stage.num_layers)
+            board = boards[stage.node]
+            lines.append(
+                Memory(
+                    stage.node,
+                    board.name,
+                    index,
+                    f"{stage.start}–{stage.stop - 1}",
+                    board.memory_bytes - board.usable_bytes,
+                    board.usable_bytes,
+                    int(weights * RESIDENT_PER_WEIGHT),
+                    plan.budget_tokens * per_token,
+                )
+            )
+    return tuple(lines)
+
+
+def _together(choice: Choice, boards: dict[str, Device], context: int, streams: int) -> Together:
+    chosen = choice.chosen
+    watts = sum(board.idle_watts for board in boards.values())
+    total = at_once = 0.0
+    split = shares(chosen.speeds, chosen.limits, streams, context)
+    for plan, ring, share in zip(chosen.plans, chosen.speeds, split, strict=True):
+        at_once += share
+        total += ring.aggregate(share, context)
+        for stage, busy in zip(plan.stages, _busy(ring, share, context), strict=True):
+            board = boards[stage.node]
+            watts += busy * (board.load_watts - board.idle_watts)
+    return Together(streams, int(at_once + 0.5), total, watts)
+
+
+def _busy(ring: Ring, streams: float, context: int) -> list[float]:
+    """The share of its time that each stage computes."""
+    lanes = min(streams, len(ring.loads))
+    rows = streams / lanes
+    round_s = streams / ring.aggregate(streams, context)
+    pairs = zip(ring.loads, ring.paces, strict=True)
+    return [min(1.0, lanes * decode_s(load, pace, rows, context) / round_s) for load, pace in pairs]

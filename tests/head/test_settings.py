@@ -1,0 +1,50 @@
+"""The head's rings, from a file or from flags; what cannot be is refused before anything starts."""
+
+from pathlib import Path
+
+import pytest
+from bramble.cli import main
+from bramble.config import HeadConfig, read_config
+from bramble.errors import BadInput
+
+Capture = pytest.CaptureFixture[str]
+
+
+def read(folder: Path, lines: str) -> HeadConfig:
+    path = folder / "head.yml"
+    path.write_text(f"model: /models/llama\n{lines}\n")
+    return read_config(HeadConfig, path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "rings"),
+    [
+        ("stages: [pi1, pi2]", (("pi1", "pi2"),)),
+        ("rings: [[pi1], [pi2, pi3]]", (("pi1",), ("pi2", "pi3"))),
+        ("rings:\n  - [pi1]\n  - [pi2]", (("pi1",), ("pi2",))),
+    ],
+)
+def test_a_list_of_stages_is_one_ring_and_rings_are_several(
+    lines: str, rings: tuple[tuple[str, ...], ...], tmp_path: Path
+) -> None:
+    assert read(tmp_path, lines).nodes_of_rings == rings
+
+
+@pytest.mark.parametrize("rings", ["[pi1, pi2]", "pi1", "[[1]]"])
+def test_rings_that_are_no_lists_of_names_are_refused(rings: str, tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match=r"head.yml: rings: got .*, need a list of"):
+        read(tmp_path, f"rings: {rings}")
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], "a ring has no nodes: name at least one for each"),
+        (["--stages=a", "--rings=a/b"], "stages and rings are both given"),
+        (["--rings=a,b/c,a"], "a is named 2 times: name each node once"),
+        (["--stages=a,a"], "a is named 2 times: name each node once"),
+    ],
+)
+def test_rings_that_cannot_be_are_refused(flags: list[str], message: str, capsys: Capture) -> None:
+    assert main(["head", "--model=/nowhere", *flags]) == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,168 @@
+"""`bramble predict` and `bramble plan --objective` as a person calls them."""
+
+import importlib.util
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bramble.cli import main
+from bramble.export.synthetic import decoder_of
+from bramble.model import manifest as manifests
+from bramble.plan.paper import paper_manifest
+
+Capture = pytest.CaptureFixture[str]
+BASE = ("predict", "--model=llama-3.1-8b")
+
+
+def predicted(capsys: Capture, *words: str) -> dict[str, Any]:
+    assert main([*BASE, "--json", *words]) == 0
+    document: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return document
+
+
+def test_it_says_plan_memory_speed_first_token_watts_and_price(capsys: Capture) -> None:
+    assert main([*BASE, "--nodes", "4x", "pi5-16gb"]) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "llama-3.1-8b int4, 5.0 GB, on 4x pi5-16gb (1gbe)",
+        "For throughput: 4 rings of 1 node (replicas)",
+        "one stream: ",
+        "first token of a prompt of 512: ",
+        "J per token",
+        "12 W idle",
+        "580 USD",
+        "From published speeds",
+    ):
+        assert words in said
+
+
+@pytest.mark.parametrize(
+    "nodes",
+    [("4x", "pi5-16gb", "1x", "pi5-8gb"), ("4xpi5-16gb", "pi5-8gb"), ("4xpi5-16gb,pi5-8gb",)],
+)
+def test_boards_are_written_as_it_comes(nodes: tuple[str, ...], capsys: Capture) -> None:
+    boards = predicted(capsys, "--nodes", *nodes)["boards"]
+    assert boards == ["pi5-16gb"] * 4 + ["pi5-8gb"]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--nodes", "2x", "pi4"], "'pi4' is unknown; known are pi5-2gb"),
+        (["--nodes", "40x", "pi5-8gb"], "40 boards, it has to be 1 to 32"),
+        (["--nodes", "pi5-8gb", "--model=llama-9"], "neither a model folder nor one of the shapes"),
+        (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int8, float32"),
+        (["--nodes", "pi5-8gb", "--streams=1,x"], "need numbers with commas"),
+        (["--nodes", "pi5-16gb", "--prompt=9000"], "both together 8192 or less"),
+        (["--nodes", "pi5-8gb"], "Would fit: 5x pi5-2gb, 3x pi5-4gb, 2x pi5-8gb, 1x pi5-16gb"),
+        ([], "need --nodes and --model"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(
+    words: list[str], message: str, capsys: Capture
+) -> None:
+    assert main([*BASE, *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_the_objective_changes_the_plan(capsys: Capture) -> None:
+    nodes = ("--nodes", "4xpi5-16gb")
+    ring = predicted(capsys, *nodes, "--objective=latency")
+    replicas = predicted(capsys, *nodes, "--objective=throughput")
+    assert [len(each["rings"]) for each in (ring, replicas)] == [1, 4]
+    assert ring["first_token_s"] < replicas["first_token_s"]
+    assert ring["streams"][-1]["aggregate"] < replicas["streams"][-1]["aggregate"]
+
+
+def test_a_calibration_replaces_the_published_pace(tmp_path: Path, capsys: Capture) -> None:
+    bench = {
+        "model": "synthetic-llama-3.2-1b",
+        "stages": 1,
+        "prompt_tokens": 512,
+        "prefill_tokens_s": 20.0,
+        "costs": {"compute_ms": 150.0, "ring_ms_per_stage": 3.0},
+        "runs": [{"streams": 4, "aggregate_tokens_s": 12.0}],
+    }
+    path = tmp_path / "bench.json"
+    path.write_text(json.dumps(bench))
+    nodes = ("--nodes", "pi5-16gb", "--model=llama-3.2-1b", "--prompt=512")
+    slow = predicted(capsys, *nodes, f"--calibration={path}")
+    assert slow["first_token_s"] == pytest.approx(512 / 20, rel=0.01)
+    assert slow["tokens_s"] < predicted(capsys, *nodes)["tokens_s"]
+    assert main([*BASE, *nodes, f"--calibration={path}"]) == 0
+    assert "Calibrated by a bench of synthetic-llama-3.2-1b: 5.2 GB/s" in capsys.readouterr().out
+    against = (f"--calibration={path}", f"--against={path}")
+    assert main([*BASE, *nodes, *against]) == 0
+    assert "4 streams" in capsys.readouterr().out
+    assert main([*BASE, *nodes, *against, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)["rows"]
+    assert [row["what"] for row in rows] == ["prompt of 512", "1 stream", "4 streams"]
+
+
+def test_a_calibration_by_a_model_that_nobody_knows_is_refused(
+    tmp_path: Path, capsys: Capture
+) -> None:
+    path = tmp_path / "bench.json"
+    costs = {"compute_ms": 150.0, "ring_ms_per_stage": 3.0}
+    document = {"model": "mine", "stages": 1, "prompt_tokens": 8, "prefill_tokens_s": 2.0}
+    path.write_text(json.dumps(document | {"costs": costs, "runs": []}))
+    assert main([*BASE, "--nodes", "pi5-16gb", f"--calibration={path}"]) == 2
+    assert "a bench of mine, which is not known here" in capsys.readouterr().err
+
+
+def test_check_prints_a_line_per_published_row_and_the_medians(capsys: Capture) -> None:
+    assert main(["predict", "--check"]) == 0
+    said = capsys.readouterr().out
+    assert "decode: 4 constants on 29 rows, median error 4." in said
+    assert "worst TinyLlama-1.1B Q4_K_M by RuVector, +82%" in said
+    assert said.count("distributed-llama README 0.3.1") == 6
+
+
+def test_check_is_there_for_programs_too(capsys: Capture) -> None:
+    assert main(["predict", "--check", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert len(document["rows"]) >= 40 and len(document["summary"]) == 2
+
+
+def test_plot_draws_a_png_or_says_what_to_install(tmp_path: Path, capsys: Capture) -> None:
+    path = tmp_path / "speed.png"
+    code = main([*BASE, "--nodes", "2x", "pi5-16gb", f"--plot={path}"])
+    if importlib.util.find_spec("matplotlib") is None:
+        assert code == 1
+        assert "pip install matplotlib==" in capsys.readouterr().err
+    else:
+        assert code == 0
+        assert path.read_bytes()[:4] == b"\x89PNG"
+
+
+# ------------------------------------------------------------------------------------------ plan
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    decoder = decoder_of("llama-3.2-1b")
+    manifests.write(paper_manifest("llama", decoder.shape, True, "int4"), tmp_path)
+    return tmp_path
+
+
+def test_plan_by_objective_prints_every_ring_and_the_reason(model: Path, capsys: Capture) -> None:
+    words = [f"--model={model}", "--nodes=a=6GiB,b=6GiB", "--objective=throughput"]
+    assert main(["plan", *words, "--explain"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("layers 0 to 15 of 16") == 2
+    assert "For throughput: 2 rings of 1 node (replicas), " in said
+    assert main(["plan", *words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [ring["stages"][0]["node"] for ring in document["rings"]] == ["a", "b"]
+
+
+def test_plan_without_an_objective_is_one_ring_and_explains_each(
+    model: Path, capsys: Capture
+) -> None:
+    words = [f"--model={model}", "--nodes=a=6GiB,b=6GiB"]
+    assert main(["plan", *words, "--json"]) == 0
+    assert len(json.loads(capsys.readouterr().out)["stages"]) == 2
+    assert main(["plan", *words, "--explain"]) == 0
+    said = capsys.readouterr().out
+    assert all(f"For {name}: " in said for name in ("latency", "throughput", "capacity"))
