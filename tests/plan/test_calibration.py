@@ -75,7 +75,7 @@ def test_the_pace_of_one_stage_predicts_a_ring_of_three(tmp_path: Path) -> None:
         assert each.predicted == pytest.approx(each.measured, rel=0.3 if is_together else 0.02)
 
 
-# service/DESIGN.md, "Where a token's time goes": one stage and three, taken in turn, one thread each
+# service/DESIGN.md, "Where a token's time goes": one stage and three in turn, one thread each,
 # on two cores; ms per token, ms of compute, prefill of 256 and 8 streams in tokens/s
 MEASURED = [
     ((34.7, 34.2, 120.7, 59.8), (35.2, 32.0, 144.9)),

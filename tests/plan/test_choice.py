@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tests.plan.test_planner import MIB, manifest
 
-GIBIBYTES = st.lists(st.sampled_from([1.0, 2.0, 4.0, 8.0, 16.0]), min_size=1, max_size=6)
+GIBIBYTES = st.lists(st.sampled_from([1.0, 2.0, 4.0, 8.0, 16.0]), min_size=1, max_size=5)
 
 
 def nodes_of(gibibytes: list[float]) -> list[Node]:

@@ -38,7 +38,7 @@ def summary(checked: list[Checked]) -> list[str]:
         lines.append(
             f"{kind}: {num_fitted(kind)} constants on {len(fitted)} rows, median error "
             f"{median_error([each.error for each in fitted]):.1%}; each row left out in turn "
-            f"{median_error(without):.1%}; {len(held)} found afterwards "
+            f"{median_error(without):.1%}; {len(held)} set aside "
             f"{median_error([each.error for each in held]):.1%}; worst {worst.row.paper.name} "
             f"{worst.row.quantization} by {worst.row.source}, {worst.error:+.0%}"
         )
@@ -64,7 +64,7 @@ def _table(checked: list[Checked]) -> Table:
             f"{each.predicted:.2f}",
             f"{each.error:+.1%}",
             f"{unseen:+.1%}",
-            f"{row.source}{'' if row.is_fitted else ' (found afterwards)'}",
+            f"{row.source}{'' if row.is_fitted else ' (set aside)'}",
         )
     return table
 

@@ -68,9 +68,9 @@ def show(manifest: Manifest, setup: Setup, prediction: Prediction, basis: str) -
         f"{sum(plan.budget_tokens for plan in rings)} in the cache together"
     )
     console.print(
-        f"one stream: {1 / prediction.token_s:.1f} tokens/s; first token of a prompt of "
+        f"one stream: {speed(1 / prediction.token_s)} tokens/s; first token of a prompt of "
         f"{setup.work.prompt}: {prediction.first_token_s:.1f} s "
-        f"({setup.work.prompt / prediction.first_token_s:.0f} tokens/s in)"
+        f"({speed(setup.work.prompt / prediction.first_token_s)} tokens/s in)"
     )
     console.print(_together(prediction))
     price = "unknown" if prediction.price_usd is None else f"{prediction.price_usd} USD"
@@ -109,6 +109,11 @@ def document(manifest: Manifest, setup: Setup, prediction: Prediction) -> dict[s
     }
 
 
+def speed(tokens_s: float) -> str:
+    """Two digits at least: 0.23, 2.1, 84.7"""
+    return f"{tokens_s:.{1 if tokens_s >= 1 else 2}f}"
+
+
 def stack(setup: Setup) -> str:
     """4x pi5-16gb, 1x pi5-8gb"""
     counts = Counter(board.name for board in setup.boards)
@@ -133,8 +138,8 @@ def _together(prediction: Prediction) -> Table:
         table.add_row(
             str(line.streams),
             str(line.at_once),
-            f"{line.aggregate:.1f}",
-            f"{line.aggregate / line.at_once:.1f}",
+            speed(line.aggregate),
+            speed(line.aggregate / line.at_once),
             f"{line.watts:.0f}",
             f"{line.watts / line.aggregate:.1f}",
         )

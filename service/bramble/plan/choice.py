@@ -138,6 +138,7 @@ class _Planner:
         self._paces = paces
         self._link = link
         self._known: dict[tuple[object, ...], tuple[Plan, Ring] | None] = {}
+        self._alone: dict[Ring, float] = {}
 
     def candidates(self) -> list[Rings]:
         """Every set of rings that fits."""
@@ -183,10 +184,15 @@ class _Planner:
     ) -> Figures:
         work = self._work
         return Figures(
-            max(ring.request_s(work.prompt, work.reply) for ring in speeds),
+            max(map(self._request_s, speeds)),
             aggregate(speeds, limits, work.rows, work.prompt),
             min(map(self._cache_tokens, plans)),
         )
+
+    def _request_s(self, ring: Ring) -> float:
+        if ring not in self._alone:
+            self._alone[ring] = ring.request_s(self._work.prompt, self._work.reply)
+        return self._alone[ring]
 
     def _limit(self, plan: Plan) -> int:
         tokens = self._work.prompt + self._work.reply

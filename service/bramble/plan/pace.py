@@ -1,9 +1,9 @@
 """What a node gives a stage, and what a stage takes: bytes read and parameters multiplied.
 
 A step over `n` tokens costs one reading of the weights and, for every token but the first, its
-arithmetic. On the measured machine that sum fits steps of 1 to 8 rows to 4 % (33, 40, 59, 100 ms
+arithmetic. On the measured machine that sum fits steps of 1 to 8 rows to 7 % (33, 40, 59, 100 ms
 against 33, 43, 62, 100: 33 ms for the first row and 9.5, the pace of prefill, for each other);
-the larger of the two, the usual roofline, is 30 % off.
+the larger of the two, the usual roofline, is up to 36 % off.
 """
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ class Published:
     num_nodes: int
     tokens_s: float
     source: str
-    is_fitted: bool = True  # False: found after the constants were fitted; a test, not a teacher
+    is_fitted: bool = True  # False: set aside from the fit: a test, not a teacher
     kind: str = DECODE
     threads: int = 4
 
@@ -152,7 +152,7 @@ PUBLISHED: tuple[Published, ...] = (
     _read(LLAMA_CPP, LLAMA32_3B, 5.0, 1, 15.1, CM5_CLUSTER),
     _read(DLLAMA, LLAMA31_8B, Q40, 4, 11.7, "distributed-llama discussion 162"),
     _read(DLLAMA, QWEN3_30B, Q40, 4, 14.3, "distributed-llama discussion 255"),
-    # Found afterwards
+    # Set aside from the fit
     _held(QWEN25_05B, 0.355, "Q3_K_M", 28.39, ISSUE_26484),
     _held(QWEN25_05B, 0.398, "Q4_K_M", 25.77, ISSUE_26484),
     _held(QWEN25_05B, 0.420, "Q5_K_M", 23.23, ISSUE_26484),
