@@ -13,6 +13,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = "1"  # before numpy is imported; the thread
 
 import json
 import time
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -29,7 +30,7 @@ def read(array: Floats) -> None:
     np.dot(array, array)
 
 
-def bandwidth(arrays: list[Floats]) -> float:
+def bandwidth(arrays: Sequence[Floats]) -> float:
     """The best of some passes in GB/s: what disturbs a pass only makes it slower."""
     best = 0.0
     with ThreadPoolExecutor(len(arrays)) as pool:

@@ -18,6 +18,7 @@ UNITS = {
     "shards+kv": "MiB",
     "bandwidth": "GB/s",
     "token": "ms",
+    "steps": "per token",
 }
 
 

@@ -56,6 +56,10 @@ class Model:
 
     def step(self, row: int, prompt: Ids, position: int) -> Ids:
         """Run prompt int32 (n, t) of rows [row, row + n); return the next ids int32 (n,)."""
+        return self.sample(self.layers(row, prompt, position))
+
+    def layers(self, row: int, prompt: Ids, position: int) -> Bound:
+        """As `step`, without picking a token."""
         n, t = prompt.shape
         bound = self._bound.get((row, n, t)) or self._bind(row, n, t)
         bound.token_ids[:] = prompt
@@ -63,6 +67,10 @@ class Model:
         bound.total[0] = position + t
         for session, binding in bound.layers:
             session.run_with_iobinding(binding)
+        return bound
+
+    def sample(self, bound: Bound) -> Ids:
+        """Greedily, behind the last position only."""
         bound.last[:] = bound.output[:, -1]
         self._lm_head.run_with_iobinding(bound.head)
         token_ids: Ids = bound.logits.argmax(axis=1).astype(np.int32)
@@ -145,10 +153,9 @@ def together(model: Model, rows: int) -> Measured:
 
 def prefill(model: Model, row: int, prompt: Ids, chunk: int) -> Ids:
     """Return the first token behind the prompt, int32 (1,)."""
-    token = np.zeros(1, np.int32)
-    for start in range(0, len(prompt), chunk):
-        token = model.step(row, prompt[None, start : start + chunk], start)
-    return token
+    starts = range(0, len(prompt), chunk)
+    bound = [model.layers(row, prompt[None, start : start + chunk], start) for start in starts]
+    return model.sample(bound[-1])
 
 
 def generate(model: Model, tokens: Ids, position: int, count: int) -> None:

@@ -21,6 +21,8 @@ WAY = {
     "token python": "Python in stages",
     "token travel": "head, wire, waking",
 }
+MAX_MARGIN = 2.0  # a bar that is longer says no more
+WAY_COLOURS = ("#8a8a8a", "#e0a030", "#b3204d")
 COLOURS = {"ring": "#b3204d", "ceiling": "#2f6f4f", "llama.cpp": "#4a6fa5"}
 SHADES = {"ring": "Reds", "ceiling": "Greens", "llama.cpp": "Blues"}
 
@@ -60,7 +62,8 @@ def roofline(axes: Any, document: Document) -> None:
             limit = row["bandwidth_gb_s"] * 1e9 / row["bytes_per_token"]
             threads = row["contender"].removeprefix("ceiling ")
             axes.axvline(limit, color="grey", linestyle="--", linewidth=1)
-            axes.text(limit, -0.45, f" bandwidth,\n {threads}", fontsize=7, color="grey")
+            words = {"rotation": 90, "ha": "right", "va": "bottom", "fontsize": 7, "color": "grey"}
+            axes.text(limit, -0.3, f"bandwidth, {threads}", **words)
 
 
 def scaling(axes: Any, document: Document) -> None:
@@ -82,18 +85,27 @@ def scaling(axes: Any, document: Document) -> None:
     axes.legend(fontsize=7)
 
 
+def turns(axes: Any, document: Document) -> None:
+    """The first token of a conversation's next turn, before the wait for a cold one."""
+    names = having(document, "turn cold")[::-1]
+    for quantity, alpha in (("turn cold", 0.3), ("turn second", 1.0)):
+        medians = [document["spreads"][name][quantity]["median"] for name in names]
+        axes.barh(names, medians, color=[COLOURS[kind(name)] for name in names], alpha=alpha)
+        for index, median in enumerate(medians):
+            axes.text(median, index, f" {median:.0f}", va="center", fontsize=8)
+    axes.set_title("first token of 1,000 tokens, ms: cold (pale) and in a second turn")
+
+
 def way(axes: Any, document: Document) -> None:
     """What a token of one stream is made of, per ring."""
     names = having(document, "token")[::-1]
     left = [0.0] * len(names)
-    for (quantity, title), colour in zip(
-        WAY.items(), ("#8a8a8a", "#e0a030", "#b3204d"), strict=True
-    ):
+    for (quantity, title), colour in zip(WAY.items(), WAY_COLOURS, strict=True):
         values = [document["spreads"][name][quantity]["median"] for name in names]
         axes.barh(names, values, left=left, color=colour, label=title)
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.set_title("one stream's token, ms")
-    axes.legend(fontsize=7, loc="lower right")
+    axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06))
 
 
 def promises(axes: Any, document: Document) -> None:
@@ -102,10 +114,11 @@ def promises(axes: Any, document: Document) -> None:
     for index, ratio in enumerate(ratios):
         median, bound = ratio["values"]["median"], ratio["bound"]
         margin = median / bound if ratio["is_floor"] else bound / median
-        axes.barh(index, margin, color="#2f6f4f" if ratio["holds"] else "#b3204d")
+        axes.barh(index, min(margin, MAX_MARGIN), color="#2f6f4f" if ratio["holds"] else "#b3204d")
         label = f"{median:.3g}, bound {ratio['target']}"
-        axes.text(0.02, index, label, va="center", color="white", fontsize=7)
+        axes.text(min(margin, MAX_MARGIN) + 0.04, index, label, va="center", fontsize=7)
     axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xlim(0, MAX_MARGIN * 1.45)
     axes.set_yticks(range(len(ratios)), [ratio["name"] for ratio in ratios], fontsize=7)
     axes.set_title("ratios over their bounds (1 = just holds)")
 
@@ -116,7 +129,7 @@ def draw(document: Document, path: Path) -> None:
     roofline(axes[0][0], document)
     bars(axes[0][1], document, "prefill 512", "prefill of 512 tokens, tokens/s")
     scaling(axes[1][0], document)
-    bars(axes[1][1], document, "turn second", "first token of a second turn, ms")
+    turns(axes[1][1], document)
     way(axes[2][0], document)
     promises(axes[2][1], document)
     words = ("shape", "processor", "cores", "network", "rounds", "ended")

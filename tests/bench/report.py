@@ -11,7 +11,10 @@ from tests.bench.ratios import Ratio, ratios
 
 SPEEDS = ("decode", "prefill 512", "prefill 512 whole", *(f"streams {n}" for n in (1, 2, 4, 8)))
 WAITS = (*(f"first {n}" for n in (1, 2, 4, 8)), "turn cold", "turn second", "restart", "load")
-WAY = ("token", "token compute", "token python", "token travel", "token own per stage")
+WAY = (
+    *("token", "token compute", "token python", "token travel", "token own per stage"),
+    *("token waiting", "steps"),
+)
 MEMORY = ("resident", "shards+kv")
 TITLES = {
     "decode": "one stream",
@@ -28,6 +31,7 @@ TITLES = {
     "token travel": "head, wire, waking",
     "token own per stage": "the ring's own, per stage",
     "token waiting": "a stage waits",
+    "steps": "steps per token",  # under 1 where guesses were verified
 }
 
 

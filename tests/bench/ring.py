@@ -82,10 +82,11 @@ class Ring:
         found = streams.decode(self._ask, self._vocab)
         after = self._client.status()
         steps = after["counters"]["decode_steps_total"] - before["counters"]["decode_steps_total"]
+        tokens = streams.DECODE_TOKENS - 1  # the first one is prefill's
         stages = len(self._site.stages)
         token_ms = 1000 / found["decode"][0]
         compute_ms, python_ms = (
-            (_total(after, key) - _total(before, key)) / steps
+            (_total(after, key) - _total(before, key)) / tokens
             for key in ("compute_total_ms", "python_total_ms")
         )
         return found | {
@@ -95,6 +96,7 @@ class Ring:
             "token travel": [token_ms - compute_ms - python_ms],
             "token own per stage": [(token_ms - compute_ms) / stages],
             "token waiting": [self._waiting_ms(after)],
+            "steps": [steps / tokens],
         }
 
     def _waiting_ms(self, status: dict[str, Any]) -> float:

@@ -148,7 +148,7 @@ def test_llama_bench_is_read_by_repetition() -> None:
 
 def test_a_missing_compiler_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(BadInput, match="cmake is missing.*apt install cmake.*--only ring,ceiling"):
+    with pytest.raises(BadInput, match=r"cmake is missing.*apt install cmake.*--only ring,ceiling"):
         cache.check_compiler()
 
 
