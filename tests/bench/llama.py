@@ -25,7 +25,6 @@ from tests.bench.streams import Measured, Reply
 READY_S = 120.0
 HTTP_S = 300.0
 SLOTS, CONTEXT = 8, 2048  # sequences at once, and tokens of each
-REPEAT = 3  # of llama-bench's decode
 RPC_BATCH = 128  # micro-batches follow one another through the servers: FACTS' best for prefill
 
 
@@ -69,10 +68,10 @@ class Llama:
     def measure(self, task: str) -> Measured:
         match task.split():
             case ["decode"]:
-                return {"decode": self._bench(0, streams.DECODE_TOKENS, REPEAT)}
+                return {"decode": self._bench(0, streams.DECODE_TOKENS)}
             case ["prefill"]:
                 tokens = streams.PREFILL_TOKENS
-                return {f"prefill {tokens}": self._bench(tokens, 0, 1)}
+                return {f"prefill {tokens}": self._bench(tokens, 0)}
             case ["streams", count]:
                 self._start_server()
                 return streams.together(self._ask, self._vocab, int(count))
@@ -91,9 +90,9 @@ class Llama:
             yield f"{place.address}:{port}"
         time.sleep(1.0)  # they say nothing when they listen
 
-    def _bench(self, prompt: int, tokens: int, repeat: int) -> list[float]:
+    def _bench(self, prompt: int, tokens: int) -> list[float]:
         self._stop_server()  # an RPC server has one client at a time
-        counts = ["-p", str(prompt), "-n", str(tokens), "-r", str(repeat)]
+        counts = ["-p", str(prompt), "-n", str(tokens), "-r", "1"]
         tool = self._tools / "llama-bench"
         command = self._place.command(tool, *self._shared, *counts, "-o", "json")
         done = subprocess.run(command, capture_output=True, text=True)

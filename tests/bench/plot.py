@@ -116,7 +116,7 @@ def promises(axes: Any, document: Document) -> None:
         margin = median / bound if ratio["is_floor"] else bound / median
         axes.barh(index, min(margin, MAX_MARGIN), color="#2f6f4f" if ratio["holds"] else "#b3204d")
         label = f"{median:.3g}, bound {ratio['target']}"
-        axes.text(min(margin, MAX_MARGIN) + 0.04, index, label, va="center", fontsize=7)
+        axes.text(max(1.0, min(margin, MAX_MARGIN)) + 0.04, index, label, va="center", fontsize=7)
     axes.axvline(1.0, color="black", linewidth=1)
     axes.set_xlim(0, MAX_MARGIN * 1.45)
     axes.set_yticks(range(len(ratios)), [ratio["name"] for ratio in ratios], fontsize=7)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import tempfile
 import time
 from collections.abc import Iterator
@@ -126,7 +127,8 @@ class Ring:
     def _ask(self, prompt: list[int], tokens: int) -> Reply:
         request = Generate(
             os.urandom(8).hex(),
-            Sampling(temperature=0.0),
+            # Greedy text of random weights soon goes in circles, which drafts would guess for free
+            Sampling(temperature=1.0, seed=random.getrandbits(63)),
             prompt=prompt,
             max_tokens=tokens,
             ignore_eos=True,
