@@ -34,6 +34,10 @@ KINDS = ("ring", "ceiling", "llama", "memory")
 STREAMS, QUICK_STREAMS = (1, 2, 4, 8), (4, 8)
 ROUNDS, QUICK_ROUNDS = 3, 1
 PLOT = Path(__file__).parent / "plot.py"
+DESCRIPTION = """Measure a Bramble ring of 1, 2 and 3 stages with a core each beside plain
+onnxruntime over the same files, llama.cpp alone and over its RPC servers, and this machine's
+memory. The contenders are taken in turn, several rounds. Random weights of a real shape; what
+is needed is made once and kept."""
 EXAMPLE = """examples:
   make bench                                        the whole: three rounds, about 25 minutes
   make bench ARGS="--quick"                         what the bounds need, once: about 3 minutes
@@ -47,10 +51,7 @@ A ratio is believable, a speed only as far as this machine was quiet.
 def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(
         prog="python -m tests.bench",
-        description="Measure a Bramble ring of 1, 2 and 3 stages with a core each beside plain "
-        "onnxruntime over the same files, llama.cpp alone and over its RPC servers, and this "
-        "machine's memory. Contenders are taken in turn, several rounds. Random weights of a real "
-        "shape; what is needed is made once and kept.",
+        description=DESCRIPTION,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -81,12 +82,22 @@ def run(args: argparse.Namespace) -> int:
         groups = list(_groups(args, kinds, cache, model, site))
         streams = QUICK_STREAMS if args.quick else STREAMS
         bench = Bench(groups, tasks(streams, has_restart="3b" not in args.shape), tell)
-        bench.run(rounds)
+        is_whole = _measure(bench, rounds)
     about = _about(args, rounds)
     found = report.document(about, bench.samples, _token_bytes(model, groups), bench.failures)
     print(report.markdown(about, bench.samples, found))
     _write(args, cache, found)
-    return 1 if bench.failures else 0
+    return 130 if not is_whole else 1 if bench.failures else 0
+
+
+def _measure(bench: Bench, rounds: int) -> bool:
+    """False if Ctrl-C ended it; what was measured until then is told all the same."""
+    try:
+        bench.run(rounds)
+    except KeyboardInterrupt:
+        tell("ended early; what was measured until now:")
+        return False
+    return True
 
 
 def _groups(
