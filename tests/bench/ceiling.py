@@ -11,7 +11,7 @@ from typing import Any
 
 from bramble.errors import Broken
 
-from tests.bench.processes import Place
+from tests.bench.processes import Place, die_with_parent
 from tests.bench.streams import Measured
 
 
@@ -26,7 +26,14 @@ class Child:
 
     def start(self) -> None:
         pipe = subprocess.PIPE
-        self._process = subprocess.Popen(self._command, stdin=pipe, stdout=pipe, text=True)
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=pipe,
+            stdout=pipe,
+            text=True,
+            start_new_session=True,
+            preexec_fn=die_with_parent,
+        )
         self._read()
 
     def stop(self) -> None:

@@ -82,7 +82,8 @@ def scaling(axes: Any, document: Document) -> None:
     axes.set_xlabel("streams at once, 128 tokens in, 64 out")
     axes.set_ylim(bottom=0)
     axes.set_title("all streams together, tokens/s")
-    axes.legend(fontsize=7)
+    if names:
+        axes.legend(fontsize=7)
 
 
 def turns(axes: Any, document: Document) -> None:
@@ -105,7 +106,8 @@ def way(axes: Any, document: Document) -> None:
         axes.barh(names, values, left=left, color=colour, label=title)
         left = [a + b for a, b in zip(left, values, strict=True)]
     axes.set_title("one stream's token, ms")
-    axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06))
+    if names:
+        axes.legend(fontsize=7, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.06))
 
 
 def promises(axes: Any, document: Document) -> None:

@@ -81,7 +81,8 @@ class Process:
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=subprocess.STDOUT,
-                preexec_fn=_die_with_parent,
+                start_new_session=True,  # Ctrl-C is for the bench, which ends them in order
+                preexec_fn=die_with_parent,
             )
 
     @property
@@ -108,6 +109,6 @@ class Process:
             self._process.wait()
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: have the kernel end it should the bench be killed."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
