@@ -15,10 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken
-from bramble.model import manifest as manifests
 from bramble.model.digest import digest
 from bramble.model.manifest import Manifest, shard_parts
-from bramble.stage import cpu, session
+from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
@@ -64,8 +63,9 @@ class Engine:
     ) -> None:
         """Check and load the assigned parts.
 
-        threads    of the process's pool, 0 = one per core; the first engine of a process decides
-        packed     where packed weights are kept; None = packed anew into memory at every start
+        threads    of the process's pool, 0 = as measured; the first engine of a process decides
+        packed     where packed weights and what was measured are kept; None = nothing is, and
+                   0 threads are one per core
         alive      called between files, so that a watchdog knows a long load from a hung one
 
         Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
@@ -75,9 +75,14 @@ class Engine:
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
         _check_assignment(manifest, assign)
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        manifests.verify(folder, names, alive)
-        num_threads = cpu.num_threads(threads)
-        session.start_threads(num_threads)
+        proof.verify(folder, manifest, names, packed, alive)
+        layers = range(assign.start, assign.stop)
+        self.threads = (
+            session.Threads(threads)
+            if threads
+            else tune.choose(folder, manifest, layers, packed, alive)
+        )
+        session.start_threads(self.threads)
         shape = manifest.shape
         self._arena = Arena(
             ArenaShape(
@@ -89,7 +94,8 @@ class Engine:
             ),
             assign.kv_bytes,
         )
-        self._shard = Shard(folder, manifest, assign, self._arena, num_threads, packed, alive)
+        self._shard = Shard(folder, manifest, assign, self._arena, self.threads, packed, alive)
+        memory.release(packed)
         self._sampler = Sampler() if assign.has_lm_head else None
         self._assign = assign
         self._hidden_size = shape.hidden_size
