@@ -43,6 +43,7 @@ class HeadConfig:
     max_rows: int = 16  # sequences in the KV cache at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
+    kv_cache: str = "float32"  # or int8: a quarter of the memory; long prompts are read slower
 
 
 @dataclass(frozen=True, slots=True)

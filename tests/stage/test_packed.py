@@ -139,7 +139,7 @@ parts = PackedParts(root, folder, manifest.read(folder), Threads(1))
 print("ready", flush=True)
 sys.stdin.readline()
 for name in ("layer-000", "lm_head"):
-    path = parts.path(name)
+    path = parts.path(name, f"shards/{name}.onnx")
     assert path.is_relative_to(root), path
     load(path, Threads(1))  # whole, whoever wrote it
 """

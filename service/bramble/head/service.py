@@ -57,6 +57,7 @@ class Service:
         self._transport = transport
         self._incarnation = new_identity()
         manifest = manifests.read(config.model)
+        manifest.graph("layer-000", config.kv_cache)
         self._manifest = manifest
         self._export = manifests.sha256(config.model)
         self._tokenizer = Tokenizer(config.model)
@@ -66,7 +67,13 @@ class Service:
         self._first: Channel | None = None
         self._registry = Registry(config.stages)
         wanted_length = config.max_length or min(manifest.shape.max_length, DEFAULT_MAX_LENGTH)
-        settings = Settings(config.max_rows, wanted_length, self._sampled.endpoint, config.node)
+        settings = Settings(
+            config.max_rows,
+            wanted_length,
+            self._sampled.endpoint,
+            config.node,
+            config.kv_cache,
+        )
         self._ring = Ring(
             manifest,
             self._export,
@@ -402,6 +409,9 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if config.kv_cache not in manifests.CACHE_BYTES:
+        allowed = " or ".join(manifests.CACHE_BYTES)
+        raise BadInput(f"kv_cache is {config.kv_cache!r}, it has to be {allowed}")
     if len(set(config.stages)) != len(config.stages) or not config.stages:
         raise BadInput(f"stages are {', '.join(config.stages)}: name each node of the ring once")
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken
 from bramble.model.digest import digest
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import CACHE_BYTES, Manifest, shard_parts
 from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.sampler import Choice, Sampler
@@ -91,6 +91,7 @@ class Engine:
                 shape.num_kv_heads,
                 assign.max_length,
                 shape.head_dim,
+                assign.kv_cache,
             ),
             assign.kv_bytes,
         )
@@ -197,6 +198,11 @@ class Engine:
 
 def _check_assignment(manifest: Manifest, assign: Assign) -> None:
     layers = manifest.shape.num_layers
+    if assign.kv_cache not in CACHE_BYTES:
+        raise BadInput(
+            f"a KV cache of {assign.kv_cache!r} was assigned, this stage knows "
+            f"{' and '.join(CACHE_BYTES)}; have head and stage run one release"
+        )
     if not 0 <= assign.start <= assign.stop <= layers:
         raise BadInput(
             f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"

@@ -43,17 +43,18 @@ class PackedParts:
             if other.name != self._place.name:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def path(self, name: str) -> Path:
-        """Return the ONNX file to load for a part: packed, and packed now if it is new here.
+    def path(self, name: str, graph: str) -> Path:
+        """Return the ONNX file to load for a part's `graph`: packed, now if it is new here.
 
         Where the disk has no room, or takes nothing, it is the original; the log says so.
         """
         part = self._manifest.part(name)
-        original = self._folder / part.onnx
+        original = self._folder / graph
         if name in UNPACKED:
             return original
-        shas = "".join(self._manifest.files[file].sha256 for file in (part.onnx, *part.data))
-        packed = self._place / f"{name}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
+        shas = "".join(self._manifest.files[file].sha256 for file in (graph, *part.data))
+        name_here = name if graph == part.onnx else f"{name}.kv8"
+        packed = self._place / f"{name_here}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
         if packed.exists():
             return packed
         try:

@@ -68,7 +68,9 @@ class Shard:
     ) -> None:
         """Load the assigned parts; files are checked by the caller. Raises BadShard."""
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        parts = _load_all(folder, manifest, names, threads, packed, alive)
+        graphs = {name: manifest.graph(name, assign.kv_cache) for name in names}
+        copies = PackedParts(packed, folder, manifest, threads) if packed else None
+        parts = _load_all(folder, graphs, threads, copies, alive)
         self._arena = arena
         self._shape = manifest.shape
         self._embed = parts.get("embed")
@@ -164,20 +166,18 @@ class Shard:
 
 def _load_all(
     folder: Path,
-    manifest: Manifest,
-    names: tuple[str, ...],
+    graphs: dict[str, str],
     threads: Threads,
-    packed: Path | None,
+    copies: PackedParts | None,
     alive: Callable[[], None],
 ) -> dict[str, Session]:
-    """Load parts, several at once; those that are packed for the first time one after another."""
-    copies = PackedParts(packed, folder, manifest, threads) if packed else None
-    originals = {name: folder / manifest.part(name).onnx for name in names}
+    """Load parts by their ONNX files, several at once; those that are new are packed in turn."""
+    originals = {name: folder / graph for name, graph in graphs.items()}
     paths = dict(originals)
-    for name in names:
-        alive()
-        if copies is not None:
-            paths[name] = copies.path(name)
+    if copies is not None:
+        for name, graph in graphs.items():
+            alive()  # packing takes seconds
+            paths[name] = copies.path(name, graph)
 
     def part(name: str) -> Session:
         try:
@@ -190,7 +190,7 @@ def _load_all(
 
     parts = {}
     with ThreadPoolExecutor(NUM_LOADERS) as loaders:
-        for name, session in zip(names, loaders.map(part, names), strict=True):
+        for name, session in zip(graphs, loaders.map(part, graphs), strict=True):
             alive()
             parts[name] = session
     return parts
