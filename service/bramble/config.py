@@ -25,7 +25,7 @@ class StageConfig:
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
     packed: Path | None = None  # keeps weights as the kernels want them: half the memory
-    threads: int = 0  # 0 = one per core
+    threads: int = 0  # 0 = as measured at the first start and kept beside what is packed
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
     memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = 80 % of this machine's memory
 
