@@ -52,3 +52,14 @@ def test_other_folders_are_left_alone(tmp_path):
     memory.release(tmp_path / "packed")
     assert resident(path) == SIZE
     mapping.close()
+
+
+def test_a_kernel_that_does_not_tell_costs_memory_and_nothing_else(tmp_path, monkeypatch):
+    path = tmp_path / "packed" / "layer.data"
+    mapping = mapped(path)
+    before = resident(path)
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "SMAPS", tmp_path / "smaps")
+        memory.release(tmp_path / "packed")
+    assert resident(path) == before == SIZE
+    mapping.close()

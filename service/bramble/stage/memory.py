@@ -18,7 +18,7 @@ def release(folder: Path | None) -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc's
         libc.malloc_trim(0)
-    if folder is None:
+    if folder is None or not SMAPS.exists():  # a kernel without CONFIG_PROC_PAGE_MONITOR
         return
     for start, stop in _clean_mappings(SMAPS.read_text(encoding="utf-8"), str(folder.resolve())):
         libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
