@@ -70,6 +70,11 @@ def test_no_more_threads_are_tried_than_there_are_cores():
     assert max(threads.count for threads in timings) == 2
 
 
+def test_a_machine_of_many_cores_may_use_all_of_them():
+    chosen, _ = search(lambda threads: Timing(1 / threads.count, 1.0), 12, has_kleidiai=False)
+    assert chosen.count == 12
+
+
 def test_a_setting_that_fails_is_not_chosen():
     chosen, _ = search(lambda t: on_a_pi(t) if t.count == 1 else None, 4, has_kleidiai=False)
     assert chosen == Threads(1)

@@ -83,8 +83,8 @@ def search(
     measure: Measure, cores: int, has_kleidiai: bool
 ) -> tuple[Threads, dict[Threads, Timing]]:
     """Time thread counts, spinning or not, then the best of them without KleidiAI."""
-    candidates = [Threads(1)]
-    candidates += [Threads(n, spin) for n in range(2, min(cores, 4) + 1) for spin in (False, True)]
+    counts = sorted({2, 3, 4, cores} & set(range(2, cores + 1)))
+    candidates = [Threads(1), *(Threads(n, spin) for n in counts for spin in (False, True))]
     timings: dict[Threads, Timing] = {}
     _time(measure, candidates, timings)
     if has_kleidiai and timings:
