@@ -29,7 +29,7 @@ class StageConfig:
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
     packed: Path | None = None  # keeps weights as the kernels want them: half the memory
-    threads: int = 0  # 0 = one per core
+    threads: int = 0  # 0 = as measured at the first start and kept beside what is packed
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
     memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = 80 % of this machine's memory
 
@@ -48,6 +48,7 @@ class HeadConfig:
     max_rows: int = 16  # sequences in the KV cache of a ring at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
+    kv_cache: str = "float32"  # or int8: a quarter of the memory; long prompts are read slower
 
     @property
     def nodes_of_rings(self) -> tuple[tuple[str, ...], ...]:

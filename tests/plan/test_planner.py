@@ -80,3 +80,11 @@ def test_the_plan_id_is_of_the_content() -> None:
     one, same = (plan_ring(manifest(16), "sha", nodes, 16, 8192).plan_id for _ in range(2))
     other = plan_ring(manifest(16), "other", nodes, 16, 8192).plan_id
     assert one == same != other and len(one) == 16
+
+
+def test_an_int8_cache_holds_four_times_the_tokens() -> None:
+    model, nodes = manifest(16), [Node("a", 2 * GIB)]
+    plain = plan_ring(model, "sha", nodes, 16, 1 << 20)
+    small = plan_ring(model, "sha", nodes, 16, 1 << 20, "int8")
+    assert small.max_length // 4 == plain.max_length
+    assert small.plan_id != plain.plan_id and small.stages == plain.stages

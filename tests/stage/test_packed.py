@@ -133,15 +133,15 @@ import sys
 from pathlib import Path
 from bramble.model import manifest
 from bramble.stage.packed import PackedParts
-from bramble.stage.session import load
+from bramble.stage.session import Threads, load
 folder, root = map(Path, sys.argv[1:])
-parts = PackedParts(root, folder, manifest.read(folder))
+parts = PackedParts(root, folder, manifest.read(folder), Threads(1))
 print("ready", flush=True)
 sys.stdin.readline()
 for name in ("layer-000", "lm_head"):
-    path = parts.path(name, 1)
+    path = parts.path(name, f"shards/{name}.onnx")
     assert path.is_relative_to(root), path
-    load(path, 1)  # whole, whoever wrote it
+    load(path, Threads(1))  # whole, whoever wrote it
 """
 
 

@@ -57,6 +57,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--threads", type=int, default=0, help="threads per stage (default: cores / all stages)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
+    add(
+        "--kv",
+        choices=("float32", "int8"),
+        default="float32",
+        help="numbers of the KV cache: int8 takes a quarter of the memory (default: float32)",
+    )
     add("--verbose", action="store_true", help="show what every process logs")
     parser.set_defaults(run=run)
 
@@ -133,6 +139,7 @@ def _commands(
         "client": door,
         "max-length": args.context,
         "max-rows": args.rows,
+        "kv-cache": args.kv,
     }
     yield "head", python_command("bramble", "head", *_flags(head))
     web = {"head": door, "listen": f"{args.listen}:{args.port}"}

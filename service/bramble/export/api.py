@@ -9,19 +9,24 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 import bramble
 from bramble.errors import BadInput
+from bramble.export import sample
 from bramble.export.architectures import describe
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
+from bramble.export.graph import CacheScales
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import KINDS
 from bramble.export.source import Source, open_folder
 from bramble.export.synthetic import open_synthetic
-from bramble.export.verify import golden
+from bramble.export.verify import Range, golden
 from bramble.model import manifest as manifests
 from bramble.model.disk import check_space
-from bramble.model.manifest import File, Manifest, Part, Quantization, sha256_of
+from bramble.model.manifest import File, Manifest, Part, Quantization, Shape, sha256_of
 from bramble.model.tokenizer import Tokenizer
 
 # Any text does; this one has common words, digits and punctuation.
@@ -30,6 +35,8 @@ GOLDEN_TEXT = (
     "and words travel round the ring."
 )
 GOLDEN_TOKENS = 24
+SAMPLE_TOKENS = 256
+CACHE_ROOM = 1.5  # of an int8 cache above the sample's largest keys and values, see DESIGN.md
 BYTES_PER_WEIGHT = {"int4": 0.625, "int8": 1.125, "float32": 4.0}  # with scales
 DEFAULTS = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
@@ -125,7 +132,10 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
         manifest = replace(manifest, name=dest.name)
         advance = _Counter(progress, "golden check", len(parts))
-        manifest = replace(manifest, golden=golden(folder, manifest, token_ids, advance))
+        sample_ids = _sample_ids(folder, decoder.shape)
+        check, ranges = golden(folder, manifest, token_ids, sample_ids, advance)
+        parts = _with_int8_cache(writer, parts, ranges)
+        manifest = replace(manifest, golden=check, parts=parts, files=files | writer.files)
         manifests.write(manifest, folder)
     return manifest
 
@@ -199,6 +209,29 @@ def _golden_ids(folder: Path, vocab_size: int) -> tuple[int, ...]:
     """The text's first tokens, repeated if a small vocabulary makes few; ids the model has."""
     ids = [i for i in Tokenizer(folder).encode(GOLDEN_TEXT) if i < vocab_size] or [0]
     return tuple((ids * GOLDEN_TOKENS)[:GOLDEN_TOKENS])
+
+
+def _sample_ids(folder: Path, shape: Shape) -> tuple[int, ...]:
+    """Text that the range of keys and values is measured on: ids the model has."""
+    ids = [i for i in Tokenizer(folder).encode(sample.TEXT) if i < shape.vocab_size] or [0]
+    return tuple(ids[: min(SAMPLE_TOKENS, shape.max_length)])
+
+
+def _with_int8_cache(
+    writer: PartWriter, parts: tuple[Part, ...], ranges: list[Range]
+) -> tuple[Part, ...]:
+    embed, *layers, lm_head = parts
+    written = [
+        writer.add_int8_cache(part, index, CacheScales(_step(found.keys), _step(found.values)))
+        for index, (part, found) in enumerate(zip(layers, ranges, strict=True))
+    ]
+    return (embed, *written, lm_head)
+
+
+def _step(largest: NDArray[np.float32]) -> NDArray[np.float32]:
+    """One step of int8 for a channel; one that the sample never moved gets some room."""
+    floor = np.float32(largest.mean() / 100 or 1)
+    return np.asarray(np.maximum(largest, floor) * CACHE_ROOM / 127, np.float32)
 
 
 def _check_tensors(decoder: Decoder, source: Source) -> None:

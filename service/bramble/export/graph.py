@@ -8,10 +8,12 @@ of rows is a slice of outputs, and an embedding can serve as lm_head.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import onnx
+from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
 from bramble.export.data_file import Stored
@@ -58,7 +60,10 @@ class Graph:
         return outputs
 
     def shape(self, name: str, *sizes: int) -> str:
-        self._constants.append(numpy_helper.from_array(np.array(sizes, np.int64), name))
+        return self.constant(name, np.array(sizes, np.int64))
+
+    def constant(self, name: str, value: NDArray[Any]) -> str:
+        self._constants.append(numpy_helper.from_array(value, name))
         return name
 
     def norm(self, value: str, weight: str, name: str, epsilon: float) -> str:
@@ -137,16 +142,31 @@ def lm_head(decoder: Decoder, kind: str, weights: Sequence[Stored]) -> onnx.Mode
     )
 
 
-def layer(decoder: Decoder, index: int, kind: str, weights: Sequence[Stored]) -> onnx.ModelProto:
+@dataclass(frozen=True, slots=True)
+class CacheScales:
+    """float32 (kv_heads, head_dim): one step of the int8 keys and values of each channel."""
+
+    keys: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+
+def layer(
+    decoder: Decoder,
+    index: int,
+    kind: str,
+    weights: Sequence[Stored],
+    cache: CacheScales | None = None,
+) -> onnx.ModelProto:
     """One decoder layer: hidden (batch, t, hidden_size) → hidden_out, extending the KV cache.
 
-    past_key, past_value   float32 (batch, kv_heads, max_len, head_dim), also as present_…
+    past_key, past_value   float32, or int8 with `cache`, (batch, kv_heads, max_len, head_dim),
+                           also as present_…
     sequence_lengths       int32 (batch,) each row's total length minus one
     total_length           int32 (1,) the longest row's total length
     cos, sin               float32 (max_pos, rotary_dim / 2), see model/rope.py
     """
     graph = Graph(f"layer-{index:03d}")
-    attention = _attention(graph, decoder, decoder.windows[index], kind)
+    attention = _attention(graph, decoder, decoder.windows[index], kind, cache)
     normed, _, _, total = graph.nodes(
         "SkipSimplifiedLayerNormalization",
         ["hidden", attention, "post_attention_layernorm.weight"],
@@ -155,11 +175,13 @@ def layer(decoder: Decoder, index: int, kind: str, weights: Sequence[Stored]) ->
         epsilon=decoder.norm_epsilon,
     )
     graph.node("Add", [total, _mlp(graph, decoder, normed, kind)], "hidden_out")
-    inputs, outputs = _layer_values(decoder)
+    inputs, outputs = _layer_values(decoder, TensorProto.INT8 if cache else TensorProto.FLOAT)
     return graph.model(inputs, outputs, weights)
 
 
-def _attention(graph: Graph, decoder: Decoder, window: int, kind: str) -> str:
+def _attention(
+    graph: Graph, decoder: Decoder, window: int, kind: str, scales: CacheScales | None
+) -> str:
     normed = graph.norm("hidden", "input_layernorm.weight", "input_layernorm", decoder.norm_epsilon)
     shape = decoder.shape
     queries, keys, values = (
@@ -169,6 +191,13 @@ def _attention(graph: Graph, decoder: Decoder, window: int, kind: str) -> str:
         queries = _head_norm(graph, decoder, queries, "self_attn.q_norm", shape.num_heads)
         keys = _head_norm(graph, decoder, keys, "self_attn.k_norm", shape.num_kv_heads)
     cache = ["past_key", "past_value", "sequence_lengths", "total_length", "cos", "sin"]
+    quantised: dict[str, Any] = {}
+    if scales is not None:
+        cache += ["", "", ""]  # position_ids, attention_bias, head_sink
+        for letter, scale in (("k", scales.keys), ("v", scales.values)):
+            cache.append(graph.constant(f"{letter}_scale", scale[None, :, None]))
+            quantised[f"{letter}_quant_type"] = "PER_CHANNEL"
+        quantised["kv_cache_bit_width"] = 8
     attention = graph.nodes(
         "GroupQueryAttention",
         [queries, keys, values, *cache],
@@ -179,6 +208,7 @@ def _attention(graph: Graph, decoder: Decoder, window: int, kind: str) -> str:
         scale=shape.head_dim**-0.5,
         do_rotary=1,
         local_window_size=window,
+        **quantised,
     )[0]
     return _project(graph, decoder, "self_attn.o_proj", attention, kind)
 
@@ -207,21 +237,21 @@ def _project(graph: Graph, decoder: Decoder, name: str, value: str, kind: str) -
 
 
 def _layer_values(
-    decoder: Decoder,
+    decoder: Decoder, cache: int
 ) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
     shape, real = decoder.shape, TensorProto.FLOAT
     row = ("batch", shape.num_kv_heads, "max_len", shape.head_dim)
     table = ("max_pos", decoder.rope.rotary_dim // 2)
     inputs = [
         _hidden("hidden", decoder),
-        _value("past_key", real, *row),
-        _value("past_value", real, *row),
+        _value("past_key", cache, *row),
+        _value("past_value", cache, *row),
         _value("sequence_lengths", TensorProto.INT32, "batch"),
         _value("total_length", TensorProto.INT32, 1),
         _value("cos", real, *table),
         _value("sin", real, *table),
     ]
-    outputs = [_value("present_key", real, *row), _value("present_value", real, *row)]
+    outputs = [_value("present_key", cache, *row), _value("present_value", cache, *row)]
     return inputs, [_hidden("hidden_out", decoder), *outputs]
 
 

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bramble.export import graph
 from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
-from bramble.export.graph import EMBEDDING, codes, scales
+from bramble.export.graph import EMBEDDING, CacheScales, codes, scales
 from bramble.export.quantize import BITS, BLOCK, quantize
 from bramble.export.weights import Weights
 from bramble.model.manifest import File, Part, Quantization, layer_name, sha256_of
@@ -37,6 +37,7 @@ class PartWriter:
     weights: Weights
     advance: Advance
     files: dict[str, File] = field(default_factory=dict)
+    _tensors: dict[str, list[Stored]] = field(default_factory=dict, init=False)  # of each layer
 
     def write(self) -> tuple[Part, ...]:
         """Write embed, every layer and lm_head, in this order."""
@@ -44,6 +45,14 @@ class PartWriter:
         embed, table = self._embed()
         layers = [self._layer(index) for index in range(self.decoder.shape.num_layers)]
         return (embed, *layers, self._lm_head(table))
+
+    def add_int8_cache(self, part: Part, index: int, scales: CacheScales) -> Part:
+        """Write a layer's other graph, over the same data, whose KV cache is int8."""
+        kind, tensors = self.quantization.layers, self._tensors[part.name]
+        model = graph.layer(self.decoder, index, kind, tensors, scales)
+        name = f"{FOLDER}/{part.name}.kv8.onnx"
+        self.files[name] = self._write(name, model)
+        return replace(part, int8_cache=name)
 
     def _embed(self) -> tuple[Part, list[Stored]]:
         kind = self.quantization.embed
@@ -68,6 +77,7 @@ class PartWriter:
                     self._vector(data, tensor, source)
                 else:
                     self._matrix(data, tensor, source, kind)
+        self._tensors[name] = data.tensors
         return self._part(name, data, graph.layer(self.decoder, index, kind, data.tensors))
 
     def _lm_head(self, table: list[Stored]) -> Part:
@@ -89,11 +99,14 @@ class PartWriter:
         self, name: str, data: DataFile, model: onnx.ModelProto, shared: tuple[str, ...] = ()
     ) -> Part:
         part = Part(name, f"{FOLDER}/{name}.onnx", (f"{FOLDER}/{name}.data", *shared))
-        path = self.folder / part.onnx
-        path.write_bytes(model.SerializeToString(deterministic=True))
-        self.files[part.onnx] = File(sha256_of(path), path.stat().st_size)
+        self.files[part.onnx] = self._write(part.onnx, model)
         self.files[part.data[0]] = data.file
         return part
+
+    def _write(self, name: str, model: onnx.ModelProto) -> File:
+        path = self.folder / name
+        path.write_bytes(model.SerializeToString(deterministic=True))
+        return File(sha256_of(path), path.stat().st_size)
 
     def _vector(self, data: DataFile, name: str, source: str) -> None:
         size = self.weights.shape(source)

@@ -7,6 +7,7 @@ importer of onnxruntime.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,30 +27,58 @@ NUM_TOP = 10
 TOLERANCES = {"float32": 1e-3, "int8": 0.25, "int4": 0.25}
 
 
+@dataclass(frozen=True, slots=True)
+class Range:
+    """float32 (kv_heads, head_dim): the largest key and value of each channel, without sign."""
+
+    keys: NDArray[np.float32]
+    values: NDArray[np.float32]
+
+
 def golden(
-    folder: Path, manifest: Manifest, token_ids: tuple[int, ...], advance: Callable[[int], None]
-) -> Golden:
-    """Run `token_ids` from an empty cache; `advance` is told of each part that ran."""
-    feed: dict[str, Array] = {"token_ids": np.array([token_ids], np.int32)}
-    hidden = _run(folder, manifest, "embed", feed)
-    digests = [digest(hidden[0, -1])]
+    folder: Path,
+    manifest: Manifest,
+    token_ids: tuple[int, ...],
+    sample: tuple[int, ...],
+    advance: Callable[[int], None],
+) -> tuple[Golden, list[Range]]:
+    """Run `token_ids` from an empty cache, and beside them `sample` for the range of the cache.
+
+    advance    is told of each part that ran
+    """
+    feeds: list[dict[str, Array]] = [
+        {"token_ids": np.array([ids], np.int32)} for ids in (token_ids, sample)
+    ]
+    (hidden,), (other,) = _run(folder, manifest, "embed", *feeds)
+    digests, ranges = [digest(hidden[0, -1])], []
     advance(1)
     for index in range(manifest.shape.num_layers):
         part = manifest.layer_part(index).name
-        hidden = _run(folder, manifest, part, _layer_feed(manifest, hidden))
+        feeds = [_layer_feed(manifest, hidden), _layer_feed(manifest, other)]
+        (hidden, *caches), (other, *more) = _run(folder, manifest, part, *feeds)
+        ranges.append(_range(caches, more))
         digests.append(digest(hidden[0, -1]))
         advance(1)
-    logits = _run(folder, manifest, "lm_head", {"hidden": hidden[0, -1:]})[0]
+    logits = _run(folder, manifest, "lm_head", {"hidden": hidden[0, -1:]})[0][0][0]
     advance(1)
     top = np.argsort(-logits, kind="stable")[:NUM_TOP]
     kinds = manifest.quantization
-    return Golden(
+    found = Golden(
         token_ids=token_ids,
         top_ids=tuple(int(index) for index in top),
         top_logits=tuple(float(logits[index]) for index in top),
         digests=tuple(tuple(float(number) for number in entry) for entry in digests),
         tolerance=max(TOLERANCES[kind] for kind in (kinds.layers, kinds.embed, kinds.lm_head)),
     )
+    return found, ranges
+
+
+def _range(*runs: list[NDArray[np.float32]]) -> Range:
+    """Of keys and values float32 (1, kv_heads, tokens, head_dim) of several runs."""
+    keys, values = (
+        np.max([np.abs(run[i][0]).max(axis=1) for run in runs], axis=0) for i in range(2)
+    )
+    return Range(keys, values)
 
 
 def _layer_feed(manifest: Manifest, hidden: NDArray[np.float32]) -> dict[str, Array]:
@@ -68,13 +97,12 @@ def _layer_feed(manifest: Manifest, hidden: NDArray[np.float32]) -> dict[str, Ar
 
 
 def _run(
-    folder: Path, manifest: Manifest, name: str, feed: dict[str, Array]
-) -> NDArray[np.float32]:
-    """Load one part, run it once and return its first output."""
+    folder: Path, manifest: Manifest, name: str, *feeds: dict[str, Array]
+) -> list[list[NDArray[np.float32]]]:
+    """Load one part and return its outputs for each of `feeds`."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
     session = onnxruntime.InferenceSession(
         folder / manifest.part(name).onnx, options, providers=["CPUExecutionProvider"]
     )
-    output: NDArray[np.float32] = session.run([session.get_outputs()[0].name], feed)[0]
-    return output
+    return [session.run(None, feed) for feed in feeds]

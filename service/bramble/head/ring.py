@@ -26,6 +26,7 @@ from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
 log = logging.getLogger(__name__)
 
 STEP_TIMEOUT_S = 120.0  # a chunk of a large model on slow nodes; beyond it a step is lost
+INT8_CACHE_TOLERANCE = 0.25  # as for int8 weights; measured 0.03 to 0.08, a wrong layer is about 1
 RETRY_S = 15.0  # after a failure, in case a person has put it right
 
 
@@ -49,6 +50,7 @@ class Settings:
     max_length: int
     sampled_endpoint: str
     node: str = ""  # the head's own
+    kv_cache: str = "float32"
 
 
 class Ring:
@@ -187,11 +189,14 @@ class Ring:
     def _judge(self, sampled: Sampled, now: float) -> None:
         golden = self.manifest.golden
         assert golden is not None and self.plan is not None
+        allowed = golden.tolerance
+        if self.plan.kv_cache == "int8":  # the check was recorded with float32
+            allowed = max(allowed, INT8_CACHE_TOLERANCE)
         for index, stage in enumerate(self.plan.stages):
             difference = _difference(sampled.digests, index, golden.digests[stage.stop])
-            if difference > golden.tolerance:
+            if difference > allowed:
                 self.registry.stages[index].state = "failed"
-                self.registry.stages[index].reason = _verdict(stage, difference, golden.tolerance)
+                self.registry.stages[index].reason = _verdict(stage, difference, allowed)
                 self.fail("the golden check failed", now)
                 return
         self.state = State.SERVING
@@ -212,7 +217,14 @@ class Ring:
             if entry.hello is not None
         ]
         settings = self._settings
-        return plan_ring(self.manifest, self._sha256, nodes, settings.rows, settings.max_length)
+        return plan_ring(
+            self.manifest,
+            self._sha256,
+            nodes,
+            settings.rows,
+            settings.max_length,
+            settings.kv_cache,
+        )
 
     def _assignments(self, plan: Plan) -> list[Assign]:
         ends = [self._hello_endpoint(i) for i in range(1, len(plan.stages))]
@@ -237,6 +249,7 @@ class Ring:
                     max_length=plan.max_length,
                     kv_bytes=stage.kv_bytes,
                     next_node=nodes[index],
+                    kv_cache=plan.kv_cache,
                 )
             )
         return assigns

@@ -46,6 +46,7 @@ class Service:
         self._notifier = notifier or Notifier(None)
         self._transport = transport
         manifest = manifests.read(config.model)
+        manifest.graph("layer-000", config.kv_cache)
         model = Model(manifest, manifests.sha256(config.model), Tokenizer(config.model))
         self._model = model
         self._control_socket = transport.router(config.control)
@@ -55,7 +56,13 @@ class Service:
         incarnation = new_identity()
         self._since = time.monotonic()
         wanted_length = config.max_length or min(manifest.shape.max_length, DEFAULT_MAX_LENGTH)
-        settings = Settings(config.max_rows, wanted_length, self._sampled.endpoint, config.node)
+        settings = Settings(
+            config.max_rows,
+            wanted_length,
+            self._sampled.endpoint,
+            config.node,
+            config.kv_cache,
+        )
         arrivals = count(1)
         rings = []
         for nodes in config.nodes_of_rings:
@@ -157,6 +164,9 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if config.kv_cache not in manifests.CACHE_BYTES:
+        allowed = " or ".join(manifests.CACHE_BYTES)
+        raise BadInput(f"kv_cache is {config.kv_cache!r}, it has to be {allowed}")
     if config.stages and config.rings:
         raise BadInput("stages and rings are both given: name the nodes of one ring, or of several")
     if not all(config.nodes_of_rings):

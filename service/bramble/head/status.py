@@ -22,6 +22,7 @@ STAGE_STATS = {
     "tokens_s": 0.0,
     "temperature_c": None,
     "throttled": None,
+    "threads": None,
 }
 
 

@@ -19,6 +19,7 @@ FORMAT = 1  # rises whenever an older reader would misread a newer folder
 FILE_NAME = "manifest.json"
 DIGEST_SIZE = 8  # norm and seven projections, see model/digest.py
 CHUNK_BYTES = 1 << 20  # of a file that is hashed
+CACHE_BYTES = {"float32": 4, "int8": 1}  # of one number in the KV cache, by kind
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Part:
     name: str  # "embed", "layer-000" … or "lm_head"
     onnx: str
     data: tuple[str, ...]  # lm_head of a tied model may name the embedding's file
+    int8_cache: str = ""  # a layer's other ONNX file, over the same data: its KV cache is int8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,9 @@ class Shape:
     vocab_size: int  # rows of the embedding; the tokenizer may know fewer
     max_length: int  # tokens of context that the model was trained for
 
-    def kv_bytes_per_token(self, num_layers: int) -> int:
-        """Bytes of float32 keys and values that one token takes in `num_layers` layers."""
-        return num_layers * 2 * self.num_kv_heads * self.head_dim * 4
+    def kv_bytes_per_token(self, num_layers: int, kv_cache: str = "float32") -> int:
+        """Bytes of keys and values that one token takes in `num_layers` layers."""
+        return num_layers * 2 * self.num_kv_heads * self.head_dim * CACHE_BYTES[kv_cache]
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +120,23 @@ class Manifest:
         """The part of decoder layer `index`, 0-based."""
         return self.part(layer_name(index))
 
+    def graph(self, name: str, kv_cache: str = "float32") -> str:
+        """The ONNX file of a part for that kind of KV cache. Raises BadInput."""
+        part = self.part(name)
+        if kv_cache == "float32" or name in ("embed", "lm_head"):
+            return part.onnx
+        if not part.int8_cache:
+            raise BadInput(
+                f"{self.name} was exported without an int8 KV cache; "
+                "export the model again, or use kv_cache: float32"
+            )
+        return part.int8_cache
+
     def part_files(self, names: Iterable[str]) -> tuple[str, ...]:
         """The files that these parts need, each once, in the parts' order."""
         parts = [self.part(name) for name in names]
-        return tuple(dict.fromkeys(file for part in parts for file in (part.onnx, *part.data)))
+        files = (f for part in parts for f in (part.onnx, part.int8_cache, *part.data) if f)
+        return tuple(dict.fromkeys(files))
 
     def part_bytes(self, *names: str) -> int:
         """Bytes on disk of these parts together; a file that two of them share counts once."""

@@ -13,7 +13,9 @@ def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     """One sentence for each stage of `plan`, which was made of these nodes."""
     reads = [_read_bytes(manifest, stage) for stage in plan.stages]
     free = _without_limits(manifest, nodes, plan)
-    per_token = [manifest.shape.kv_bytes_per_token(stage.num_layers) for stage in plan.stages]
+    per_token = [
+        manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache) for stage in plan.stages
+    ]
     tokens = [stage.kv_bytes // each for stage, each in zip(plan.stages, per_token, strict=True)]
     sentences = []
     for index, stage in enumerate(plan.stages):

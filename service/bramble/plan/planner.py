@@ -54,6 +54,7 @@ class Plan:
     max_length: int
     budget_tokens: int  # of KV cache over all rows, what the tightest stage can hold
     stages: tuple[StagePlan, ...]
+    kv_cache: str = "float32"  # or int8
 
     @property
     def plan_id(self) -> bytes:
@@ -63,7 +64,12 @@ class Plan:
 
 
 def plan_ring(
-    manifest: Manifest, manifest_sha256: str, nodes: list[Node], rows: int, max_length: int
+    manifest: Manifest,
+    manifest_sha256: str,
+    nodes: list[Node],
+    rows: int,
+    max_length: int,
+    kv_cache: str = "float32",
 ) -> Plan:
     """Spread the model over all `nodes`, in their order, so that the slowest stage is fastest.
 
@@ -83,12 +89,13 @@ def plan_ring(
         for node, start, stop in zip(nodes, borders[:-1], borders[1:], strict=True)
     )
     tokens = min(
-        stage.kv_bytes // manifest.shape.kv_bytes_per_token(stage.num_layers) for stage in stages
+        stage.kv_bytes // manifest.shape.kv_bytes_per_token(stage.num_layers, kv_cache)
+        for stage in stages
     )
     max_length = min(max_length, tokens)
     rows = max(1, rows // len(nodes)) * len(nodes)
     budget = min(tokens, rows * max_length)
-    return Plan(manifest.name, manifest_sha256, rows, max_length, budget, stages)
+    return Plan(manifest.name, manifest_sha256, rows, max_length, budget, stages, kv_cache)
 
 
 def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:

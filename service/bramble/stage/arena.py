@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bramble.errors import Broken, CacheFull
 
 MIB = 1 << 20
+Cache = NDArray[np.float32] | NDArray[np.int8]
 MAP_NORESERVE = 0x4000  # Linux on x86 and ARM; the mmap module names it from Python 3.13 on
 
 
@@ -25,11 +26,17 @@ class ArenaShape:
     num_kv_heads: int
     max_length: int  # tokens of one row
     head_dim: int
+    kind: str = "float32"  # of its numbers, or int8
+
+    @property
+    def head_bytes(self) -> int:
+        """Bytes of one token's key (or value) in one head."""
+        return self.head_dim * np.dtype(self.kind).itemsize
 
     @property
     def row_bytes(self) -> int:
         """Bytes of one row's keys (or values) in one layer."""
-        return self.num_kv_heads * self.max_length * self.head_dim * 4
+        return self.num_kv_heads * self.max_length * self.head_bytes
 
     @property
     def total_bytes(self) -> int:
@@ -38,7 +45,7 @@ class ArenaShape:
 
     @property
     def token_bytes(self) -> int:
-        return self.num_layers * 2 * self.num_kv_heads * self.head_dim * 4
+        return self.num_layers * 2 * self.num_kv_heads * self.head_bytes
 
 
 class Arena:
@@ -59,10 +66,9 @@ class Arena:
             self._map.madvise(mmap.MADV_NOHUGEPAGE)  # a 2 MiB page would charge a short row for it
         row = (shape.num_kv_heads, shape.max_length, shape.head_dim)
         sizes = (shape.num_layers, 2, shape.num_rows, *row)
-        count = shape.total_bytes // 4
-        self._cache: NDArray[np.float32] = np.frombuffer(self._map, np.float32, count).reshape(
-            sizes
-        )
+        kind = np.dtype(shape.kind)
+        count = shape.total_bytes // kind.itemsize
+        self._cache: Cache = np.frombuffer(self._map, kind, count).reshape(sizes)
 
     @property
     def used_bytes(self) -> int:
@@ -73,11 +79,11 @@ class Arena:
         """How many rows hold tokens."""
         return sum(length > 0 for length in self._lengths)
 
-    def keys(self, layer: int, first_row: int, n: int) -> NDArray[np.float32]:
-        """View of float32 (n, kv_heads, max_length, head_dim), C-contiguous; aliases the arena."""
+    def keys(self, layer: int, first_row: int, n: int) -> Cache:
+        """View of (n, kv_heads, max_length, head_dim), C-contiguous; aliases the arena."""
         return self._cache[layer, 0, first_row : first_row + n]
 
-    def values(self, layer: int, first_row: int, n: int) -> NDArray[np.float32]:
+    def values(self, layer: int, first_row: int, n: int) -> Cache:
         """As `keys`."""
         return self._cache[layer, 1, first_row : first_row + n]
 
@@ -121,7 +127,7 @@ class Arena:
         if length <= keep:
             return
         shape = self.shape
-        stripe, token = shape.max_length * shape.head_dim * 4, shape.head_dim * 4
+        stripe, token = shape.max_length * shape.head_bytes, shape.head_bytes
         for plane in range(shape.num_layers * 2):
             start = (plane * shape.num_rows + row) * shape.row_bytes
             if keep == 0:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -15,10 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken
-from bramble.model import manifest as manifests
 from bramble.model.digest import digest
-from bramble.model.manifest import Manifest, shard_parts
-from bramble.stage import cpu, session
+from bramble.model.manifest import CACHE_BYTES, Manifest, shard_parts
+from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
@@ -64,8 +64,9 @@ class Engine:
     ) -> None:
         """Check and load the assigned parts.
 
-        threads    of the process's pool, 0 = one per core; the first engine of a process decides
-        packed     where packed weights are kept; None = packed anew into memory at every start
+        threads    of the process's pool, 0 = as measured; the first engine of a process decides
+        packed     where packed weights and what was measured are kept; None = nothing is, and
+                   0 threads are one per core
         alive      called between files, so that a watchdog knows a long load from a hung one
 
         Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
@@ -75,9 +76,14 @@ class Engine:
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
         _check_assignment(manifest, assign)
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        manifests.verify(folder, names, alive)
-        num_threads = cpu.num_threads(threads)
-        session.start_threads(num_threads)
+        proof.verify(folder, manifest, names, packed, alive)
+        layers = range(assign.start, assign.stop)
+        self.threads = (
+            session.Threads(threads)
+            if threads
+            else tune.choose(folder, manifest, layers, packed, alive)
+        )
+        session.start_threads(self.threads)
         shape = manifest.shape
         self._arena = Arena(
             ArenaShape(
@@ -86,11 +92,15 @@ class Engine:
                 shape.num_kv_heads,
                 assign.max_length,
                 shape.head_dim,
+                assign.kv_cache,
             ),
             assign.kv_bytes,
         )
-        self._shard = Shard(folder, manifest, assign, self._arena, num_threads, packed, alive)
-        self._sampler = Sampler() if assign.has_lm_head else None
+        with ThreadPoolExecutor(1) as beside:
+            sampler = beside.submit(Sampler) if assign.has_lm_head else None  # numba: 0.3 s
+            self._shard = Shard(folder, manifest, assign, self._arena, self.threads, packed, alive)
+            self._sampler = sampler.result() if sampler else None
+        memory.release(packed)
         self._assign = assign
         self._hidden_size = shape.hidden_size
         self._vocab_size = shape.vocab_size
@@ -191,6 +201,11 @@ class Engine:
 
 def _check_assignment(manifest: Manifest, assign: Assign) -> None:
     layers = manifest.shape.num_layers
+    if assign.kv_cache not in CACHE_BYTES:
+        raise BadInput(
+            f"a KV cache of {assign.kv_cache!r} was assigned, this stage knows "
+            f"{' and '.join(CACHE_BYTES)}; have head and stage run one release"
+        )
     if not 0 <= assign.start <= assign.stop <= layers:
         raise BadInput(
             f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"

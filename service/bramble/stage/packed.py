@@ -20,7 +20,7 @@ import onnxruntime
 
 from bramble.model.manifest import Manifest
 from bramble.stage.cpu import CPUINFO
-from bramble.stage.session import load
+from bramble.stage.session import Threads, load
 
 log = logging.getLogger(__name__)
 
@@ -31,28 +31,30 @@ UNPACKED = ("embed",)  # nothing is packed in a table of rows
 
 
 class PackedParts:
-    def __init__(self, root: Path, folder: Path, manifest: Manifest) -> None:
+    def __init__(self, root: Path, folder: Path, manifest: Manifest, threads: Threads) -> None:
         """Keep packed parts below `root`, for the model in `folder`; those of others go.
 
         What another onnxruntime or another processor packed is thrown away, as it is of no use.
         """
-        self._folder, self._manifest = folder, manifest
-        self._place = root / manifest.name / machine_key()
+        self._folder, self._manifest, self._threads = folder, manifest, threads
+        key = machine_key() + ("" if threads.has_kleidiai else "-plain")
+        self._place = root / manifest.name / key
         for other in (root / manifest.name).glob("*"):
             if other.name != self._place.name:
                 shutil.rmtree(other, ignore_errors=True)
 
-    def path(self, name: str, num_threads: int) -> Path:
-        """Return the ONNX file to load for a part: packed, and packed now if it is new here.
+    def path(self, name: str, graph: str) -> Path:
+        """Return the ONNX file to load for a part's `graph`: packed, now if it is new here.
 
         Where the disk has no room, or takes nothing, it is the original; the log says so.
         """
         part = self._manifest.part(name)
-        original = self._folder / part.onnx
+        original = self._folder / graph
         if name in UNPACKED:
             return original
-        shas = "".join(self._manifest.files[file].sha256 for file in (part.onnx, *part.data))
-        packed = self._place / f"{name}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
+        shas = "".join(self._manifest.files[file].sha256 for file in (graph, *part.data))
+        name_here = name if graph == part.onnx else f"{name}.kv8"
+        packed = self._place / f"{name_here}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
         if packed.exists():
             return packed
         try:
@@ -62,7 +64,7 @@ class PackedParts:
                 raise OSError(f"{free >> 20} MiB are free")
             with self._locked():
                 if not packed.exists():  # else another process made it while this one waited
-                    self._pack(original, packed, num_threads)
+                    self._pack(original, packed)
         except OSError as error:
             log.warning("event=not_packed part=%s reason=%r memory=twice", name, str(error))
             return original
@@ -75,7 +77,7 @@ class PackedParts:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield
 
-    def _pack(self, original: Path, packed: Path, num_threads: int) -> None:
+    def _pack(self, original: Path, packed: Path) -> None:
         """Write beside, then rename: the ONNX file last, as its presence says that all is there."""
         for stale in self._place.glob(f"{packed.name.rsplit('-', 1)[0]}-*"):
             stale.unlink(missing_ok=True)  # of this part in an earlier export
@@ -83,7 +85,7 @@ class PackedParts:
         shutil.rmtree(partial, ignore_errors=True)
         partial.mkdir()
         try:
-            load(original, num_threads, save_to=partial / packed.name)
+            load(original, self._threads, save_to=partial / packed.name)
             for path in sorted(partial.iterdir(), key=lambda path: path.suffix):  # .data first
                 with path.open("rb") as file:
                     os.fsync(file.fileno())  # a pulled plug must not leave names without contents

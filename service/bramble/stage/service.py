@@ -119,6 +119,7 @@ class Service:
             "resident_bytes": sensors.resident_bytes(),
             "kv_used_bytes": self._engine.kv_used_bytes if self._engine else 0,
             "sequences": self._engine.num_rows if self._engine else 0,
+            "threads": self._engine.threads.sentence if self._engine else None,
             "temperature_c": sensors.temperature_c(),
             "throttled": sensors.throttled(),
             **self._work.drain(span),
@@ -299,7 +300,7 @@ def _sentence(assign: m.Assign | None, stats: dict[str, Any]) -> str:
     ends = ("embedding, " if assign.has_embed else "", ", lm_head" if assign.has_lm_head else "")
     parts = [
         f"{assign.model}: {ends[0]}layers {assign.start} to {assign.stop - 1}{ends[1]}",
-        f"{stats['tokens_s']:.1f} tokens/s",
+        f"{stats['tokens_s']:.1f} tokens/s with {stats['threads']}",
         f"{stats['sequences']} sequences in the cache",
         f"{stats['resident_bytes'] >> 20} MiB, {stats['kv_used_bytes'] >> 20} of it KV cache",
     ]

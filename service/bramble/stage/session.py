@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from dataclasses import dataclass
 from pathlib import Path
 
 import onnxruntime
@@ -30,27 +31,55 @@ RUN_ERRORS = (state.Fail, state.InvalidArgument, state.RuntimeException, state.N
 ALIGNED_BYTES = (1 << 20) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class Threads:
+    """How onnxruntime uses the cores; what is best on a node is measured, see tune.py."""
+
+    count: int
+    can_spin: bool = True  # an idle thread looks for work for a while before it sleeps
+    has_kleidiai: bool = True  # Arm's kernels, where the processor has them
+
+    @property
+    def is_pooled(self) -> bool:
+        """True if all parts share the process's pool: Python cannot have that one not spin."""
+        return self.count > 1 and self.can_spin
+
+    @property
+    def sentence(self) -> str:
+        count = "1 thread" if self.count == 1 else f"{self.count} threads"
+        how = "" if self.count == 1 or self.can_spin else " that sleep when idle"
+        return f"{count}{how}{'' if self.has_kleidiai else ', without KleidiAI'}"
+
+
 @functools.cache
-def start_threads(num_threads: int) -> None:
+def _size_pool(count: int) -> None:
+    onnxruntime.set_global_thread_pool_sizes(count, 1)
+
+
+def start_threads(threads: Threads) -> None:
     """Size the process's thread pool; onnxruntime keeps the first size for good.
 
     One thread needs no pool, and without one the process may load other sessions (an export's).
     """
-    if num_threads > 1:
-        onnxruntime.set_global_thread_pool_sizes(num_threads, 1)
+    if threads.is_pooled:
+        _size_pool(threads.count)
 
 
-def load(path: Path, num_threads: int, save_to: Path | None = None) -> Session:
+def load(path: Path, threads: Threads, save_to: Path | None = None) -> Session:
     """Load a part with its weights, behind `start_threads`. Raises BadShard with the file's name.
 
-    All parts share one pool: one per part would have threads of one part wait while the next runs.
+    All parts share one pool if its threads spin: with one per part, those of one part would spin
+    while the next runs.
 
     save_to    also write the part there, its weights packed for this processor's kernels
     """
     options = onnxruntime.SessionOptions()
-    options.use_per_session_threads = num_threads == 1
-    if num_threads == 1:
-        options.intra_op_num_threads = 1
+    options.use_per_session_threads = not threads.is_pooled
+    if not threads.is_pooled:
+        options.intra_op_num_threads = threads.count
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if not threads.has_kleidiai:
+        options.add_session_config_entry("mlas.disable_kleidiai", "1")
     options.log_severity_level = 4  # errors are raised, and told once
     options.enable_cpu_mem_arena = False  # one grown arena per session would keep prefill's buffers
     options.enable_mem_pattern = False  # shapes change with every batch width

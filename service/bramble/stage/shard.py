@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,14 @@ from onnxruntime import IOBinding as Binding
 from onnxruntime import OrtValue
 
 from bramble.errors import BadShard
-from bramble.model.manifest import Manifest, layer_name
+from bramble.model.manifest import Manifest, layer_name, shard_parts
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
 from bramble.stage.packed import PackedParts
-from bramble.stage.session import load, run
+from bramble.stage.session import Threads, load, run
 from bramble.wire.messages import Assign
 
+NUM_LOADERS = 4  # parts loaded at once: each costs a core, and memory for what it packs
 MAX_BATCHES = 64  # batch shapes kept bound: about 50 KB each for 16 layers
 
 Floats = NDArray[np.float32]
@@ -60,33 +62,21 @@ class Shard:
         manifest: Manifest,
         assign: Assign,
         arena: Arena,
-        num_threads: int,
+        threads: Threads,
         packed: Path | None,
         alive: Callable[[], None],
     ) -> None:
         """Load the assigned parts; files are checked by the caller. Raises BadShard."""
-        parts = PackedParts(packed, folder, manifest) if packed else None
-
-        def part(name: str) -> Session:
-            alive()
-            original = folder / manifest.part(name).onnx
-            path = parts.path(name, num_threads) if parts else original
-            try:
-                return load(path, num_threads)
-            except BadShard:
-                if path == original:
-                    raise
-                path.unlink(missing_ok=True)  # a damaged copy: it is packed again at the next start
-                return load(original, num_threads)
-
+        names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
+        graphs = {name: manifest.graph(name, assign.kv_cache) for name in names}
+        copies = PackedParts(packed, folder, manifest, threads) if packed else None
+        parts = _load_all(folder, graphs, threads, copies, alive)
         self._arena = arena
         self._shape = manifest.shape
-        self._embed = part("embed") if assign.has_embed else None
-        self._layers = [
-            (layer_name(index), part(layer_name(index)))
-            for index in range(assign.start, assign.stop)
-        ]
-        self._lm_head = part("lm_head") if assign.has_lm_head else None
+        self._embed = parts.get("embed")
+        layers = [layer_name(index) for index in range(assign.start, assign.stop)]
+        self._layers = [(name, parts[name]) for name in layers]
+        self._lm_head = parts.get("lm_head")
         cos, sin = tables(manifest.rope, assign.max_length)
         self._rope = {"cos": _value(cos), "sin": _value(sin)}
         self._buffers = (np.zeros(0, np.float32), np.zeros(0, np.float32))
@@ -172,6 +162,38 @@ class Shard:
             if len(self._heads) > MAX_BATCHES:
                 self._heads.popitem(last=False)
         return self._heads[n]
+
+
+def _load_all(
+    folder: Path,
+    graphs: dict[str, str],
+    threads: Threads,
+    copies: PackedParts | None,
+    alive: Callable[[], None],
+) -> dict[str, Session]:
+    """Load parts by their ONNX files, several at once; those that are new are packed in turn."""
+    originals = {name: folder / graph for name, graph in graphs.items()}
+    paths = dict(originals)
+    if copies is not None:
+        for name, graph in graphs.items():
+            alive()  # packing takes seconds
+            paths[name] = copies.path(name, graph)
+
+    def part(name: str) -> Session:
+        try:
+            return load(paths[name], threads)
+        except BadShard:
+            if paths[name] == originals[name]:
+                raise
+            paths[name].unlink(missing_ok=True)  # damaged: it is packed again at the next start
+            return load(originals[name], threads)
+
+    parts = {}
+    with ThreadPoolExecutor(NUM_LOADERS) as loaders:
+        for name, session in zip(graphs, loaders.map(part, graphs), strict=True):
+            alive()
+            parts[name] = session
+    return parts
 
 
 def _value(array: NDArray[Any]) -> OrtValue:

@@ -159,6 +159,7 @@ class Assign:
     max_length: int  # tokens of one row
     kv_bytes: int  # the ceiling of this shard's KV cache
     next_node: str = ""  # whose key the next endpoint has; the head's for the last
+    kv_cache: str = "float32"  # or int8
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,39 @@
+"""Gives back what loading took and running does not need. Of the C library and Linux only."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from pathlib import Path
+
+SMAPS = Path("/proc/self/smaps")
+
+
+def release(folder: Path | None) -> None:
+    """Return freed heap to the system, and unmap pages of files below `folder` that were read.
+
+    Loading reads original weights that packed ones replace. Only clean pages are dropped, of
+    mappings that nothing wrote to: what is needed again comes back from the page cache.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc's
+        libc.malloc_trim(0)
+    if folder is None or not SMAPS.exists():  # a kernel without CONFIG_PROC_PAGE_MONITOR
+        return
+    for start, stop in _clean_mappings(SMAPS.read_text(encoding="utf-8"), str(folder.resolve())):
+        libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
+
+
+def _clean_mappings(smaps: str, folder: str) -> list[tuple[int, int]]:
+    """Mappings of files below `folder` without a page of their own (smaps: proc(5))."""
+    found: list[tuple[int, int]] = []
+    here: tuple[int, int] | None = None
+    for line in smaps.splitlines():
+        fields = line.split(maxsplit=5)
+        if not fields[0].endswith(":"):
+            is_below = len(fields) == 6 and fields[5].startswith(f"{folder}/")
+            start, _, stop = fields[0].partition("-")
+            here = (int(start, 16), int(stop, 16)) if is_below else None
+        elif fields[0] == "Anonymous:" and here is not None and fields[1] == "0":
+            found.append(here)
+    return found
