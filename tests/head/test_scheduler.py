@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 from bramble.errors import QueueFull
+from bramble.head.rows import MIN_PREFIX
 from bramble.head.scheduler import Limits, Scheduler, StepPlan
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish, StepKind
@@ -49,6 +50,10 @@ class CheckingRing:
         for a, b, tokens in plan.swaps:
             left, right = self.rows.get(a, []), self.rows.get(b, [])
             self.rows[a], self.rows[b] = right[:tokens], left[:tokens]
+        for source, target, start, stop in plan.copies:
+            assert len(self.rows.get(source, [])) >= stop, "a copy of what is not there"
+            assert len(self.rows.get(target, [])) >= start, "a copy behind a hole"
+            self.rows[target] = self.rows.get(target, [])[:start] + self.rows[source][start:stop]
         for row, keep in plan.trims:
             self.rows[row] = self.rows.get(row, [])[:keep]
         self.opened -= set(plan.closes)
@@ -100,6 +105,12 @@ def limits(**changes: int) -> Limits:
     return Limits(**{**values, **changes})
 
 
+def num_prefilled(ring: CheckingRing) -> int:
+    return sum(
+        len(tokens) for p in ring.steps if p.kind is StepKind.PREFILL for tokens in p.token_ids
+    )
+
+
 def test_one_sequence_gets_the_tokens_that_one_process_would_give() -> None:
     scheduler, one = Scheduler(limits()), sequence(list(range(50)), 70)
     scheduler.add(one)
@@ -109,14 +120,19 @@ def test_one_sequence_gets_the_tokens_that_one_process_would_give() -> None:
 
 
 @settings(max_examples=150, deadline=None)
-@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 4), st.booleans())
+@given(st.integers(0, 2**32), st.integers(1, 5), st.integers(1, 4), st.booleans(), st.booleans())
 def test_any_mix_of_arrivals_cancels_and_resets_gives_the_same_tokens(
-    seed: int, num_stages: int, rows_per_stage: int, is_tight: bool
+    seed: int, num_stages: int, rows_per_stage: int, is_tight: bool, can_copy: bool
 ) -> None:
     random = Random(seed)
     budget = 256 if is_tight else 100_000
     scheduler = Scheduler(
-        limits(num_stages=num_stages, num_rows=num_stages * rows_per_stage, budget_tokens=budget)
+        limits(
+            num_stages=num_stages,
+            num_rows=num_stages * rows_per_stage,
+            budget_tokens=budget,
+            can_copy=can_copy,
+        )
     )
     ring = CheckingRing(scheduler.limits)
     shared = [random.randrange(3, 99) for _ in range(40)]
@@ -189,12 +205,63 @@ def test_a_second_turn_prefills_only_what_is_new() -> None:
     second = sequence([*first.tokens, 7, 8, 9], 140)
     scheduler.add(second)
     drive(scheduler, ring)
-    prefilled = sum(
-        len(tokens) for p in ring.steps if p.kind is StepKind.PREFILL for tokens in p.token_ids
-    )
-    assert prefilled == 4  # the last token of the first turn was never computed
+    assert num_prefilled(ring) == 4  # the last token of the first turn was never computed
     assert all(len(tokens) > 1 for p in ring.steps[:1] for tokens in p.token_ids)
     assert second.tokens == expected_reply([*first.tokens, 7, 8, 9], 140)
+
+
+@pytest.mark.parametrize("num_stages", [1, 2, 4])
+def test_conversations_that_begin_at_once_read_their_system_prompt_once(num_stages: int) -> None:
+    scheduler = Scheduler(limits(num_stages=num_stages, num_rows=8))
+    ring, system = CheckingRing(scheduler.limits), list(range(3, 203))
+    asked = [sequence([*system, *[300 + i] * 10], 230) for i in range(8 // num_stages)]
+    for each in asked:
+        scheduler.add(each)
+    drive(scheduler, ring)
+    assert num_prefilled(ring) <= 200 + len(asked) * (10 + MIN_PREFIX)
+    for i, each in enumerate(asked):
+        assert each.tokens == expected_reply([*system, *[300 + i] * 10], 230)
+
+
+def test_a_conversation_with_the_same_system_prompt_leaves_the_first_ones_cache() -> None:
+    scheduler = Scheduler(limits(num_stages=2, num_rows=4))
+    ring, system = CheckingRing(scheduler.limits), list(range(3, 103))
+    first = sequence([*system, *[200] * 50], 170)
+    scheduler.add(first)
+    drive(scheduler, ring)
+    for other in range(2):
+        scheduler.add(sequence([*system, *[300 + other] * 50], 170))
+        drive(scheduler, ring)
+    ring.steps.clear()
+    again = sequence([*first.tokens, 7, 8, 9], 180)
+    scheduler.add(again)
+    drive(scheduler, ring)
+    assert num_prefilled(ring) == 4
+    assert again.tokens == expected_reply([*first.tokens, 7, 8, 9], 180)
+
+
+def test_without_a_free_row_a_conversation_takes_the_row_it_shares_most_with() -> None:
+    scheduler = Scheduler(limits(num_stages=1, num_rows=1))
+    ring, system = CheckingRing(scheduler.limits), list(range(3, 103))
+    for other in range(2):
+        ring.steps.clear()
+        scheduler.add(sequence([*system, *[300 + other] * 50], 170))
+        drive(scheduler, ring)
+    assert num_prefilled(ring) == 50
+
+
+def test_conversations_one_after_the_other_use_the_rows_of_all_lanes() -> None:
+    scheduler = Scheduler(limits(num_stages=3, num_rows=6))
+    ring = CheckingRing(scheduler.limits)
+    asked = [sequence([100 * i + j for j in range(50)], 60) for i in range(1, 7)]
+    for each in asked:
+        scheduler.add(each)
+        drive(scheduler, ring)
+    ring.steps.clear()
+    for each in asked:
+        scheduler.add(sequence([*each.tokens, 7, 8], 70))
+        drive(scheduler, ring)
+    assert num_prefilled(ring) == 6 * 3
 
 
 def test_a_full_queue_is_refused_with_the_numbers() -> None:

@@ -58,6 +58,7 @@ def steps(draw: st.DrawFn) -> m.Step:
         positions=random.integers(0, 2**31, n, np.int32),
         token_ids=random.integers(0, 2**31, (n, t), np.int32),
         swaps=tuple(draw(st.lists(st.tuples(ids, ids, ids), max_size=3))),
+        copies=tuple(draw(st.lists(st.tuples(ids, ids, ids, ids), max_size=3))),
         trims=tuple(draw(st.lists(st.tuples(ids, ids), max_size=3))),
         opens=tuple(draw(st.lists(opens, max_size=2))),
         closes=tuple(draw(st.lists(st.integers(0, 2**64 - 1), max_size=3))),

@@ -24,6 +24,7 @@ class Limits:
     budget_tokens: int  # of KV cache, over all rows
     prefill_tokens: int  # of one chunk
     max_queue: int
+    can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
 
     @property
     def rows_per_lane(self) -> int:
@@ -49,6 +50,7 @@ class StepPlan:
     positions: tuple[int, ...]
     token_ids: tuple[tuple[int, ...], ...]
     swaps: tuple[tuple[int, int, int], ...]
+    copies: tuple[tuple[int, int, int, int], ...]
     trims: tuple[tuple[int, int], ...]
     opens: tuple[Sequence, ...]
     closes: tuple[int, ...]
@@ -173,46 +175,83 @@ class Scheduler:
 
     def _admit(self) -> None:
         while self.waiting:
-            lane = self._emptiest_lane()
-            if lane is None or not self._seat(self.waiting[0], lane):
+            sequence = self.waiting[0]
+            kept_row, kept = self._rows.longest_prefix(sequence.tokens)
+            goes_on = kept_row is not None and self._goes_on(kept_row, kept)
+            lane = self._lane_for(kept_row if goes_on else None)
+            row = None if lane is None else self._choose_row(sequence, lane, kept_row, goes_on)
+            if lane is None or row is None:
                 return
-            sequence = self.waiting.popleft()
+            self._seat(sequence, lane, row, kept if row == kept_row else 0)
+            self.waiting.popleft()
             sequence.state = State.PREFILLING
             self._prefilling.append(sequence)
 
-    def _emptiest_lane(self) -> Lane | None:
-        """Return the lane with fewest sequences among those with a row to give."""
-        return min(
-            (
-                lane
-                for lane in self._lanes
-                if self._rows.free_row(lane.start, lane.stop) is not None
+    def _goes_on(self, kept_row: int, kept: int) -> bool:
+        """True if a sequence should have the row whose first `kept` tokens it shares.
+
+        Where only a beginning is shared, such as a system prompt, the row stays as it is and the
+        beginning is copied.
+        """
+        return not self.limits.can_copy or self._rows.is_outgrown(kept_row, kept)
+
+    def _lane_for(self, kept_row: int | None) -> Lane | None:
+        """Return the lane with fewest sequences among those with a row to give.
+
+        Among equals it is the one that has the kept row, then the one that loses least.
+        """
+        free = {
+            number: row
+            for number, lane in enumerate(self._lanes)
+            if (row := self._rows.free_row(lane.start, lane.stop)) is not None
+        }
+        if not free:
+            return None
+        home = None if kept_row is None else self._lane_of(kept_row)
+        number = min(
+            free,
+            key=lambda i: (
+                self._num_owned(self._lanes[i]),
+                i != home,
+                self._rows.last_used(free[i]),
             ),
-            key=self._num_owned,
-            default=None,
         )
+        return self._lanes[number]
 
     def _num_owned(self, lane: Lane) -> int:
         return sum(self._rows.owner(i) is not None for i in range(lane.start, lane.stop))
 
-    def _seat(self, sequence: Sequence, lane: Lane) -> bool:
-        """Find a row in the lane, with as much of the prompt as is still cached anywhere."""
-        row = self._rows.free_row(lane.start, lane.stop)
-        assert row is not None
-        kept_row, kept = self._rows.longest_prefix(sequence.tokens)
-        source = row if kept_row is None else kept_row
-        if not self._rows.reserve(source, len(sequence.tokens) + 1):
-            return False
-        if not lane.start <= source < lane.stop:
-            self._rows.swap(source, row)
-            source = row
-        # The last token is always computed anew, as its logits are what is asked for, and with it
-        # the one before: see _chunk_stop.
-        kept = min(kept, max(0, len(sequence.tokens) - 2))
-        self._rows.take(source, sequence, kept)
+    def _choose_row(
+        self, sequence: Sequence, lane: Lane, kept_row: int | None, goes_on: bool
+    ) -> int | None:
+        """Reserve a row: the lane's whose loss hurts least, or the kept one if the sequence goes on
+        there or there is no room for both; None if there is no room at all."""
+        room = len(sequence.tokens) + 1
+        free = self._rows.free_row(lane.start, lane.stop)
+        assert free is not None
+        if not goes_on and self._rows.reserve(free, room, besides=kept_row):
+            return free
+        return kept_row if kept_row is not None and self._rows.reserve(kept_row, room) else None
+
+    def _seat(self, sequence: Sequence, lane: Lane, row: int, kept: int) -> None:
+        """Give the sequence a row with its first `kept` tokens, moved into the lane if need be."""
+        if not lane.start <= row < lane.stop:
+            free = self._rows.free_row(lane.start, lane.stop)
+            assert free is not None
+            self._rows.swap(row, free)
+            row = free
+        kept = min(kept, _max_inherited(sequence))
+        self._rows.take(row, sequence, kept)
         self.counters.prefix_tokens += kept
-        sequence.num_prefilled = kept
-        return True
+        self._inherit(sequence)
+        sequence.num_prefilled = sequence.num_sent
+
+    def _inherit(self, sequence: Sequence) -> None:
+        """Copy what others have computed meanwhile of the sequence's prompt."""
+        if self.limits.can_copy:
+            self.counters.prefix_tokens += self._rows.inherit(
+                sequence.row, _max_inherited(sequence)
+            )
 
     # ----------------------------------------------------------------------------------- decode
 
@@ -256,6 +295,7 @@ class Scheduler:
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
         sequence = self._prefilling.popleft()
+        self._inherit(sequence)
         start, stop = sequence.num_sent, self._chunk_stop(sequence)
         is_last = stop == len(sequence.tokens)
         opens = (sequence,) if is_last else ()
@@ -295,7 +335,7 @@ class Scheduler:
         opens: tuple[Sequence, ...] = (),
     ) -> StepPlan:
         self._last_step += 1
-        swaps, trims = self._rows.drain()
+        operations = self._rows.drain()
         closes, self._closes = tuple(self._closes), []
         plan = StepPlan(
             self._last_step,
@@ -307,8 +347,9 @@ class Scheduler:
             tuple(s.id for s in sequences),
             positions,
             token_ids,
-            swaps,
-            trims,
+            operations.swaps,
+            operations.copies,
+            operations.trims,
             opens,
             closes,
         )
@@ -368,3 +409,9 @@ class Scheduler:
         self._under_way.clear()
         self._closes = []
         self._num_chunks = 0
+
+
+def _max_inherited(sequence: Sequence) -> int:
+    """The last token is always computed anew, as its logits are what is asked for, and with it the
+    one before: see Scheduler._chunk_stop."""
+    return max(0, len(sequence.tokens) - 2)

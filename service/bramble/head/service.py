@@ -236,6 +236,7 @@ class Service:
                 plan.budget_tokens,
                 self._config.prefill_tokens,
                 self._config.max_queue,
+                can_copy=self._registry.is_of_release(bramble.__version__),
             )
         )
         if is_first:

@@ -118,7 +118,7 @@ class Engine:
             self._sampler.clear()
 
     def run(self, step: Step) -> StepResult:
-        """Apply a step: swaps, trims, layers; on the last stage closes, opens, sampling.
+        """Apply a step: swaps, copies, trims, layers; on the last stage closes, opens, sampling.
 
         Raises Broken for a step that does not fit this shard, before anything is computed;
         CacheFull if the byte budget does not hold it.
@@ -127,6 +127,8 @@ class Engine:
         started = time.perf_counter_ns()
         for a, b, tokens in step.swaps:
             self._arena.swap(a, b, tokens)
+        for row, other, start, stop in step.copies:
+            self._arena.copy(row, other, start, stop)
         for row, keep in step.trims:
             self._arena.trim(row, keep)
         n, t = step.token_ids.shape

@@ -68,7 +68,7 @@ class StepKind(IntEnum):
 class Step:
     """One message round a ring: new tokens for the cache rows [first_row, first_row + n).
 
-    Applied by every stage in the order: swaps, trims, layers; and by the last one's sampler:
+    Applied by every stage in the order: swaps, copies, trims, layers; by the last one's sampler:
     closes, opens, sampling. Steps of an epoch have rising numbers and arrive in that order.
     """
 
@@ -84,6 +84,7 @@ class Step:
     positions: NDArray[np.int32]  # (n,) index of each row's first new token
     token_ids: NDArray[np.int32]  # (n, t)
     swaps: tuple[tuple[int, int, int], ...] = ()  # (row a, row b, tokens to exchange)
+    copies: tuple[tuple[int, int, int, int], ...] = ()  # (row from, row to, tokens start, stop)
     trims: tuple[tuple[int, int], ...] = ()  # (row, tokens to keep): the rest gives back its memory
     opens: tuple[Open, ...] = ()
     closes: tuple[int, ...] = ()  # sequences the sampler forgets
