@@ -10,6 +10,7 @@ from random import Random
 
 import pytest
 from bramble.errors import QueueFull
+from bramble.head.pace import MIN_CHUNK
 from bramble.head.rows import MIN_PREFIX
 from bramble.head.scheduler import Limits, Scheduler, StepPlan
 from bramble.head.sequence import Sequence, State
@@ -193,6 +194,51 @@ def test_running_sequences_decode_while_a_long_prompt_enters() -> None:
         scheduler.complete(*ring.answer())
         tokens_before = short.num_completion_tokens
     assert tokens_before >= 600 / 16 / scheduler.limits.max_chunks
+
+
+def test_chunks_are_short_while_a_stream_runs_and_of_full_width_when_none_does() -> None:
+    scheduler = Scheduler(limits(num_stages=2, num_rows=4, prefill_tokens=64))
+    scheduler.pace.count_decode(100)
+    scheduler.pace.count_chunk(64, 100 * 64)
+    short, long = sequence([1, 2, 3], 20), sequence(list(range(600)), 610)
+    ring = CheckingRing(scheduler.limits)
+    scheduler.add(short)
+    scheduler.add(long)
+    widths: dict[bool, set[int]] = {True: set(), False: set()}
+    while long.state in (State.WAITING, State.PREFILLING):
+        for plan in scheduler.schedule():
+            ring.send(plan)
+            if plan.sequences == (long,):
+                widths[short.state is State.FINISHED].add(len(plan.token_ids[0]))
+        chunks = sum(plan.kind is StepKind.PREFILL for plan in ring.under_way)
+        assert chunks <= scheduler.limits.max_paced_chunks or short.state is State.FINISHED
+        scheduler.complete(*ring.answer())
+    assert max(widths[False]) == MIN_CHUNK
+    assert max(widths[True]) == 64
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 3))
+def test_no_stream_waits_for_more_than_a_lap_of_all_others(
+    seed: int, num_stages: int, rows_per_stage: int
+) -> None:
+    """Whatever arrives, a running stream's next step is among the next few that are answered."""
+    random = Random(seed)
+    scheduler = Scheduler(limits(num_stages=num_stages, num_rows=num_stages * rows_per_stage))
+    ring, answered, last = CheckingRing(scheduler.limits), 0, {}
+    lap = 2 * (num_stages + scheduler.limits.max_chunks)
+    for _ in range(300):
+        if random.random() < 0.2:
+            scheduler.add(sequence([random.randrange(99)] * random.randrange(1, 99), 120))
+        for plan in scheduler.schedule():
+            ring.send(plan)
+        if ring.under_way:
+            emissions = scheduler.complete(*ring.answer())
+            answered += 1
+            last |= {id(emission.sequence): answered for emission in emissions}
+        for each in scheduler.running:
+            if each.state is not State.PREFILLING and id(each) in last:
+                assert answered - last[id(each)] <= lap
 
 
 def test_a_second_turn_prefills_only_what_is_new() -> None:

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bramble.errors import QueueFull
+from bramble.head.pace import Pace
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish, StepKind
@@ -34,6 +35,11 @@ class Limits:
     def max_chunks(self) -> int:
         """Chunks under way at once: one per stage, and one that waits at the first."""
         return self.num_stages + 1
+
+    @property
+    def max_paced_chunks(self) -> int:
+        """The same while streams run: their steps are what waits at the first stage then."""
+        return self.num_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,7 @@ class Counters:
 class Scheduler:
     limits: Limits
     counters: Counters = field(default_factory=Counters)
+    pace: Pace = field(default_factory=Pace)
     waiting: deque[Sequence] = field(default_factory=deque)
     _prefilling: deque[Sequence] = field(default_factory=deque)
     _lanes: list[Lane] = field(init=False)
@@ -143,7 +150,7 @@ class Scheduler:
         for number, lane in enumerate(self._lanes):
             if not lane.is_under_way and self._activate(lane):
                 yield self._decode(number, lane)
-        while self._prefilling and self._num_chunks < self.limits.max_chunks:
+        while self._prefilling and self._num_chunks < self._max_chunks():
             yield self._prefill()
 
     def complete(self, number: int, token_ids: list[int]) -> list[Emission]:
@@ -168,7 +175,7 @@ class Scheduler:
         """Preempt everything: the ring's caches are gone, or the ring is another one."""
         for sequence in sorted(self.running, key=lambda s: s.arrival, reverse=True):
             self._requeue(sequence)
-        self.limits = limits or self.limits
+        self.limits, self.pace = limits or self.limits, Pace()
         self._clear()
 
     # ------------------------------------------------------------------------------------ admit
@@ -292,6 +299,19 @@ class Scheduler:
 
     # ---------------------------------------------------------------------------------- prefill
 
+    def _is_paced(self) -> bool:
+        """True if a stream runs that chunks could hold up."""
+        return any(s.state in (State.SAMPLING, State.READY) for s in self.running)
+
+    def _max_chunks(self) -> int:
+        return self.limits.max_paced_chunks if self._is_paced() else self.limits.max_chunks
+
+    def _chunk_tokens(self) -> int:
+        longest = self.limits.prefill_tokens
+        if not self._is_paced():
+            return longest
+        return self.pace.chunk_tokens(self.limits.num_stages, longest)
+
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
         sequence = self._prefilling.popleft()
@@ -317,7 +337,7 @@ class Scheduler:
         onnxruntime rounds attention of one new token differently from that of several; rows of two
         or more are bitwise the same however a prompt is cut (measured, service/DESIGN.md).
         """
-        stop = min(sequence.num_sent + self.limits.prefill_tokens, len(sequence.tokens))
+        stop = min(sequence.num_sent + self._chunk_tokens(), len(sequence.tokens))
         return stop - 1 if len(sequence.tokens) - stop == 1 else stop
 
     def _lane_of(self, row: int) -> int:

@@ -144,8 +144,12 @@ class Service:
             is_decode = plan.kind is m.StepKind.DECODE
             num_tokens = sum(map(len, plan.token_ids))
             self._speed.count(now, len(emissions), 0 if is_decode else num_tokens)
+            compute_us = float(sampled.traces[:, 1].sum())
             if is_decode:
                 self._speed.trace(sampled.traces)
+                self._scheduler.pace.count_decode(compute_us)
+            else:
+                self._scheduler.pace.count_chunk(num_tokens, compute_us)
         for emission in emissions:
             self._emit(emission, sampled, now)
 

@@ -1,0 +1,41 @@
+"""How many tokens of a prompt may go between decode steps, so that running streams keep their pace.
+
+Learns from what steps took; has no clock of its own.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+PACE = 3.0  # longest gap between a stream's tokens while a prompt enters, in undisturbed gaps
+MIN_CHUNK = 8  # tokens; costs 1.3 × as much per token as 128 do (service/DESIGN.md)
+WEIGHT = 0.2  # of the newest step in the averages
+
+
+@dataclass(slots=True)
+class Pace:
+    """Compute summed over all stages, in µs; 0 = not known yet."""
+
+    decode_us: float = 0.0  # of a decode step, of whatever width they are at present
+    token_us: float = 0.0  # of a prompt's token, in chunks of whatever length they are at present
+
+    def count_decode(self, compute_us: float) -> None:
+        self.decode_us = _mean(self.decode_us, compute_us)
+
+    def count_chunk(self, num_tokens: int, compute_us: float) -> None:
+        self.token_us = _mean(self.token_us, compute_us / num_tokens)
+
+    def chunk_tokens(self, num_stages: int, max_tokens: int) -> int:
+        """Return how long chunks may be, of which `num_stages` are under way at once.
+
+        A decode step that finds all of them before it comes after the last one: that takes the
+        time of 2 - 1 / num_stages chunks, as each spends 1 / num_stages of its own per stage.
+        """
+        if not self.decode_us or not self.token_us:
+            return max_tokens
+        chunk_us = (PACE - 1) * self.decode_us / (2 - 1 / num_stages)
+        return min(max_tokens, max(MIN_CHUNK, int(chunk_us / self.token_us)))
+
+
+def _mean(mean: float, newest: float) -> float:
+    return mean + WEIGHT * (newest - mean) if mean else newest
