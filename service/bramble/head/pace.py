@@ -1,14 +1,17 @@
-"""How many tokens of a prompt may go between decode steps, so that running streams keep their pace.
+"""How long chunks of a prompt are: beside running streams, which keep their pace, and alone.
 
 Learns from what steps took; has no clock of its own.
 """
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 PACE = 3.0  # longest gap between a stream's tokens while a prompt enters, in undisturbed gaps
 MIN_CHUNK = 8  # tokens; costs 1.3 × as much per token as 128 do (service/DESIGN.md)
+FIXED_TOKENS = 4  # of a chunk's time, in tokens: what it takes at any length (service/DESIGN.md)
+MIN_LONE_CHUNK = 32  # tokens
 WEIGHT = 0.2  # of the newest step in the averages
 
 
@@ -35,6 +38,19 @@ class Pace:
             return max_tokens
         chunk_us = (PACE - 1) * self.decode_us / (2 - 1 / num_stages)
         return min(max_tokens, max(MIN_CHUNK, int(chunk_us / self.token_us)))
+
+
+def lone_chunk_tokens(num_stages: int, num_tokens: int, max_tokens: int) -> int:
+    """Return how long chunks are best while no stream runs and `num_tokens` are to enter.
+
+    The last stage waits for the first chunk and the first stage idles behind the last one, so
+    that (num_tokens / c + num_stages - 1) chunks' time passes, (FIXED_TOKENS + c) each: least at
+    the root of FIXED_TOKENS * num_tokens / (num_stages - 1).
+    """
+    if num_stages == 1:
+        return max_tokens
+    best = math.isqrt(FIXED_TOKENS * num_tokens // (num_stages - 1))
+    return min(max_tokens, max(MIN_LONE_CHUNK, best))
 
 
 def _mean(mean: float, newest: float) -> float:

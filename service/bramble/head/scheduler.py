@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bramble.errors import QueueFull
-from bramble.head.pace import Pace
+from bramble.head.pace import Pace, lone_chunk_tokens
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish, StepKind
@@ -306,11 +306,12 @@ class Scheduler:
     def _max_chunks(self) -> int:
         return self.limits.max_paced_chunks if self._is_paced() else self.limits.max_chunks
 
-    def _chunk_tokens(self) -> int:
-        longest = self.limits.prefill_tokens
-        if not self._is_paced():
-            return longest
-        return self.pace.chunk_tokens(self.limits.num_stages, longest)
+    def _chunk_tokens(self, sequence: Sequence) -> int:
+        longest, num_stages = self.limits.prefill_tokens, self.limits.num_stages
+        if self._is_paced():
+            return self.pace.chunk_tokens(num_stages, longest)
+        num_tokens = sum(len(s.tokens) - s.num_sent for s in (sequence, *self._prefilling))
+        return lone_chunk_tokens(num_stages, num_tokens, longest)
 
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
@@ -337,7 +338,7 @@ class Scheduler:
         onnxruntime rounds attention of one new token differently from that of several; rows of two
         or more are bitwise the same however a prompt is cut (measured, service/DESIGN.md).
         """
-        stop = min(sequence.num_sent + self._chunk_tokens(), len(sequence.tokens))
+        stop = min(sequence.num_sent + self._chunk_tokens(sequence), len(sequence.tokens))
         return stop - 1 if len(sequence.tokens) - stop == 1 else stop
 
     def _lane_of(self, row: int) -> int:
