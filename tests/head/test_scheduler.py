@@ -181,6 +181,19 @@ def test_all_lanes_work_at_once() -> None:
     assert all(len(plan.ids) == 2 for plan in decodes)
 
 
+def test_streams_spread_over_the_lanes_again_when_others_have_ended() -> None:
+    scheduler = Scheduler(limits(num_stages=2, num_rows=4))
+    asked = [sequence([i, i, i], 20 if i % 2 else 200) for i in range(4)]  # lanes take turns
+    for each in asked:
+        scheduler.add(each)
+    ring = CheckingRing(scheduler.limits)
+    drive(scheduler, ring)
+    late = [plan for plan in ring.steps if plan.kind is StepKind.DECODE][-100:]
+    assert {plan.lane for plan in late} == {0, 1}
+    assert all(len(plan.ids) == 1 for plan in late)
+    assert [each.tokens for each in asked[::2]] == [expected_reply([i] * 3, 200) for i in (0, 2)]
+
+
 def test_running_sequences_decode_while_a_long_prompt_enters() -> None:
     scheduler = Scheduler(limits(num_stages=2, num_rows=4))
     short, long = sequence([1], 200), sequence(list(range(600)), 700)

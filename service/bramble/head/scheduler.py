@@ -147,6 +147,7 @@ class Scheduler:
     def schedule(self) -> Iterator[StepPlan]:
         """Yield every step that can be sent now, in the order in which to send them."""
         self._admit()
+        self._spread()
         for number, lane in enumerate(self._lanes):
             if not lane.is_under_way and self._activate(lane):
                 yield self._decode(number, lane)
@@ -259,6 +260,21 @@ class Scheduler:
             self.counters.prefix_tokens += self._rows.inherit(
                 sequence.row, _max_inherited(sequence)
             )
+
+    def _spread(self) -> None:
+        """Move a stream to a lane whose streams have all ended: a stage idles with each such lane.
+
+        Its row is exchanged once, which takes a token or two per 1,000 it holds (service/DESIGN.md).
+        """
+        empty = next((lane for lane in self._lanes if not self._num_owned(lane)), None)
+        ready = [lane for lane in self._lanes if not lane.is_under_way and lane.num_active > 1]
+        if empty is None or not ready:
+            return
+        lane = max(ready, key=lambda each: each.num_active)
+        free = self._rows.free_row(empty.start, empty.stop)
+        assert free is not None
+        lane.num_active -= 1
+        self._rows.swap(lane.start + lane.num_active, free)
 
     # ----------------------------------------------------------------------------------- decode
 
