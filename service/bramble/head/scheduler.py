@@ -264,7 +264,7 @@ class Scheduler:
     def _spread(self) -> None:
         """Move a stream to a lane whose streams have all ended: a stage idles with each such lane.
 
-        Its row is exchanged once, which takes a token or two per 1,000 it holds (service/DESIGN.md).
+        Its row is exchanged once: a token or two per 1,000 it holds (service/DESIGN.md).
         """
         empty = next((lane for lane in self._lanes if not self._num_owned(lane)), None)
         ready = [lane for lane in self._lanes if not lane.is_under_way and lane.num_active > 1]
