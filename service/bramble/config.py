@@ -43,6 +43,9 @@ class HeadConfig:
     max_rows: int = 16  # sequences in the KV cache at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
+    # auto = where a reply repeats what it or its prompt has said, several tokens are guessed and
+    # checked in one step if that is measured to pay; the reply is the same. off = never.
+    speculation: str = "auto"
 
 
 @dataclass(frozen=True, slots=True)

@@ -53,6 +53,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--threads", type=int, default=0, help="threads per stage (default: cores / stages)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
     add("--rows", type=int, default=16, help="sequences in the KV cache at once (default: 16)")
+    add("--speculation", default="auto", help="auto or off (default: auto)")
     add("--verbose", action="store_true", help="show what every process logs")
     parser.set_defaults(run=run)
 
@@ -126,6 +127,7 @@ def _commands(
         "client": door,
         "max-length": args.context,
         "max-rows": args.rows,
+        "speculation": args.speculation,
     }
     yield "head", python_command("bramble", "head", *_flags(head))
     web = {"head": door, "listen": f"{args.listen}:{args.port}"}

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bramble.errors import QueueFull
+from bramble.head.guesser import Costs
 from bramble.head.pace import Pace, lone_chunk_tokens
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
@@ -26,6 +27,7 @@ class Limits:
     prefill_tokens: int  # of one chunk
     max_queue: int
     can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
+    is_guessing: bool = False  # a row alone in its lane may carry guesses (head/guesser.py)
 
     @property
     def rows_per_lane(self) -> int:
@@ -64,11 +66,20 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """One new token of a sequence; `index` is its row within the step that sampled it."""
+    """One new token of a sequence.
+
+    index       its place within the answer that brought it
+    num_tokens  of the sequence up to and with it: a step with guesses may bring several
+    """
 
     sequence: Sequence
     token_id: int
     index: int
+    num_tokens: int
+
+    @property
+    def is_newest(self) -> bool:
+        return self.num_tokens == len(self.sequence.tokens)
 
 
 @dataclass(slots=True)
@@ -85,6 +96,8 @@ class Lane:
 class Counters:
     preemptions: int = 0
     prefix_tokens: int = 0  # prompt tokens that needed no prefill
+    guessed_tokens: int = 0
+    true_tokens: int = 0  # guesses that came true
 
 
 @dataclass(slots=True)
@@ -92,6 +105,7 @@ class Scheduler:
     limits: Limits
     counters: Counters = field(default_factory=Counters)
     pace: Pace = field(default_factory=Pace)
+    costs: Costs = field(default_factory=Costs)
     waiting: deque[Sequence] = field(default_factory=deque)
     _prefilling: deque[Sequence] = field(default_factory=deque)
     _lanes: list[Lane] = field(init=False)
@@ -130,6 +144,11 @@ class Scheduler:
             self._retire(sequence)
         sequence.state, sequence.finish = State.FINISHED, finish
 
+    def stop(self, sequence: Sequence, num_tokens: int) -> None:
+        """End a sequence whose text met a stop: tokens behind that one are not of the reply."""
+        self.finish(sequence, Finish.STOP)
+        del sequence.tokens[num_tokens:]
+
     @property
     def running(self) -> list[Sequence]:
         return [owner for i in range(len(self._rows)) if (owner := self._rows.owner(i)) is not None]
@@ -159,16 +178,18 @@ class Scheduler:
         plan = self._under_way.pop(number, None)
         if plan is None:
             return []
-        if plan.kind is StepKind.DECODE:
-            self._lanes[plan.lane].is_under_way = False
-        else:
+        if plan.kind is StepKind.PREFILL:
             self._num_chunks -= 1
-        emissions = []
+        else:
+            self._lanes[plan.lane].is_under_way = False
+        emissions: list[Emission] = []
         for index, sequence in enumerate(plan.sequences):
             if sequence.id != plan.ids[index] or sequence.state is State.FINISHED:
                 continue
             sequence.num_prefilled = plan.positions[index] + len(plan.token_ids[index])
-            if plan.is_sampled:
+            if plan.kind is StepKind.VERIFY:
+                emissions += self._append_run(sequence, plan, token_ids)
+            elif plan.is_sampled:
                 emissions.append(self._append(sequence, token_ids[index], index))
         return emissions
 
@@ -310,8 +331,24 @@ class Scheduler:
         for sequence in sequences:
             sequence.num_sent = len(sequence.tokens)
             sequence.state = State.SAMPLING
-        tokens = tuple((s.tokens[-1],) for s in sequences)
-        return self._plan(number, StepKind.DECODE, True, lane.start, sequences, positions, tokens)
+        tokens: tuple[tuple[int, ...], ...] = tuple((s.tokens[-1],) for s in sequences)
+        kind = StepKind.DECODE
+        if guesses := self._guess(sequences):
+            kind, tokens = StepKind.VERIFY, ((*tokens[0], *guesses),)
+        return self._plan(number, kind, True, lane.start, sequences, positions, tokens)
+
+    def _guess(self, sequences: tuple[Sequence, ...]) -> tuple[int, ...]:
+        """Return guesses that a step may carry: of a row that is alone, as the stages' attention
+        takes several new tokens of one row only."""
+        if not self.limits.is_guessing or len(sequences) > 1:
+            return ()
+        sequence = sequences[0]
+        room = sequence.max_tokens - len(sequence.tokens) - 1  # one more is sampled behind them
+        guesses = sequence.guesser.guess(sequence.tokens, room, self.costs)
+        if not guesses or not self._rows.reserve(sequence.row, len(sequence.tokens) + len(guesses)):
+            return ()
+        sequence.num_sent += len(guesses)
+        return guesses
 
     # ---------------------------------------------------------------------------------- prefill
 
@@ -395,6 +432,21 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------ ending
 
+    def _append_run(
+        self, sequence: Sequence, plan: StepPlan, token_ids: list[int]
+    ) -> Iterator[Emission]:
+        """Append the guesses that came true and the token behind them, up to the reply's end."""
+        num_guessed, num_true = len(plan.token_ids[0]) - 1, len(token_ids) - 1
+        self.counters.guessed_tokens += num_guessed
+        self.counters.true_tokens += num_true
+        sequence.guesser.learn(num_guessed, num_true, self.costs)
+        # Guesses that came true are in the cache; what is behind them there counts no more
+        sequence.num_sent = sequence.num_prefilled = plan.positions[0] + 1 + num_true
+        for index, token_id in enumerate(token_ids):
+            yield self._append(sequence, token_id, index)
+            if sequence.state is State.FINISHED:
+                return
+
     def _append(self, sequence: Sequence, token_id: int, index: int) -> Emission:
         sequence.tokens.append(token_id)
         sequence.state = State.READY
@@ -402,7 +454,7 @@ class Scheduler:
             self.finish(sequence, Finish.STOP)
         elif len(sequence.tokens) >= sequence.max_tokens:
             self.finish(sequence, Finish.LENGTH)
-        return Emission(sequence, token_id, index)
+        return Emission(sequence, token_id, index, len(sequence.tokens))
 
     def _retire(self, sequence: Sequence) -> None:
         """Take a sequence out of its lane; its row keeps what is cached."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from bramble.head.guesser import Guesser
 from bramble.wire.messages import Finish, Sampling
 
 
@@ -35,10 +36,11 @@ class Sequence:
     arrival: int = 0
     state: State = State.WAITING
     row: int = -1
-    num_sent: int = 0  # tokens that a step has carried, or whose row was inherited
+    num_sent: int = 0  # tokens that a step has carried, guesses too, or whose row was inherited
     num_prefilled: int = 0  # tokens whose steps came back; for progress
     preemptions: int = 0
     finish: Finish | None = None
+    guesser: Guesser = field(default_factory=Guesser)
 
     @property
     def num_completion_tokens(self) -> int:

@@ -141,15 +141,17 @@ class Service:
         emissions = self._scheduler.complete(sampled.step, sampled.token_ids.tolist())
         self._pump(now)
         if plan is not None:
-            is_decode = plan.kind is m.StepKind.DECODE
+            is_prefill = plan.kind is m.StepKind.PREFILL
             num_tokens = sum(map(len, plan.token_ids))
-            self._speed.count(now, len(emissions), 0 if is_decode else num_tokens)
+            self._speed.count(now, len(emissions), num_tokens if is_prefill else 0)
             compute_us = float(sampled.traces[:, 1].sum())
-            if is_decode:
+            if is_prefill:
+                self._scheduler.pace.count_chunk(num_tokens, compute_us)
+            else:
                 self._speed.trace(sampled.traces)
                 self._scheduler.pace.count_decode(compute_us)
-            else:
-                self._scheduler.pace.count_chunk(num_tokens, compute_us)
+                if len(plan.ids) == 1:
+                    self._scheduler.costs.count(num_tokens, compute_us)
         for emission in emissions:
             self._emit(emission, sampled, now)
 
@@ -175,12 +177,12 @@ class Service:
             return
         if request.first_token_at is None:
             request.first_token_at = now
-        delta = request.delta(emission.token_id, sampled, emission.index)
+        delta = request.delta(emission, sampled)
         if request.has_met_stop:
-            self._scheduler.finish(request.sequence, m.Finish.STOP)
+            self._scheduler.stop(request.sequence, emission.num_tokens)
         if not self._tell(request, delta, now):
             self._cancel(request)
-        elif request.sequence.finish is not None:
+        elif request.sequence.finish is not None and emission.is_newest:
             self._end(request, request.done(now))
 
     def _restart(self, now: float) -> None:
@@ -241,12 +243,18 @@ class Service:
                 self._config.prefill_tokens,
                 self._config.max_queue,
                 can_copy=self._registry.is_of_release(bramble.__version__),
+                is_guessing=self._is_guessing(),
             )
         )
         if is_first:
             for early in self._asked.values():
                 self._submit(early.peer, early.message, plan.max_length, now)
         self._ring.check(now)
+
+    def _is_guessing(self) -> bool:
+        """A stage of another release may not know steps that carry guesses."""
+        is_same = self._registry.is_of_release(bramble.__version__)
+        return self._config.speculation == "auto" and is_same
 
     def _assign(self, entry: StageEntry, assign: m.Assign) -> None:
         self._control.send(entry.peer, assign)
@@ -407,6 +415,8 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if config.speculation not in ("auto", "off"):
+        raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
     if len(set(config.stages)) != len(config.stages) or not config.stages:
         raise BadInput(f"stages are {', '.join(config.stages)}: name each node of the ring once")
 

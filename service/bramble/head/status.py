@@ -55,6 +55,8 @@ def document(
         "counters": {
             "prompt_tokens_total": speed.prefill_tokens,
             "prefix_tokens_total": scheduler.counters.prefix_tokens,
+            "guessed_tokens_total": scheduler.counters.guessed_tokens,
+            "guessed_true_tokens_total": scheduler.counters.true_tokens,
             "completion_tokens_total": speed.decode_tokens,
             "steps_total": speed.steps,
             "decode_steps_total": speed.decode_steps,

@@ -281,11 +281,11 @@ def _check_not_negative(
 
 
 def _check_step_header(n: int, t: int, hidden_size: int, kind: int, flags: int) -> None:
-    if kind > 1 or flags > 3:
+    if kind > m.StepKind.VERIFY or flags > 3:
         raise BadFrame(f"Step: kind {kind}, flags {flags} are not of this version")
     if not (1 <= n <= MAX_ROWS and t >= 1 and n * t <= MAX_TOKENS):
         raise BadFrame(f"Step: {n} rows of {t} tokens, at most {MAX_TOKENS} tokens are allowed")
-    if (n if kind == m.StepKind.PREFILL else t) != 1:
+    if (t if kind == m.StepKind.DECODE else n) != 1:
         raise BadFrame(f"Step: {m.StepKind(kind).name} with {n} rows of {t} tokens")
     if hidden_size > MAX_HIDDEN_SIZE:
         raise BadFrame(f"Step: hidden size {hidden_size}, at most {MAX_HIDDEN_SIZE} is allowed")
@@ -401,7 +401,10 @@ def _unpack_sampled(frames: Sequence[Buffer]) -> m.Sampled:
         first, BODY
     )
     is_padded = any(first[BODY + SAMPLED.size - 3 : BODY + SAMPLED.size])
-    if n > MAX_ROWS or sampled not in (0, n) or k > MAX_TOKENS or kind > 1 or is_padded:
+    is_verify = kind == m.StepKind.VERIFY
+    is_fitting = n == 1 and 1 <= sampled <= MAX_TOKENS if is_verify else sampled in (0, n)
+    is_known = kind <= m.StepKind.VERIFY and not is_padded
+    if n > MAX_ROWS or k > MAX_TOKENS or not is_fitting or not is_known:
         raise BadFrame(f"Sampled: {n} rows, {sampled} sampled, {k} logprobs, kind {kind}")
     reader = _Reader(first, BODY + SAMPLED.size)
     numbers = n * 8 + sampled * 12 + sampled * k * 8
