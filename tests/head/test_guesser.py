@@ -5,7 +5,7 @@ from itertools import pairwise
 from random import Random
 
 import pytest
-from bramble.head.guesser import COUNTS, INTEREST, OVERDRAFT, START, WINDOW, Costs, Guesser
+from bramble.head.guesser import COUNTS, FORGET, INTEREST, OVERDRAFT, START, SURE, Costs, Guesser
 
 CHEAP = {1: 10.0, 2: 11.0, 4: 14.0, 8: 20.0, 16: 40.0}  # ms by tokens: bound by memory
 DEAR = {1: 10.0, 2: 19.0, 4: 30.0, 8: 50.0, 16: 90.0}  # bound by arithmetic
@@ -13,7 +13,7 @@ DEAR = {1: 10.0, 2: 19.0, 4: 30.0, 8: 50.0, 16: 90.0}  # bound by arithmetic
 
 def measured(table: dict[int, float]) -> Costs:
     costs = Costs()
-    for tokens, cost in table.items():
+    for tokens, cost in [*table.items()] * SURE:
         costs.count(tokens, cost)
     return costs
 
@@ -97,12 +97,22 @@ def test_failed_probes_come_ever_more_seldom() -> None:
     assert gaps[-1] > 8 * gaps[0]
 
 
-def test_costs_are_medians_so_that_one_slow_step_does_not_count() -> None:
-    costs = measured(CHEAP)
-    for _ in range(WINDOW):
-        costs.count(2, 12.0)
+def test_slow_steps_do_not_count_and_a_first_one_alone_never_does() -> None:
+    costs = measured({1: 10.0})
+    assumed = costs.ratio(2)
     costs.count(2, 500.0)
+    assert costs.ratio(2) == assumed
+    costs.count(2, 12.0)
+    costs.count(2, 400.0)
     assert costs.ratio(2) == 1.2
+
+
+def test_a_width_that_looked_dear_is_tried_again_after_a_while() -> None:
+    costs = measured({1: 10.0, 2: 11.0, 4: 90.0})
+    assert costs.ratio(4) == 4.0
+    for _ in range(SURE * FORGET):
+        costs.count(1, 10.0)
+    assert costs.ratio(4) == Costs().ratio(4)
 
 
 def test_a_step_never_counts_dearer_than_its_tokens_one_by_one() -> None:

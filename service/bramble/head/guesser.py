@@ -7,7 +7,6 @@ so that no text is ever slowed by more than start, overdraft and interest.
 
 from __future__ import annotations
 
-import statistics
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -28,7 +27,9 @@ PRIORS = (0.4, 0.6, 0.75, 0.85)
 TRUST = 2.0
 FADING = 0.9
 
-WINDOW = 9  # steps of a width whose median counts; a first one, which binds buffers, is an outlier
+WINDOW = 9  # steps of a width, of which the fastest counts: slower ones waited for something else
+SURE = 2  # steps of a width before it counts as measured: the first one has buffers to bind
+FORGET = 64  # steps of one token after which other widths lose their oldest, so as to be tried anew
 SLOPE = 0.5  # of cost over tokens while nothing is measured; int4 on x86 0.4 (service/DESIGN.md)
 
 
@@ -37,12 +38,15 @@ class Costs:
 
     def __init__(self) -> None:
         self._recent: dict[int, deque[float]] = {}
-        self._medians: dict[int, float] = {}
+        self._num_single = 0
 
     def count(self, num_tokens: int, compute_us: float) -> None:
-        recent = self._recent.setdefault(num_tokens, deque(maxlen=WINDOW))
-        recent.append(compute_us)
-        self._medians[num_tokens] = statistics.median(recent)
+        self._recent.setdefault(num_tokens, deque(maxlen=WINDOW)).append(compute_us)
+        self._num_single += num_tokens == 1
+        if num_tokens == 1 and self._num_single % FORGET == 0:
+            for width, recent in self._recent.items():
+                if width > 1 and recent:
+                    recent.popleft()
 
     def ratio(self, num_tokens: int) -> float:
         """Return the cost of a step of `num_tokens` against a step of one, 1 … num_tokens.
@@ -56,10 +60,11 @@ class Costs:
         return min(max(estimate, 1.0), float(num_tokens))
 
     def _known(self) -> dict[int, float]:
-        one = self._medians.get(1)
+        fastest = {t: min(recent) for t, recent in self._recent.items() if len(recent) >= SURE}
+        one = fastest.get(1)
         if not one:
             return {1: 1.0}
-        return {t: median / one for t, median in self._medians.items()}
+        return {t: cost / one for t, cost in fastest.items()}
 
 
 @dataclass(slots=True)

@@ -340,9 +340,9 @@ class Scheduler:
     def _guess(self, sequences: tuple[Sequence, ...]) -> tuple[int, ...]:
         """Return guesses that a step may carry: of a row that is alone, as the stages' attention
         takes several new tokens of one row only."""
-        if not self.limits.is_guessing or len(sequences) > 1:
-            return ()
         sequence = sequences[0]
+        if not (self.limits.is_guessing and sequence.may_guess and len(sequences) == 1):
+            return ()
         room = sequence.max_tokens - len(sequence.tokens) - 1  # one more is sampled behind them
         guesses = sequence.guesser.guess(sequence.tokens, room, self.costs)
         if not guesses or not self._rows.reserve(sequence.row, len(sequence.tokens) + len(guesses)):

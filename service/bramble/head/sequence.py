@@ -24,6 +24,7 @@ class Sequence:
     id          names this life of the sequence in steps; a preempted sequence gets a new one, so
                 that what is still under way for the old one finds nobody
     max_tokens  most tokens of prompt and reply together
+    may_guess   its steps may carry guesses: see head/request.py
     """
 
     request: str
@@ -40,6 +41,7 @@ class Sequence:
     num_prefilled: int = 0  # tokens whose steps came back; for progress
     preemptions: int = 0
     finish: Finish | None = None
+    may_guess: bool = True
     guesser: Guesser = field(default_factory=Guesser)
 
     @property

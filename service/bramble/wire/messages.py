@@ -218,6 +218,7 @@ class Generate:
     ignore_eos: bool = False  # for benchmarks
     generated: tuple[int, ...] = ()
     export: str = ""
+    is_seeded: bool = True  # the client chose the seed, and may ask for the same reply again
 
 
 @dataclass(frozen=True, slots=True)
