@@ -49,6 +49,9 @@ class HeadConfig:
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
     kv_cache: str = "float32"  # or int8: a quarter of the memory; long prompts are read slower
+    # auto = where a reply repeats what it or its prompt has said, several tokens are guessed and
+    # checked in one step if that is measured to pay; the reply is the same. off = never.
+    speculation: str = "auto"
 
     @property
     def nodes_of_rings(self) -> tuple[tuple[str, ...], ...]:

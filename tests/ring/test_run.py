@@ -179,6 +179,10 @@ def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
     assert status.returncode == 0 and "bramble-demo" in status.stdout
     bench = run.command("bench", "--prompt", "64", "--tokens", "8", "--streams", "1,2", "--json")
     assert bench.returncode == 0 and '"prefill_tokens_s"' in bench.stdout
+    turns = run.command("bench", "--turns", "--prompt", "100", "--repeat", "1", "--json")
+    assert turns.returncode == 0 and '"second_turn_of_cold"' in turns.stdout
+    pace = run.command("bench", "--pace", "--prompt", "100", "--streams", "2")
+    assert pace.returncode == 0 and "2 streams, ms between tokens" in pace.stdout
 
 
 def test_a_port_in_use_is_said_plainly(run: Run) -> None:

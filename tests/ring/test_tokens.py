@@ -5,6 +5,8 @@ from pathlib import Path
 from random import Random
 
 import pytest
+from bramble.head.rows import MIN_PREFIX
+from bramble.wire.messages import Generate
 
 from tests.ring.conftest import Ring, RingMaker, greedy, sampled
 
@@ -58,3 +60,31 @@ def test_a_small_cache_preempts_and_the_tokens_stay(models: Path, make_ring: Rin
     alone = replies(make_ring(name, 1), at_once=1)
     ring = make_ring(name, 2, **{"max-rows": 4})
     assert replies(ring, at_once=8) == alone
+
+
+def conversations() -> list[Generate]:
+    """Six that begin with the same system prompt, and two that are second turns of the first."""
+    random = Random(11)
+    system = [random.randrange(3, 150) for _ in range(60)]
+    questions = [[random.randrange(3, 150) for _ in range(9 + i)] for i in range(6)]
+    first = [greedy(f"turn-{i}", system + each, 20) for i, each in enumerate(questions)]
+    longer = [system + questions[0] + questions[i] for i in (1, 2)]
+    return [*first, *(greedy(f"second-{i}", each, 20) for i, each in enumerate(longer))]
+
+
+@pytest.mark.parametrize("name", ["llama3-float32", "llama2-int4"])
+def test_a_shared_beginning_is_read_once_and_the_tokens_stay(
+    name: str, models: Path, make_ring: RingMaker
+) -> None:
+    asked = conversations()
+    apart, cold = make_ring(models / name, 1, **{"max-rows": 1}), []
+    for request in asked:
+        apart.generate(greedy(f"other-{request.request}", [5] * 40, 2))  # takes the only row
+        cold.append(apart.generate(request)[0])
+    for stages in (1, 2):
+        ring = make_ring(models / name, stages)
+        with ThreadPoolExecutor(len(asked)) as pool:
+            assert [ids for ids, _, _ in pool.map(ring.generate, asked)] == cold
+        counters = ring.client.status()["counters"]
+        own = sum(len(request.prompt or ()) - 60 + MIN_PREFIX for request in asked)
+        assert counters["prompt_tokens_total"] <= 60 + own < 60 * len(asked)

@@ -87,6 +87,10 @@ class Ring:
         column = [[token] for token in tokens]
         return self.run(self.step(StepKind.DECODE, column, positions, first_row, **more))[-1]
 
+    def verify(self, tokens, position: int, row: int = 0, **more) -> StepResult:
+        step = self.step(StepKind.VERIFY, [tokens], [position], row, is_sampled=True, **more)
+        return self.run(step)[-1]
+
     def generate(self, prompt, count: int, row: int = 0, sampling: Sampling = GREEDY) -> list[int]:
         opened = Open(row, len(prompt), sampling, tuple(prompt))
         result = self.prefill(prompt, 0, row, opens=(opened,), is_sampled=True)

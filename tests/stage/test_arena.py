@@ -57,6 +57,25 @@ def test_swap_with_an_empty_row_moves(arena):
     assert arena.used_bytes == 600 * SHAPE.token_bytes
 
 
+def test_copy_extends_a_row_by_anothers_tokens(arena):
+    fill(arena, 0, 600, 1)
+    fill(arena, 2, 9, 2)
+    arena.copy(0, 2, 5, 500)
+    assert row_values(arena, 2, 5) == {2, -2}
+    assert row_values(arena, 2, 500) == {2, -2, 1, -1}
+    assert row_values(arena, 0, 600) == {1, -1}
+    assert row_values(arena, 1, 640) == {0}
+    assert arena.used_bytes == 1100 * SHAPE.token_bytes
+
+
+@pytest.mark.parametrize("span", [(0, 7), (3, 5), (2, 2)])
+def test_a_copy_of_what_is_not_there_is_refused(arena, span):
+    fill(arena, 0, 6, 1)
+    fill(arena, 1, 2, 2)
+    with pytest.raises(Broken, match="row 0 were to be copied to row 1, which hold 6 and 2"):
+        arena.copy(0, 1, *span)
+
+
 @pytest.mark.parametrize("keep", [0, 1, 64, 65, 599])
 def test_trim_keeps_what_it_says_and_touches_no_other_row(arena, keep):
     for row in range(3):

@@ -49,6 +49,23 @@ def test_a_swapped_row_goes_on_as_before(ring):
     assert tokens == want
 
 
+def test_a_copied_beginning_is_as_good_as_one_computed(ring):
+    want = ring.generate(PROMPTS[2], 6)
+    other = [*PROMPTS[2][:30], *PROMPTS[1][:5]]
+    wanted_other = ring.generate(other, 6, row=1)
+    ring.generate(PROMPTS[2], 1, row=0)
+    opened = Open(2, len(other), GREEDY, tuple(other))
+    result = ring.prefill(
+        other[30:], 30, 2, opens=(opened,), is_sampled=True, copies=((0, 2, 0, 20), (0, 2, 20, 30))
+    )
+    tokens = [int(result.token_ids[0])]
+    for i in range(5):
+        result = ring.decode([tokens[-1]], [len(other) + i], 2, is_sampled=True)
+        tokens.append(int(result.token_ids[0]))
+    assert tokens == wanted_other
+    assert ring.generate(PROMPTS[2], 6) == want
+
+
 def test_reset_forgets_cache_and_sequences(ring):
     ring.generate(PROMPTS[0], 2)
     engine = ring.engines[0]

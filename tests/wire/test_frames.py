@@ -58,6 +58,7 @@ def steps(draw: st.DrawFn) -> m.Step:
         positions=random.integers(0, 2**31, n, np.int32),
         token_ids=random.integers(0, 2**31, (n, t), np.int32),
         swaps=tuple(draw(st.lists(st.tuples(ids, ids, ids), max_size=3))),
+        copies=tuple(draw(st.lists(st.tuples(ids, ids, ids, ids), max_size=3))),
         trims=tuple(draw(st.lists(st.tuples(ids, ids), max_size=3))),
         opens=tuple(draw(st.lists(opens, max_size=2))),
         closes=tuple(draw(st.lists(st.integers(0, 2**64 - 1), max_size=3))),
@@ -69,15 +70,18 @@ def steps(draw: st.DrawFn) -> m.Step:
 
 @st.composite
 def sampleds(draw: st.DrawFn) -> m.Sampled:
+    kind = draw(st.sampled_from(m.StepKind))
     n, k = draw(st.integers(1, 4)), draw(st.integers(0, 3))
     sampled = draw(st.sampled_from([0, n]))
+    if kind is m.StepKind.VERIFY:
+        n, sampled = 1, draw(st.integers(1, 9))
     random = np.random.default_rng(draw(st.integers(0, 2**32)))
     return m.Sampled(
         plan_id=random.bytes(16),
         epoch=draw(st.integers(0, 2**32 - 1)),
         step=draw(st.integers(0, 2**64 - 1)),
         lane=0,
-        kind=m.StepKind.DECODE,
+        kind=kind,
         sequences=random.integers(0, 2**64, n, np.uint64),
         positions=random.integers(0, 99, sampled, np.int32),
         token_ids=random.integers(0, 99, sampled, np.int32),

@@ -16,6 +16,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bramble.commands import bench_conversation as conversation
 from bramble.commands.door import add_door, open_door
 from bramble.errors import BadInput, Broken
 from bramble.head.client import Client
@@ -25,6 +26,8 @@ EXAMPLE = """examples:
   bramble bench                                  512 tokens in, 64 out, 1 2 4 8 streams
   bramble bench --prompt 128 --tokens 128 --streams 1,4 --repeat 5
   bramble bench --json > ring.json
+  bramble bench --turns --prompt 1000            what the cache saves a second turn
+  bramble bench --pace --prompt 1000 --streams 4 what running streams feel of a long prompt
 """
 MIB = 1 << 20
 SMALL_PROMPT = 16  # tokens before a decode measurement, so that prefill is no part of it
@@ -89,11 +92,16 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.add_argument("--streams", default="1,2,4,8", help="at once (default: 1,2,4,8)")
     parser.add_argument("--repeat", type=int, default=3, help="of each; medians (default: 3)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
+    kind = parser.add_mutually_exclusive_group()
+    kind.add_argument("--turns", action="store_true", help="measure second turns instead")
+    kind.add_argument("--pace", action="store_true", help="measure gaps between tokens instead")
     add_door(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.turns or args.pace:
+        return _run_conversation(args)
     streams = _streams(args.streams)
     with open_door(args) as client, Progress(transient=True, console=_stderr()) as progress:
         before = client.status()
@@ -123,6 +131,28 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(document, indent=1))
     else:
         _show(document)
+    return 0
+
+
+def _run_conversation(args: argparse.Namespace) -> int:
+    """Measure second turns or pace; see `bench_conversation`."""
+    streams = _streams(args.streams)
+    with open_door(args) as client:
+        status = client.status()
+        if status["state"] != "serving":
+            raise Broken(f"the ring does not serve: {status['reason']}")
+        _check_length(args, status["model"]["max_length"])
+        vocab = status["model"]["vocab_size"]
+        if args.turns:
+            document = conversation.measure_turns(client, args.prompt, args.repeat, vocab)
+        else:
+            document = conversation.measure_pace(client, args.prompt, max(streams), vocab)
+    if args.json:
+        print(json.dumps(document, indent=1))
+    elif args.turns:
+        conversation.show_turns(document)
+    else:
+        conversation.show_pace(document)
     return 0
 
 

@@ -96,7 +96,13 @@ def _request(
         top_p=float(defaults.get("top_p", 1.0)),
         seed=secrets.randbits(63) if args.seed is None else args.seed,
     )
-    return Generate(uuid.uuid4().hex, sampling, messages=messages, max_tokens=args.max_tokens)
+    return Generate(
+        uuid.uuid4().hex,
+        sampling,
+        messages=messages,
+        max_tokens=args.max_tokens,
+        is_seeded=args.seed is not None,
+    )
 
 
 def _speed(done: Done) -> str:

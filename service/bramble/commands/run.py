@@ -63,6 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="float32",
         help="numbers of the KV cache: int8 takes a quarter of the memory (default: float32)",
     )
+    add("--speculation", default="auto", help="auto or off (default: auto)")
     add("--verbose", action="store_true", help="show what every process logs")
     parser.set_defaults(run=run)
 
@@ -140,6 +141,7 @@ def _commands(
         "max-length": args.context,
         "max-rows": args.rows,
         "kv-cache": args.kv,
+        "speculation": args.speculation,
     }
     yield "head", python_command("bramble", "head", *_flags(head))
     web = {"head": door, "listen": f"{args.listen}:{args.port}"}

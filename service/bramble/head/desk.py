@@ -163,12 +163,12 @@ class Desk:
             return
         if request.first_token_at is None:
             request.first_token_at = now
-        delta = request.delta(emission.token_id, sampled, emission.index)
+        delta = request.delta(emission, sampled)
         if request.has_met_stop:
-            self._fleet.finish(request.sequence, m.Finish.STOP)
+            self._fleet.stop(request.sequence, emission.num_tokens)
         if not self._tell(request, delta, now):
             self._cancel(request)
-        elif request.sequence.finish is not None:
+        elif request.sequence.finish is not None and emission.is_newest:
             self._end(request, request.done(now))
 
     def tick(self, now: float) -> None:

@@ -76,6 +76,10 @@ class Fleet:
         """End a sequence now, wherever it is."""
         self.rings[sequence.ring].scheduler.finish(sequence, finish)
 
+    def stop(self, sequence: Sequence, num_tokens: int) -> None:
+        """End a sequence whose text met a stop behind its first `num_tokens` tokens."""
+        self.rings[sequence.ring].scheduler.stop(sequence, num_tokens)
+
     def queue_position(self, sequence: Sequence) -> int:
         """Return 1 for the next one at its ring, 0 for one that runs."""
         waiting = self.rings[sequence.ring].scheduler.waiting

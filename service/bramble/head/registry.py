@@ -42,6 +42,10 @@ class Registry:
     def is_complete(self) -> bool:
         return all(entry.is_present for entry in self.stages)
 
+    def is_of_release(self, version: str) -> bool:
+        """True if every stage runs this release, and so knows all that its head may send."""
+        return all(entry.hello and entry.hello.version == version for entry in self.stages)
+
     @property
     def is_ready(self) -> bool:
         return all(entry.state == "ready" for entry in self.stages)

@@ -159,6 +159,7 @@ class Ring:
             positions=np.asarray(plan.positions, np.int32),
             token_ids=np.asarray(plan.token_ids, np.int32),
             swaps=plan.swaps,
+            copies=plan.copies,
             trims=plan.trims,
             opens=tuple(
                 Open(

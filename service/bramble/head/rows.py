@@ -6,12 +6,13 @@ has to carry, and knows nothing of lanes, steps or time.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from bramble.head.sequence import Sequence
 
 QUANTUM = 64  # tokens by which a reservation grows; one page of 4 KiB holds 16 of 64 × float32
-MIN_PREFIX = 16  # tokens; below this a swap costs more than it saves
+MIN_PREFIX = 16  # tokens; below this a swap or copy costs more than it saves
 
 
 @dataclass(slots=True)
@@ -25,6 +26,19 @@ class Row:
         """Tokens whose keys and values the row holds, or will when what is under way is done."""
         return len(self.kept) if self.owner is None else self.owner.num_sent
 
+    def cached(self) -> list[int]:
+        """Return those tokens; guesses under way are not among them."""
+        return self.kept if self.owner is None else self.owner.tokens[: self.owner.num_sent]
+
+
+@dataclass(frozen=True, slots=True)
+class Operations:
+    """What stages do to their rows before a step: swaps, then copies, then trims."""
+
+    swaps: tuple[tuple[int, int, int], ...]
+    copies: tuple[tuple[int, int, int, int], ...]
+    trims: tuple[tuple[int, int], ...]
+
 
 class Rows:
     def __init__(self, num_rows: int, budget_tokens: int) -> None:
@@ -32,6 +46,7 @@ class Rows:
         self._rows = [Row() for _ in range(num_rows)]
         self._clock = 0
         self._swaps: list[tuple[int, int, int]] = []
+        self._copies: list[tuple[int, int, int, int]] = []  # stages apply them behind all swaps
         self._trims: dict[int, int] = {0: 0}  # the golden check left its tokens in row 0
 
     def __len__(self) -> int:
@@ -59,12 +74,48 @@ class Rows:
                     best, length = index, common
         return best, length if best is not None else 0
 
-    def reserve(self, index: int, num_tokens: int) -> bool:
-        """Make room for `num_tokens` in a row, giving up kept rows as needed, oldest first."""
+    def is_outgrown(self, index: int, num_kept: int) -> bool:
+        """True if a kept row is hardly more than its first `num_kept` tokens: who continues it
+        may have it, and nobody misses the rest."""
+        return len(self._rows[index].kept) - num_kept < MIN_PREFIX
+
+    def inherit(self, index: int, max_tokens: int) -> int:
+        """Copy into an owner's row what another row holds of the tokens that it still has to send.
+
+        Return how many, of the `max_tokens` first ones. The other row may be in use or kept, and
+        stays as it is.
+        """
+        owner = self._rows[index].owner
+        assert owner is not None
+        start, tokens = owner.num_sent, owner.tokens[:max_tokens]
+        best, stop = -1, start + MIN_PREFIX - 1
+        for other, row in enumerate(self._rows):
+            if other != index and row.num_cached() > stop:
+                common = common_prefix(row.cached(), tokens)
+                if common > stop:
+                    best, stop = other, common
+        if best < 0:
+            return 0
+        self._copies.append((best, index, start, stop))
+        if index in self._trims:
+            self._trims[index] = max(self._trims[index], stop)
+        self._touch(best)
+        owner.num_sent = stop
+        return stop - start
+
+    def last_used(self, index: int) -> int:
+        """Return when a row was last of use; 0 if it holds nothing."""
+        return self._rows[index].last_used
+
+    def reserve(self, index: int, num_tokens: int, besides: int | None = None) -> bool:
+        """Make room for `num_tokens` in a row, giving up kept rows as needed, oldest first.
+
+        The row `besides` is not given up.
+        """
         row = self._rows[index]
-        wanted = min(-(-num_tokens // QUANTUM) * QUANTUM, self.budget_tokens)
+        wanted = self._rounded(num_tokens)
         while self.reserved_tokens - row.reserved + max(wanted, row.reserved) > self.budget_tokens:
-            victim = self._oldest_kept(index)
+            victim = self._oldest_kept(index, besides)
             if victim is None:
                 return False
             self.forget(victim)
@@ -72,9 +123,13 @@ class Rows:
         return True
 
     def take(self, index: int, owner: Sequence, num_kept: int) -> None:
-        """Give a row to a sequence that inherits its first `num_kept` tokens."""
+        """Give a row to a sequence that inherits its first `num_kept` tokens; the rest goes."""
         row = self._rows[index]
         row.owner, row.kept = owner, []
+        wanted = self._rounded(len(owner.tokens) + 1)
+        if row.reserved > wanted:
+            row.reserved = wanted
+            self._trims[index] = num_kept
         owner.row, owner.num_sent = index, num_kept
 
     def release(self, index: int) -> None:
@@ -83,8 +138,7 @@ class Rows:
         assert row.owner is not None
         row.kept = row.owner.tokens[: row.owner.num_sent]
         row.owner.row, row.owner = -1, None
-        self._clock += 1
-        row.last_used = self._clock
+        self._touch(index)
 
     def forget(self, index: int) -> None:
         """Give a row's memory back."""
@@ -97,34 +151,57 @@ class Rows:
         """Exchange two rows with all that they hold."""
         if a == b:
             return
-        tokens = max(self._rows[a].num_cached(), self._rows[b].num_cached())
+        cached = self._rows[a].num_cached(), self._rows[b].num_cached()
+        tokens = max(*cached, *self._wanted_by_copies(a, b))
         self._rows[a], self._rows[b] = self._rows[b], self._rows[a]
         for index in (a, b):
             owner = self._rows[index].owner
             if owner is not None:
                 owner.row = index
-        self._trims = {{a: b, b: a}.get(i, i): keep for i, keep in self._trims.items()}
-        if tokens:
-            self._swaps.append((a, b, tokens))
+        place = {a: b, b: a}
+        self._trims = {place.get(i, i): keep for i, keep in self._trims.items()}
+        self._copies = [
+            (place.get(i, i), place.get(j, j), start, stop) for i, j, start, stop in self._copies
+        ]
+        self._swaps.append((a, b, tokens))  # if 0, both give their memory back
 
-    def drain(self) -> tuple[tuple[tuple[int, int, int], ...], tuple[tuple[int, int], ...]]:
-        """Return the swaps and trims since the last call, for the step that is sent next."""
-        swaps, trims = tuple(self._swaps), tuple(self._trims.items())
-        self._swaps, self._trims = [], {}
-        return swaps, trims
+    def drain(self) -> Operations:
+        """Return the row operations since the last call, for the step that is sent next."""
+        operations = Operations(tuple(self._swaps), tuple(self._copies), tuple(self._trims.items()))
+        self._swaps, self._copies, self._trims = [], [], {}
+        return operations
 
-    def _oldest_kept(self, besides: int) -> int | None:
+    def _wanted_by_copies(self, *rows: int) -> Iterator[int]:
+        """Yield how many tokens the copies still to be made need of these rows, given up or not."""
+        for source, target, start, stop in self._copies:
+            if source in rows:
+                yield stop
+            if target in rows:
+                yield start
+
+    def _touch(self, index: int) -> None:
+        self._clock += 1
+        self._rows[index].last_used = self._clock
+
+    def _rounded(self, num_tokens: int) -> int:
+        return min(-(-num_tokens // QUANTUM) * QUANTUM, self.budget_tokens)
+
+    def _oldest_kept(self, *besides: int | None) -> int | None:
         kept = [
             i
             for i, row in enumerate(self._rows)
-            if row.owner is None and row.reserved and i != besides
+            if row.owner is None and row.reserved and i not in besides
         ]
         return min(kept, key=lambda i: self._rows[i].last_used, default=None)
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:
     """Return how many first tokens two lists share."""
-    length = min(len(a), len(b))
-    if a[:length] == b[:length]:
-        return length
-    return next(i for i in range(length) if a[i] != b[i])
+    low, high = 0, min(len(a), len(b))
+    while low < high:  # the first `low` are shared; slices compare in C
+        middle = (low + high + 1) // 2
+        if a[low:middle] == b[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

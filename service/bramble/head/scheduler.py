@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from bramble.errors import QueueFull
+from bramble.head.guesser import Costs
+from bramble.head.pace import Pace, lone_chunk_tokens
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish, StepKind
@@ -25,6 +27,8 @@ class Limits:
     budget_tokens: int  # of KV cache, over all rows
     prefill_tokens: int  # of one chunk
     max_queue: int
+    can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
+    is_guessing: bool = False  # a row alone in its lane may carry guesses (head/guesser.py)
 
     @property
     def rows_per_lane(self) -> int:
@@ -34,6 +38,11 @@ class Limits:
     def max_chunks(self) -> int:
         """Chunks under way at once: one per stage, and one that waits at the first."""
         return self.num_stages + 1
+
+    @property
+    def max_paced_chunks(self) -> int:
+        """The same while streams run: their steps are what waits at the first stage then."""
+        return self.num_stages
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +59,7 @@ class StepPlan:
     positions: tuple[int, ...]
     token_ids: tuple[tuple[int, ...], ...]
     swaps: tuple[tuple[int, int, int], ...]
+    copies: tuple[tuple[int, int, int, int], ...]
     trims: tuple[tuple[int, int], ...]
     opens: tuple[Sequence, ...]
     closes: tuple[int, ...]
@@ -57,11 +67,20 @@ class StepPlan:
 
 @dataclass(frozen=True, slots=True)
 class Emission:
-    """One new token of a sequence; `index` is its row within the step that sampled it."""
+    """One new token of a sequence.
+
+    index       its place within the answer that brought it
+    num_tokens  of the sequence up to and with it: a step with guesses may bring several
+    """
 
     sequence: Sequence
     token_id: int
     index: int
+    num_tokens: int
+
+    @property
+    def is_newest(self) -> bool:
+        return self.num_tokens == len(self.sequence.tokens)
 
 
 @dataclass(slots=True)
@@ -78,12 +97,16 @@ class Lane:
 class Counters:
     preemptions: int = 0
     prefix_tokens: int = 0  # prompt tokens that needed no prefill
+    guessed_tokens: int = 0
+    true_tokens: int = 0  # guesses that came true
 
 
 @dataclass(slots=True)
 class Scheduler:
     limits: Limits
     counters: Counters = field(default_factory=Counters)
+    pace: Pace = field(default_factory=Pace)
+    costs: Costs = field(default_factory=Costs)
     waiting: deque[Sequence] = field(default_factory=deque)
     arrivals: Iterator[int] = field(default_factory=lambda: count(1))  # of all schedulers together
     _prefilling: deque[Sequence] = field(default_factory=deque)
@@ -121,6 +144,11 @@ class Scheduler:
             self._retire(sequence)
         sequence.state, sequence.finish = State.FINISHED, finish
 
+    def stop(self, sequence: Sequence, num_tokens: int) -> None:
+        """End a sequence whose text met a stop: tokens behind that one are not of the reply."""
+        self.finish(sequence, Finish.STOP)
+        del sequence.tokens[num_tokens:]
+
     def withdraw(self, sequence: Sequence) -> None:
         """Give up a sequence that waits, for another scheduler to adopt."""
         self.waiting.remove(sequence)
@@ -154,10 +182,11 @@ class Scheduler:
     def schedule(self) -> Iterator[StepPlan]:
         """Yield every step that can be sent now, in the order in which to send them."""
         self._admit()
+        self._spread()
         for number, lane in enumerate(self._lanes):
             if not lane.is_under_way and self._activate(lane):
                 yield self._decode(number, lane)
-        while self._prefilling and self._num_chunks < self.limits.max_chunks:
+        while self._prefilling and self._num_chunks < self._max_chunks():
             yield self._prefill()
 
     def complete(self, number: int, token_ids: list[int]) -> list[Emission]:
@@ -165,16 +194,18 @@ class Scheduler:
         plan = self._under_way.pop(number, None)
         if plan is None:
             return []
-        if plan.kind is StepKind.DECODE:
-            self._lanes[plan.lane].is_under_way = False
-        else:
+        if plan.kind is StepKind.PREFILL:
             self._num_chunks -= 1
-        emissions = []
+        else:
+            self._lanes[plan.lane].is_under_way = False
+        emissions: list[Emission] = []
         for index, sequence in enumerate(plan.sequences):
             if sequence.id != plan.ids[index] or sequence.state is State.FINISHED:
                 continue
             sequence.num_prefilled = plan.positions[index] + len(plan.token_ids[index])
-            if plan.is_sampled:
+            if plan.kind is StepKind.VERIFY:
+                emissions += self._append_run(sequence, plan, token_ids)
+            elif plan.is_sampled:
                 emissions.append(self._append(sequence, token_ids[index], index))
         return emissions
 
@@ -182,53 +213,105 @@ class Scheduler:
         """Preempt everything: the ring's caches are gone, or the ring is another one."""
         for sequence in sorted(self.running, key=lambda s: s.arrival, reverse=True):
             self._requeue(sequence)
-        self.limits = limits or self.limits
+        self.limits, self.pace = limits or self.limits, Pace()
         self._clear()
 
     # ------------------------------------------------------------------------------------ admit
 
     def _admit(self) -> None:
         while self.waiting:
-            lane = self._emptiest_lane()
-            if lane is None or not self._seat(self.waiting[0], lane):
+            sequence = self.waiting[0]
+            kept_row, kept = self._rows.longest_prefix(sequence.tokens)
+            goes_on = kept_row is not None and self._goes_on(kept_row, kept)
+            lane = self._lane_for(kept_row if goes_on else None)
+            row = None if lane is None else self._choose_row(sequence, lane, kept_row, goes_on)
+            if lane is None or row is None:
                 return
-            sequence = self.waiting.popleft()
+            self._seat(sequence, lane, row, kept if row == kept_row else 0)
+            self.waiting.popleft()
             sequence.state = State.PREFILLING
             self._prefilling.append(sequence)
 
-    def _emptiest_lane(self) -> Lane | None:
-        """Return the lane with fewest sequences among those with a row to give."""
-        return min(
-            (
-                lane
-                for lane in self._lanes
-                if self._rows.free_row(lane.start, lane.stop) is not None
+    def _goes_on(self, kept_row: int, kept: int) -> bool:
+        """True if a sequence should have the row whose first `kept` tokens it shares.
+
+        Where only a beginning is shared, such as a system prompt, the row stays as it is and the
+        beginning is copied.
+        """
+        return not self.limits.can_copy or self._rows.is_outgrown(kept_row, kept)
+
+    def _lane_for(self, kept_row: int | None) -> Lane | None:
+        """Return the lane with fewest sequences among those with a row to give.
+
+        Among equals it is the one that has the kept row, then the one that loses least.
+        """
+        free = {
+            number: row
+            for number, lane in enumerate(self._lanes)
+            if (row := self._rows.free_row(lane.start, lane.stop)) is not None
+        }
+        if not free:
+            return None
+        home = None if kept_row is None else self._lane_of(kept_row)
+        number = min(
+            free,
+            key=lambda i: (
+                self._num_owned(self._lanes[i]),
+                i != home,
+                self._rows.last_used(free[i]),
             ),
-            key=self._num_owned,
-            default=None,
         )
+        return self._lanes[number]
 
     def _num_owned(self, lane: Lane) -> int:
         return sum(self._rows.owner(i) is not None for i in range(lane.start, lane.stop))
 
-    def _seat(self, sequence: Sequence, lane: Lane) -> bool:
-        """Find a row in the lane, with as much of the prompt as is still cached anywhere."""
-        row = self._rows.free_row(lane.start, lane.stop)
-        assert row is not None
-        kept_row, kept = self._rows.longest_prefix(sequence.tokens)
-        source = row if kept_row is None else kept_row
-        if not self._rows.reserve(source, len(sequence.tokens) + 1):
-            return False
-        if not lane.start <= source < lane.stop:
-            self._rows.swap(source, row)
-            source = row
-        # The last token is always computed anew, as its logits are what is asked for, and with it
-        # the one before: see _chunk_stop.
-        kept = min(kept, max(0, len(sequence.tokens) - 2))
-        self._rows.take(source, sequence, kept)
+    def _choose_row(
+        self, sequence: Sequence, lane: Lane, kept_row: int | None, goes_on: bool
+    ) -> int | None:
+        """Reserve a row: the lane's whose loss hurts least, or the kept one if the sequence goes on
+        there or there is no room for both; None if there is no room at all."""
+        room = len(sequence.tokens) + 1
+        free = self._rows.free_row(lane.start, lane.stop)
+        assert free is not None
+        if not goes_on and self._rows.reserve(free, room, besides=kept_row):
+            return free
+        return kept_row if kept_row is not None and self._rows.reserve(kept_row, room) else None
+
+    def _seat(self, sequence: Sequence, lane: Lane, row: int, kept: int) -> None:
+        """Give the sequence a row with its first `kept` tokens, moved into the lane if need be."""
+        if not lane.start <= row < lane.stop:
+            free = self._rows.free_row(lane.start, lane.stop)
+            assert free is not None
+            self._rows.swap(row, free)
+            row = free
+        kept = min(kept, _max_inherited(sequence))
+        self._rows.take(row, sequence, kept)
         self.counters.prefix_tokens += kept
-        sequence.num_prefilled = kept
-        return True
+        self._inherit(sequence)
+        sequence.num_prefilled = sequence.num_sent
+
+    def _inherit(self, sequence: Sequence) -> None:
+        """Copy what others have computed meanwhile of the sequence's prompt."""
+        if self.limits.can_copy:
+            self.counters.prefix_tokens += self._rows.inherit(
+                sequence.row, _max_inherited(sequence)
+            )
+
+    def _spread(self) -> None:
+        """Move a stream to a lane whose streams have all ended: a stage idles with each such lane.
+
+        Its row is exchanged once: a token or two per 1,000 it holds (service/DESIGN.md).
+        """
+        empty = next((lane for lane in self._lanes if not self._num_owned(lane)), None)
+        ready = [lane for lane in self._lanes if not lane.is_under_way and lane.num_active > 1]
+        if empty is None or not ready:
+            return
+        lane = max(ready, key=lambda each: each.num_active)
+        free = self._rows.free_row(empty.start, empty.stop)
+        assert free is not None
+        lane.num_active -= 1
+        self._rows.swap(lane.start + lane.num_active, free)
 
     # ----------------------------------------------------------------------------------- decode
 
@@ -264,14 +347,45 @@ class Scheduler:
         for sequence in sequences:
             sequence.num_sent = len(sequence.tokens)
             sequence.state = State.SAMPLING
-        tokens = tuple((s.tokens[-1],) for s in sequences)
-        return self._plan(number, StepKind.DECODE, True, lane.start, sequences, positions, tokens)
+        tokens: tuple[tuple[int, ...], ...] = tuple((s.tokens[-1],) for s in sequences)
+        kind = StepKind.DECODE
+        if guesses := self._guess(sequences):
+            kind, tokens = StepKind.VERIFY, ((*tokens[0], *guesses),)
+        return self._plan(number, kind, True, lane.start, sequences, positions, tokens)
+
+    def _guess(self, sequences: tuple[Sequence, ...]) -> tuple[int, ...]:
+        """Return guesses that a step may carry: of a row that is alone, as the stages' attention
+        takes several new tokens of one row only."""
+        sequence = sequences[0]
+        if not (self.limits.is_guessing and sequence.may_guess and len(sequences) == 1):
+            return ()
+        room = sequence.max_tokens - len(sequence.tokens) - 1  # one more is sampled behind them
+        guesses = sequence.guesser.guess(sequence.tokens, room, self.costs)
+        if not guesses or not self._rows.reserve(sequence.row, len(sequence.tokens) + len(guesses)):
+            return ()
+        sequence.num_sent += len(guesses)
+        return guesses
 
     # ---------------------------------------------------------------------------------- prefill
+
+    def _is_paced(self) -> bool:
+        """True if a stream runs that chunks could hold up."""
+        return any(s.state in (State.SAMPLING, State.READY) for s in self.running)
+
+    def _max_chunks(self) -> int:
+        return self.limits.max_paced_chunks if self._is_paced() else self.limits.max_chunks
+
+    def _chunk_tokens(self, sequence: Sequence) -> int:
+        longest, num_stages = self.limits.prefill_tokens, self.limits.num_stages
+        if self._is_paced():
+            return self.pace.chunk_tokens(num_stages, longest)
+        num_tokens = sum(len(s.tokens) - s.num_sent for s in (sequence, *self._prefilling))
+        return lone_chunk_tokens(num_stages, num_tokens, longest)
 
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
         sequence = self._prefilling.popleft()
+        self._inherit(sequence)
         start, stop = sequence.num_sent, self._chunk_stop(sequence)
         is_last = stop == len(sequence.tokens)
         opens = (sequence,) if is_last else ()
@@ -293,7 +407,7 @@ class Scheduler:
         onnxruntime rounds attention of one new token differently from that of several; rows of two
         or more are bitwise the same however a prompt is cut (measured, service/DESIGN.md).
         """
-        stop = min(sequence.num_sent + self.limits.prefill_tokens, len(sequence.tokens))
+        stop = min(sequence.num_sent + self._chunk_tokens(sequence), len(sequence.tokens))
         return stop - 1 if len(sequence.tokens) - stop == 1 else stop
 
     def _lane_of(self, row: int) -> int:
@@ -311,7 +425,7 @@ class Scheduler:
         opens: tuple[Sequence, ...] = (),
     ) -> StepPlan:
         self._last_step += 1
-        swaps, trims = self._rows.drain()
+        operations = self._rows.drain()
         closes, self._closes = tuple(self._closes), []
         plan = StepPlan(
             self._last_step,
@@ -323,8 +437,9 @@ class Scheduler:
             tuple(s.id for s in sequences),
             positions,
             token_ids,
-            swaps,
-            trims,
+            operations.swaps,
+            operations.copies,
+            operations.trims,
             opens,
             closes,
         )
@@ -333,6 +448,21 @@ class Scheduler:
 
     # ------------------------------------------------------------------------------------ ending
 
+    def _append_run(
+        self, sequence: Sequence, plan: StepPlan, token_ids: list[int]
+    ) -> Iterator[Emission]:
+        """Append the guesses that came true and the token behind them, up to the reply's end."""
+        num_guessed, num_true = len(plan.token_ids[0]) - 1, len(token_ids) - 1
+        self.counters.guessed_tokens += num_guessed
+        self.counters.true_tokens += num_true
+        sequence.guesser.learn(num_guessed, num_true, self.costs)
+        # Guesses that came true are in the cache; what is behind them there counts no more
+        sequence.num_sent = sequence.num_prefilled = plan.positions[0] + 1 + num_true
+        for index, token_id in enumerate(token_ids):
+            yield self._append(sequence, token_id, index)
+            if sequence.state is State.FINISHED:
+                return
+
     def _append(self, sequence: Sequence, token_id: int, index: int) -> Emission:
         sequence.tokens.append(token_id)
         sequence.state = State.READY
@@ -340,7 +470,7 @@ class Scheduler:
             self.finish(sequence, Finish.STOP)
         elif len(sequence.tokens) >= sequence.max_tokens:
             self.finish(sequence, Finish.LENGTH)
-        return Emission(sequence, token_id, index)
+        return Emission(sequence, token_id, index, len(sequence.tokens))
 
     def _retire(self, sequence: Sequence) -> None:
         """Take a sequence out of its lane; its row keeps what is cached."""
@@ -387,3 +517,9 @@ class Scheduler:
         self._under_way.clear()
         self._closes = []
         self._num_chunks = 0
+
+
+def _max_inherited(sequence: Sequence) -> int:
+    """The last token is always computed anew, as its logits are what is asked for, and with it the
+    one before: see Scheduler._chunk_stop."""
+    return max(0, len(sequence.tokens) - 2)

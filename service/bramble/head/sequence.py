@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from bramble.head.guesser import Guesser
 from bramble.wire.messages import Finish, Sampling
 
 
@@ -23,6 +24,7 @@ class Sequence:
     id          names this life of the sequence in steps; a preempted sequence gets a new one, so
                 that what is still under way for the old one finds nobody
     max_tokens  most tokens of prompt and reply together
+    may_guess   its steps may carry guesses: see head/request.py
     """
 
     request: str
@@ -36,10 +38,12 @@ class Sequence:
     state: State = State.WAITING
     ring: int = 0  # of the head's rings; set by the fleet
     row: int = -1
-    num_sent: int = 0  # tokens that a step has carried, or whose row was inherited
+    num_sent: int = 0  # tokens that a step has carried, guesses too, or whose row was inherited
     num_prefilled: int = 0  # tokens whose steps came back; for progress
     preemptions: int = 0
     finish: Finish | None = None
+    may_guess: bool = True
+    guesser: Guesser = field(default_factory=Guesser)
 
     @property
     def num_completion_tokens(self) -> int:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 
+import bramble
 from bramble.config import HeadConfig
 from bramble.errors import Broken
 from bramble.head.ring import Ring, State
-from bramble.head.scheduler import Emission, Limits, Scheduler
+from bramble.head.scheduler import Emission, Limits, Scheduler, StepPlan
 from bramble.head.speed import Speed
 from bramble.wire import messages as m
 
@@ -77,12 +78,21 @@ class ServedRing:
         emissions = self.scheduler.complete(sampled.step, sampled.token_ids.tolist())
         self.pump(now)
         if plan is not None:
-            is_decode = plan.kind is m.StepKind.DECODE
-            num_tokens = sum(map(len, plan.token_ids))
-            self.speed.count(now, len(emissions), 0 if is_decode else num_tokens)
-            if is_decode:
-                self.speed.trace(sampled.traces)
+            self._count(plan, sampled, len(emissions), now)
         return emissions
+
+    def _count(self, plan: StepPlan, sampled: m.Sampled, num_emitted: int, now: float) -> None:
+        is_prefill = plan.kind is m.StepKind.PREFILL
+        num_tokens = sum(map(len, plan.token_ids))
+        self.speed.count(now, num_emitted, num_tokens if is_prefill else 0)
+        compute_us = float(sampled.traces[:, 1].sum())
+        if is_prefill:
+            self.scheduler.pace.count_chunk(num_tokens, compute_us)
+            return
+        self.speed.trace(sampled.traces)
+        self.scheduler.pace.count_decode(compute_us)
+        if len(plan.ids) == 1:
+            self.scheduler.costs.count(num_tokens, compute_us)
 
     def pump(self, now: float) -> None:
         """Send all that can be sent."""
@@ -108,6 +118,8 @@ class ServedRing:
         plan = self.ring.plan
         assert plan is not None
         self.max_length = plan.max_length
+        # A stage of another release may not know steps that copy rows or carry guesses.
+        is_of_release = self.ring.registry.is_of_release(bramble.__version__)
         self.scheduler.reset(
             Limits(
                 len(plan.stages),
@@ -115,6 +127,8 @@ class ServedRing:
                 plan.budget_tokens,
                 self._config.prefill_tokens,
                 self._config.max_queue,
+                can_copy=is_of_release,
+                is_guessing=is_of_release and self._config.speculation == "auto",
             )
         )
         self.ring.check(now)

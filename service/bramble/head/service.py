@@ -164,6 +164,8 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if config.speculation not in ("auto", "off"):
+        raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
     if config.kv_cache not in manifests.CACHE_BYTES:
         allowed = " or ".join(manifests.CACHE_BYTES)
         raise BadInput(f"kv_cache is {config.kv_cache!r}, it has to be {allowed}")

@@ -120,6 +120,22 @@ class Arena:
         self._lengths[short] = length
         self.trim(long, common)
 
+    def copy(self, source: int, target: int, start: int, stop: int) -> None:
+        """Make tokens [start, stop) of one row another's too, behind what that holds already.
+
+        The budget is not asked: rows that make room for this are trimmed only now.
+        """
+        self._check_rows(source, target)
+        if not (start < stop <= self._lengths[source] and start <= self._lengths[target]):
+            raise Broken(
+                f"tokens {start} to {stop} of row {source} were to be copied to row {target}, "
+                f"which hold {self._lengths[source]} and {self._lengths[target]}; "
+                "head and stage disagree about the cache"
+            )
+        for layer in self._cache:  # (2, rows, kv_heads, max_length, head_dim)
+            layer[:, target, :, start:stop] = layer[:, source, :, start:stop]
+        self._lengths[target] = max(self._lengths[target], stop)
+
     def trim(self, row: int, keep: int) -> None:
         """Give a row's memory beyond `keep` tokens back to the system, whole pages only."""
         self._check_rows(row, row)

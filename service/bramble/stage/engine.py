@@ -37,8 +37,8 @@ class StepResult:
     """What a step produced; the sampled arrays are empty where nothing was sampled.
 
     hidden        float32 (n * t, hidden_size), reused by the next run; None from the last stage
-    token_ids     int32 (n,)       logprobs      float32 (n,)
-    top_ids       int32 (n, k)     top_logprobs  float32 (n, k)
+    token_ids     int32 (m,)       logprobs      float32 (m,)       m = n, or of a VERIFY 1 to t
+    top_ids       int32 (m, k)     top_logprobs  float32 (m, k)
     digest        float32 (8,) of the last token's hidden state, if the step is a check
     compute_us    µs in onnxruntime and the sampler
     """
@@ -128,7 +128,7 @@ class Engine:
             self._sampler.clear()
 
     def run(self, step: Step) -> StepResult:
-        """Apply a step: swaps, trims, layers; on the last stage closes, opens, sampling.
+        """Apply a step: swaps, copies, trims, layers; on the last stage closes, opens, sampling.
 
         Raises Broken for a step that does not fit this shard, before anything is computed;
         CacheFull if the byte budget does not hold it.
@@ -137,6 +137,8 @@ class Engine:
         started = time.perf_counter_ns()
         for a, b, tokens in step.swaps:
             self._arena.swap(a, b, tokens)
+        for row, other, start, stop in step.copies:
+            self._arena.copy(row, other, start, stop)
         for row, keep in step.trims:
             self._arena.trim(row, keep)
         n, t = step.token_ids.shape
@@ -159,6 +161,9 @@ class Engine:
         """Keep the sampler's books, and pick a token behind each row's last one if asked."""
         sampler.close(step.closes)
         sequences, positions = step.sequences.tolist(), step.positions.tolist()
+        if step.kind is StepKind.VERIFY:
+            logits = self._shard.logits(hidden[0])
+            return sampler.verify(logits, sequences[0], positions[0], step.token_ids[0].tolist())
         for i, sequence in enumerate(sequences):
             sampler.feed(sequence, step.token_ids[i].tolist(), positions[i])
         for message in step.opens:  # behind feeding: its history has this step's tokens

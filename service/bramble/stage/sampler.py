@@ -110,6 +110,31 @@ class Sampler:
                 choice.top_logprobs[i, : len(top)] = row[top] - normalizer
         return choice
 
+    def verify(
+        self, logits: Floats, sequence: int, position: int, token_ids: Sequence[int]
+    ) -> Choice:
+        """Pick token after token of one sequence, as long as each is what was guessed.
+
+        logits     float32 (t, vocab_size), behind each of the tokens
+        position   of the first token
+        token_ids  t: the newest token, and t - 1 guesses of what follows
+
+        Returns the guesses that came true and the one token behind them: 1 to t, each as if its
+        step had carried it alone.
+        """
+        choices: list[Choice] = []
+        for i, token_id in enumerate(token_ids):
+            self.feed(sequence, [token_id], position + i)
+            choices.append(self.sample(logits[i : i + 1], [sequence], [position + i + 1]))
+            if token_ids[i + 1 : i + 2] != choices[-1].token_ids.tolist():
+                break
+        return Choice(
+            np.concatenate([choice.token_ids for choice in choices]),
+            np.concatenate([choice.logprobs for choice in choices]),
+            np.concatenate([choice.top_ids for choice in choices]),
+            np.concatenate([choice.top_logprobs for choice in choices]),
+        )
+
     def _state(self, sequence: int) -> State:
         state = self._states.get(sequence)
         if state is None:

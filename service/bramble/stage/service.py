@@ -15,6 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 import bramble
 from bramble.config import StageConfig
@@ -347,7 +348,7 @@ def _sampled(
         lane=step.lane,
         kind=step.kind,
         sequences=step.sequences,
-        positions=step.positions + step.token_ids.shape[1] if step.is_sampled else _NO_POSITIONS,
+        positions=_positions(step, len(result.token_ids)),
         token_ids=result.token_ids,
         logprobs=result.logprobs,
         top_ids=result.top_ids,
@@ -355,6 +356,14 @@ def _sampled(
         traces=np.concatenate([step.traces, np.array([trace], np.uint32)]),
         digests=np.concatenate([step.digests, *digest]),
     )
+
+
+def _positions(step: m.Step, sampled: int) -> NDArray[np.int32]:
+    """Return where the sampled tokens stand: behind each row, or one behind another."""
+    if step.kind is m.StepKind.VERIFY:
+        first = int(step.positions[0]) + 1
+        return np.arange(first, first + sampled, dtype=np.int32)
+    return step.positions + step.token_ids.shape[1] if step.is_sampled else _NO_POSITIONS
 
 
 _NO_POSITIONS = np.zeros(0, np.int32)

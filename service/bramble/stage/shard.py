@@ -80,6 +80,7 @@ class Shard:
         cos, sin = tables(manifest.rope, assign.max_length)
         self._rope = {"cos": _value(cos), "sin": _value(sin)}
         self._buffers = (np.zeros(0, np.float32), np.zeros(0, np.float32))
+        self._logits = np.zeros((0, manifest.shape.vocab_size), np.float32)
         self._batches: OrderedDict[Key, Batch] = OrderedDict()
         self._heads: OrderedDict[int, Head] = OrderedDict()
 
@@ -156,12 +157,19 @@ class Shard:
     def _head(self, n: int) -> Head:
         if n not in self._heads:
             hidden = np.zeros((n, self._shape.hidden_size), np.float32)
-            logits = np.zeros((n, self._shape.vocab_size), np.float32)
+            logits = self._room_for_logits(n)
             binding = _bind(self._lm_head, {"hidden": _value(hidden)}, {"logits": _value(logits)})
             self._heads[n] = Head(hidden, logits, binding)
             if len(self._heads) > MAX_BATCHES:
                 self._heads.popitem(last=False)
         return self._heads[n]
+
+    def _room_for_logits(self, n: int) -> Floats:
+        """Rows of one buffer for all widths: at a vocabulary of 128k a row is half a megabyte."""
+        if n > len(self._logits):
+            self._heads.clear()
+            self._logits = np.zeros((n, self._shape.vocab_size), np.float32)
+        return self._logits[:n]
 
 
 def _load_all(

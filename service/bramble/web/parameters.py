@@ -81,6 +81,7 @@ def read_chat(document: dict[str, Any], defaults: Mapping[str, Any]) -> Asked:
         max_tokens=_read_chat_length(body),
         stop=_read_stop(body),
         ignore_eos=body.flag("ignore_eos"),
+        is_seeded=_read_seed(body) is not None,
     )
     return _ask(body, [request], [""])
 
@@ -96,6 +97,7 @@ def read_text(document: dict[str, Any], defaults: Mapping[str, Any]) -> Asked:
         max_tokens=body.integer("max_tokens", 1, INT32_MAX) or LEGACY_MAX_TOKENS,
         stop=_read_stop(body),
         ignore_eos=body.flag("ignore_eos"),
+        is_seeded=_read_seed(body) is not None,
     )
     prompts = _read_prompts(body)
     echoes = _read_echoes(body, prompts)
@@ -143,7 +145,7 @@ def _read_sampling(body: Fields, defaults: Mapping[str, Any], top_logprobs: int)
     for name, value in _read_shape(body).items():
         if value is not None:
             chosen[name] = value
-    seed = body.integer("seed", -(2**63), 2**64 - 1)
+    seed = _read_seed(body)
     return Sampling(
         temperature=float(chosen.get("temperature", 1.0)),
         top_k=max(0, int(chosen.get("top_k", 0))),
@@ -156,6 +158,10 @@ def _read_sampling(body: Fields, defaults: Mapping[str, Any], top_logprobs: int)
         seed=secrets.randbits(63) if seed is None else seed % _SEEDS,
         top_logprobs=top_logprobs,
     )
+
+
+def _read_seed(body: Fields) -> int | None:
+    return body.integer("seed", -(2**63), 2**64 - 1)
 
 
 def _read_shape(body: Fields) -> dict[str, float | None]:

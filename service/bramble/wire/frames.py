@@ -26,7 +26,7 @@ Message = m.Message
 MAGIC = b"BRMB"
 VERSION = 1
 ENVELOPE = struct.Struct("<4sBBHII")
-STEP = struct.Struct("<16sQIIIIIIHHHHHBBBB2x")
+STEP = struct.Struct("<16sQIIIIIIHHHHHBBBBH")
 SAMPLED = struct.Struct("<16sQIIIIHBBB3x")
 OPEN = struct.Struct("<QIIIiiQdddddd")
 BIAS = struct.Struct("<id")
@@ -185,6 +185,7 @@ def _step_body(step: m.Step) -> bytes:
         len(step.digests),
         step.kind,
         step.is_sampled | step.is_check << 1,
+        len(step.copies),
     )
     arrays = (
         header,
@@ -193,6 +194,7 @@ def _step_body(step: m.Step) -> bytes:
         step.positions.tobytes(),
         step.token_ids.tobytes(),
         np.asarray(step.swaps, "<i4").tobytes() if step.swaps else b"",
+        np.asarray(step.copies, "<i4").tobytes() if step.copies else b"",
         np.asarray(step.trims, "<i4").tobytes() if step.trims else b"",
         opens,
         step.traces.tobytes(),
@@ -223,19 +225,24 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         num_digests,
         kind,
         flags,
+        num_copies,
     ) = STEP.unpack_from(first, BODY)
-    _check_step_header(bytes(first[BODY : BODY + STEP.size]), n, t, hidden_size, kind, flags)
+    _check_step_header(n, t, hidden_size, kind, flags)
     reader = _Reader(first, BODY + STEP.size)
-    numbers = n * 8 + num_closes * 8 + n * 4 + n * t * 4 + num_swaps * 12 + num_trims * 8
-    reader.expect(numbers + opens_bytes + num_traces * TRACE_BYTES + num_digests * DIGEST_BYTES)
+    numbers = n * 8 + num_closes * 8 + n * 4 + n * t * 4
+    rows = num_swaps * 12 + num_copies * 16 + num_trims * 8
+    reader.expect(
+        numbers + rows + opens_bytes + num_traces * TRACE_BYTES + num_digests * DIGEST_BYTES
+    )
     sequences = reader.take("<u8", (n,))
     closes = reader.take("<u8", (num_closes,)).tolist() if num_closes else ()
     positions = reader.take("<i4", (n,))
     token_ids = reader.take("<i4", (n, t))
     swaps = reader.take("<i4", (num_swaps, 3)).tolist() if num_swaps else ()
+    copies = reader.take("<i4", (num_copies, 4)).tolist() if num_copies else ()
     trims = reader.take("<i4", (num_trims, 2)).tolist() if num_trims else ()
     opens = reader.take_bytes(opens_bytes)
-    _check_not_negative(positions, token_ids, swaps, trims, first_row + n)
+    _check_not_negative(positions, token_ids, (*swaps, *copies, *trims), first_row + n)
     return m.Step(
         plan_id=plan_id,
         epoch=epoch,
@@ -249,6 +256,7 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         positions=positions,
         token_ids=token_ids,
         swaps=tuple((a, b, tokens) for a, b, tokens in swaps),
+        copies=tuple((a, b, start, stop) for a, b, start, stop in copies),
         trims=tuple((row, keep) for row, keep in trims),
         opens=_unpack_opens(opens, num_opens),
         closes=tuple(closes),
@@ -261,26 +269,23 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
 def _check_not_negative(
     positions: NDArray[np.int32],
     token_ids: NDArray[np.int32],
-    swaps: Sequence[Sequence[int]],
-    trims: Sequence[Sequence[int]],
+    row_operations: Sequence[Sequence[int]],
     last_row: int,
 ) -> None:
     # Lists: numpy's reductions are no faster here, and sweep more code through a cold cache
     lowest = min(*positions.tolist(), *token_ids.ravel().tolist())
     if lowest < 0 or last_row > 2**31 - 1:
         raise BadFrame("Step: a position, token id or row is not in 0 … 2³¹ − 1")
-    if any(number < 0 for numbers in (*swaps, *trims) for number in numbers):
-        raise BadFrame("Step: a swap or trim has a negative number")
+    if any(number < 0 for numbers in row_operations for number in numbers):
+        raise BadFrame("Step: a swap, copy or trim has a negative number")
 
 
-def _check_step_header(
-    header: bytes, n: int, t: int, hidden_size: int, kind: int, flags: int
-) -> None:
-    if header[-2:] != b"\0\0" or kind > 1 or flags > 3:
+def _check_step_header(n: int, t: int, hidden_size: int, kind: int, flags: int) -> None:
+    if kind > m.StepKind.VERIFY or flags > 3:
         raise BadFrame(f"Step: kind {kind}, flags {flags} are not of this version")
     if not (1 <= n <= MAX_ROWS and t >= 1 and n * t <= MAX_TOKENS):
         raise BadFrame(f"Step: {n} rows of {t} tokens, at most {MAX_TOKENS} tokens are allowed")
-    if (n if kind == m.StepKind.PREFILL else t) != 1:
+    if (t if kind == m.StepKind.DECODE else n) != 1:
         raise BadFrame(f"Step: {m.StepKind(kind).name} with {n} rows of {t} tokens")
     if hidden_size > MAX_HIDDEN_SIZE:
         raise BadFrame(f"Step: hidden size {hidden_size}, at most {MAX_HIDDEN_SIZE} is allowed")
@@ -396,7 +401,10 @@ def _unpack_sampled(frames: Sequence[Buffer]) -> m.Sampled:
         first, BODY
     )
     is_padded = any(first[BODY + SAMPLED.size - 3 : BODY + SAMPLED.size])
-    if n > MAX_ROWS or sampled not in (0, n) or k > MAX_TOKENS or kind > 1 or is_padded:
+    is_verify = kind == m.StepKind.VERIFY
+    is_fitting = n == 1 and 1 <= sampled <= MAX_TOKENS if is_verify else sampled in (0, n)
+    is_known = kind <= m.StepKind.VERIFY and not is_padded
+    if n > MAX_ROWS or k > MAX_TOKENS or not is_fitting or not is_known:
         raise BadFrame(f"Sampled: {n} rows, {sampled} sampled, {k} logprobs, kind {kind}")
     reader = _Reader(first, BODY + SAMPLED.size)
     numbers = n * 8 + sampled * 12 + sampled * k * 8

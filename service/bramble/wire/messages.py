@@ -62,13 +62,14 @@ class Open:
 class StepKind(IntEnum):
     DECODE = 0  # n rows of one token each
     PREFILL = 1  # one row of t tokens
+    VERIFY = 2  # one row: its newest token, and t - 1 guessed ones behind it
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One message round a ring: new tokens for the cache rows [first_row, first_row + n).
 
-    Applied by every stage in the order: swaps, trims, layers; and by the last one's sampler:
+    Applied by every stage in the order: swaps, copies, trims, layers; by the last one's sampler:
     closes, opens, sampling. Steps of an epoch have rising numbers and arrive in that order.
     """
 
@@ -77,13 +78,15 @@ class Step:
     step: int  # rises by at least one; a stage drops repeats
     lane: int
     kind: StepKind
-    is_sampled: bool  # the last stage samples after each row's last token; else it acknowledges
+    is_sampled: bool  # the last stage samples after each row's last token (VERIFY: behind token
+    # after token, up to the first that was guessed wrong); else it acknowledges
     is_check: bool  # each stage appends a digest of its output (golden check)
     first_row: int
     sequences: NDArray[np.uint64]  # (n,)
     positions: NDArray[np.int32]  # (n,) index of each row's first new token
     token_ids: NDArray[np.int32]  # (n, t)
     swaps: tuple[tuple[int, int, int], ...] = ()  # (row a, row b, tokens to exchange)
+    copies: tuple[tuple[int, int, int, int], ...] = ()  # (row from, row to, tokens start, stop)
     trims: tuple[tuple[int, int], ...] = ()  # (row, tokens to keep): the rest gives back its memory
     opens: tuple[Open, ...] = ()
     closes: tuple[int, ...] = ()  # sequences the sampler forgets
@@ -98,7 +101,11 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The last stage's answer to one Step; no token ids where the step was not sampled."""
+    """The last stage's answer to one Step; no token ids where the step was not sampled.
+
+    m is the number of sampled tokens: n, or of a VERIFY the guesses that came true and the one
+    token behind them.
+    """
 
     plan_id: bytes
     epoch: int
@@ -106,11 +113,11 @@ class Sampled:
     lane: int
     kind: StepKind
     sequences: NDArray[np.uint64]  # (n,)
-    positions: NDArray[np.int32]  # (n,) position of the sampled token; (0,) if not sampled
-    token_ids: NDArray[np.int32]  # (n,) or (0,)
-    logprobs: NDArray[np.float32]  # (n,) natural log, before penalties and temperature; or (0,)
-    top_ids: NDArray[np.int32]  # (n, k) k = largest top_logprobs among the rows; -1 = unasked
-    top_logprobs: NDArray[np.float32]  # (n, k)
+    positions: NDArray[np.int32]  # (m,) position of the sampled token; (0,) if not sampled
+    token_ids: NDArray[np.int32]  # (m,) or (0,)
+    logprobs: NDArray[np.float32]  # (m,) natural log, before penalties and temperature; or (0,)
+    top_ids: NDArray[np.int32]  # (m, k) k = largest top_logprobs among the rows; -1 = unasked
+    top_logprobs: NDArray[np.float32]  # (m, k)
     traces: NDArray[np.uint32]  # (stages, 3)
     digests: NDArray[np.float32]  # (stages, DIGEST_SIZE) or (0, DIGEST_SIZE)
 
@@ -212,6 +219,7 @@ class Generate:
     ignore_eos: bool = False  # for benchmarks
     generated: tuple[int, ...] = ()
     export: str = ""
+    is_seeded: bool = True  # the client chose the seed, and may ask for the same reply again
 
 
 @dataclass(frozen=True, slots=True)
