@@ -10,7 +10,9 @@ flag is for stands beside it; without it the host boots and silently ignores lim
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -28,11 +30,15 @@ PACKAGES = (
 )
 GATEWAY = "10.77.0.1"
 PROXY_PORT = 3128
-BOOT_TIMEOUT_S = 60.0
+BOOT_TIMEOUT_S = 180.0  # of a machine that does other things beside
 STOP_TIMEOUT_S = 30.0
 CGROUPS = Path("/sys/fs/cgroup")
 CONTROLLERS = "cpu cpuacct memory blkio pids devices freezer"
 POWEROFF = signal.SIGRTMIN + 4  # systemd(1): starts poweroff.target
+DISK_SIZE = "4G"  # of a file that takes what is written
+EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, b"\2\0\0\0"  # linux/fs.h: what is not written is lost
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+MIN_INOTIFY = 1024  # a host takes some 20 of the 128 that root has for all labs together
 
 
 def run(*command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
@@ -48,13 +54,20 @@ class Host:
         self.lab, self.name, self.address = lab, f"pi{number}", f"10.77.0.{10 + number}"
         self.folder = lab.folder / self.name
         self.root = self.folder / "root"
+        self.card = self.folder / "card"  # what the host writes: a folder, or a disk of its own
+        self.image = self.folder / "card.img"
         self.space = f"{lab.space}-{self.name}"  # network namespace, and name of its cgroups
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self) -> None:
-        if not self.root.exists():
+    def start(self, *, has_card: bool = False) -> None:
+        """Boot; a new host gets a card, from which `pull_plug` takes what was not written yet."""
+        if is_new := not self.root.exists():
+            self._make_card(has_card)
+        if self.image.exists():
+            run("mount", "-o", "loop", self.image, self.card)
+        if is_new:
             self._prepare()
-        _mount_overlay(self.lab.base, self.folder)
+        _mount_overlay(self.lab.base, self.card, self.root)
         self._join_network()
         for folder in _v1_hierarchies():
             (folder / self.space).mkdir(exist_ok=True)
@@ -89,14 +102,31 @@ class Host:
         self._clean()
 
     def pull_plug(self) -> None:
+        """End it at once; a card keeps what was written by then, as a real one does."""
         assert self._process is not None
+        if self.image.exists():
+            card = os.open(self.card, os.O_RDONLY)
+            fcntl.ioctl(card, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
+            os.close(card)
         first = self._first_process()
-        self._process.kill()  # before the host's PID 1, so that it does not boot again
+        os.killpg(self._process.pid, signal.SIGKILL)  # the shell too: it would boot it again
         if first is not None:
-            os.kill(first, signal.SIGKILL)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(first, signal.SIGKILL)
         self._process.wait()
         self._process = None
         self._clean()
+
+    def wait_until_off(self) -> None:
+        """Wait for a host that is shutting itself down."""
+        assert self._process is not None
+        self._process.wait(BOOT_TIMEOUT_S)
+
+    def exchange(self) -> None:
+        """Put another board and a blank card in its place: same address, another ssh host key."""
+        self.pull_plug()
+        shutil.rmtree(self.folder)
+        self.start()
 
     def ssh(self, command: str, *, check: bool = True, user: str = "pi") -> str:
         """Run a shell command on the host as its user; return what it printed."""
@@ -120,10 +150,17 @@ class Host:
                 return None
         return pid
 
+    def _make_card(self, is_disk: bool) -> None:
+        for folder in (self.root, self.card):
+            folder.mkdir(parents=True)
+        if is_disk:
+            run("truncate", f"--size={DISK_SIZE}", self.image)
+            run("mkfs.ext4", "-q", self.image)
+
     def _prepare(self) -> None:
-        for name in ("upper", "work", "root"):
-            (self.folder / name).mkdir(parents=True, exist_ok=True)
-        etc = self.folder / "upper/etc"
+        for name in ("upper", "work"):
+            (self.card / name).mkdir()
+        etc = self.card / "upper/etc"
         _write(etc / "hostname", "fresh\n")
         _write(etc / "hosts", "127.0.0.1 localhost\n127.0.1.1 fresh\n")
         _write(
@@ -134,9 +171,9 @@ class Host:
         key = etc / "ssh/ssh_host_ed25519_key"
         key.parent.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
-        known = f"{self.address} {key.with_suffix('.pub').read_text()}"
-        with self.lab.known_hosts.open("a") as file:
-            file.write(known)
+        if self.address not in self.lab.known_hosts.read_text():
+            with self.lab.known_hosts.open("a") as file:
+                file.write(f"{self.address} {key.with_suffix('.pub').read_text()}")
 
     def _join_network(self) -> None:
         lab, link = self.lab.space, f"v-{self.name}"
@@ -158,10 +195,15 @@ class Host:
         run("ip", "-n", lab, "link", "set", link, "master", "lan", "up")
 
     def _clean(self) -> None:
-        subprocess.run(["umount", self.root], capture_output=True)
+        for folder in (self.root, self.card):
+            subprocess.run(["umount", folder], capture_output=True)
         subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
         for hierarchy in _v1_hierarchies():
             _remove_cgroups(hierarchy / self.space)
+        deadline = time.monotonic() + STOP_TIMEOUT_S
+        while self.image.exists() and run("losetup", "--associated", self.image).stdout:
+            assert time.monotonic() < deadline, f"{self.image} is still mounted"
+            time.sleep(0.1)  # the kernel is not yet through with the last of its processes
 
 
 # The launching shell joins a cgroup of the host's own in every v1 hierarchy, and the host's PID 1
@@ -187,7 +229,7 @@ class Lab:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.space = f"lab{os.getpid()}"
+        self.space = f"lab{secrets.token_hex(3)}"  # namespace, and in all names that labs share
         self.hosts: dict[str, Host] = {}
         self.key = folder / "id"
         self.known_hosts = folder / "known_hosts"
@@ -206,6 +248,8 @@ class Lab:
         self.known_hosts.touch()
         shutil.copy(CACHE / "id", self.key)
         self.key.chmod(0o600)
+        if int(INOTIFY.read_text()) < MIN_INOTIFY:
+            INOTIFY.write_text(f"{MIN_INOTIFY}\n")
         run("ip", "netns", "add", self.space)
         run("ip", "-n", self.space, "link", "set", "lo", "up")
         run("ip", "-n", self.space, "link", "add", "lan", "type", "bridge")
@@ -225,10 +269,10 @@ class Lab:
                 stderr=log,
             )
 
-    def start(self, *numbers: int) -> list[Host]:
+    def start(self, *numbers: int, has_card: bool = False) -> list[Host]:
         hosts = [self.hosts.setdefault(f"pi{n}", Host(self, n)) for n in numbers]
         for host in hosts:
-            host.start()
+            host.start(has_card=has_card)
         for host in hosts:
             host.wait_for_ssh()
         return hosts
@@ -256,9 +300,15 @@ class Lab:
 def base() -> Path:
     """Return the folder with the hosts' common root, built on first use (20 s, 270 MB)."""
     folder = CACHE / SUITE
-    if folder.exists():
-        return folder
     CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # another lab may be building it
+        if not folder.exists():
+            _build(folder)
+    return folder
+
+
+def _build(folder: Path) -> None:
     if not (CACHE / "id").exists():
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", CACHE / "id")
     partial = CACHE / f"{SUITE}.partial"
@@ -267,7 +317,6 @@ def base() -> Path:
     run("mmdebstrap", "--variant=apt", f"--include={PACKAGES}", SUITE, partial)
     _furnish(partial)
     partial.rename(folder)
-    return folder
 
 
 def _furnish(root: Path) -> None:
@@ -313,9 +362,9 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _mount_overlay(lower: Path, folder: Path) -> None:
-    options = f"lowerdir={lower},upperdir={folder}/upper,workdir={folder}/work"
-    run("mount", "-t", "overlay", "bramble-lab", "-o", options, folder / "root")
+def _mount_overlay(lower: Path, card: Path, root: Path) -> None:
+    options = f"lowerdir={lower},upperdir={card}/upper,workdir={card}/work"
+    run("mount", "-t", "overlay", "bramble-lab", "-o", options, root)
 
 
 def _v1_hierarchies() -> list[Path]:

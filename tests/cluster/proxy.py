@@ -63,7 +63,7 @@ def main() -> None:
                 if answer.status != 200 or not url.path.endswith(KEPT):
                     self._forward(answer.status, answer.headers.get("Content-Type"), answer.read())
                     return
-                part = place.with_suffix(f".{threading.get_ident()}")
+                part = place.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
                 with part.open("wb") as file:
                     shutil.copyfileobj(answer, file, CHUNK)
                 part.rename(place)

@@ -35,6 +35,7 @@ TICK_S = 0.25
 BEAT_S = 1.0
 MAX_FIRST_EPOCH = 1 << 31  # leaves as many of the wire's u32 to rise through
 GIVE_UP_S = 60.0  # a ring that is down for longer keeps nobody waiting
+LEAVE_S = 60.0  # for replies under way at the end, which another model could not go on with
 RETRY_AFTER_S = 10
 DEFAULT_MAX_LENGTH = 8192  # tokens; a longer context is asked for, as each row may take it
 
@@ -89,14 +90,19 @@ class Service:
         self._served_at = self._since
         self._ticked_at = 0.0
         self._collected_at = 0.0
+        self._is_leaving = False
         Path(config.client.removeprefix("ipc://")).chmod(0o660)
 
     @property
     def control_endpoint(self) -> str:
         return self._control.endpoint
 
+    def leave(self) -> None:
+        """Have `run` end once the replies under way have; safe to call from a signal handler."""
+        self._is_leaving = True
+
     def run(self) -> None:
-        """Serve until interrupted."""
+        """Serve until interrupted, or told to leave."""
         log.info("event=start model=%s stages=%d", self._manifest.name, len(self._registry.stages))
         poll = Poll([self._sampled, self._control, self._client])
         poll.add(self._preparer.bell)
@@ -105,11 +111,26 @@ class Service:
         gc.freeze()  # what lives now lives on; the rest is collected once a second
         gc.disable()
         try:
-            while True:
+            while not self._is_leaving:
                 poll.wait(TICK_S)
                 self.turn(time.monotonic())
+            self._finish(poll, time.monotonic() + LEAVE_S)
         finally:
             self._preparer.close()
+
+    def _finish(self, poll: Poll, deadline: float) -> None:
+        """End the replies under way. Who has no token yet is held, and asks the next head."""
+        log.info("event=leaving replies=%d", len(self._requests))
+        for request in list(self._requests.values()):
+            if request.first_token_at is None and not request.asked.generated:
+                self._cancel(request)
+                self._asked[request.asked.request] = _Asked(request.peer, request.asked)
+        while self._requests and self._ring.state is State.SERVING:
+            poll.wait(TICK_S)
+            self.turn(now := time.monotonic())
+            if now > deadline:
+                break
+        self._client.close()
 
     def turn(self, now: float) -> None:
         """Handle all that has arrived, then send all that can be sent."""
@@ -277,7 +298,7 @@ class Service:
             self._client.send(peer, _refusal(asked.request, problem))
             return
         self._asked[asked.request] = _Asked(peer, asked)
-        if self._is_sized and self._ring.plan is not None:
+        if self._is_sized and self._ring.plan is not None and not self._is_leaving:
             self._submit(peer, asked, self._ring.plan.max_length, now)
 
     def _submit(self, peer: bytes, asked: m.Generate, max_length: int, now: float) -> None:
@@ -301,8 +322,8 @@ class Service:
 
     def _enqueue(self, request: Request, now: float) -> None:
         asked = self._asked.get(request.asked.request)
-        if asked is None or asked.message is not request.asked:
-            return  # cancelled, or asked again, while it was being tokenized
+        if asked is None or asked.message is not request.asked or self._is_leaving:
+            return  # cancelled, asked again or for the next head, while it was being tokenized
         del self._asked[request.asked.request]
         try:
             self._scheduler.add(request.sequence)
@@ -365,6 +386,9 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._ring, self._scheduler, self._speed, now))
+            if self._is_leaving:
+                for name, held in self._asked.items():
+                    self._client.send(held.peer, m.Progress(name, 0, 0, 0))
         for request in list(self._requests.values()):
             if now - request.heard_at >= BEAT_S and not self._tell(
                 request, self._progress(request), now
