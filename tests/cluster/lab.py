@@ -38,7 +38,7 @@ POWEROFF = signal.SIGRTMIN + 4  # systemd(1): starts poweroff.target
 DISK_SIZE = "4G"  # of a file that takes what is written
 EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, b"\2\0\0\0"  # linux/fs.h: what is not written is lost
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-MIN_INOTIFY = 1024  # a host takes some 20 of the 128 that root has for all labs together
+MIN_INOTIFY = 1024  # a host takes 9 of the 128 that root has for all labs together
 
 
 def run(*command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
