@@ -121,12 +121,18 @@ class Host:
         """Wait for a host that is shutting itself down."""
         assert self._process is not None
         self._process.wait(BOOT_TIMEOUT_S)
+        self._process = None
+        self._clean()
 
     def exchange(self) -> None:
         """Put another board and a blank card in its place: same address, another ssh host key."""
         self.pull_plug()
         shutil.rmtree(self.folder)
         self.start()
+        knock = ("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{self.address}/22")
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while self.lab.run(*knock).returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def ssh(self, command: str, *, check: bool = True, user: str = "pi") -> str:
         """Run a shell command on the host as its user; return what it printed."""
