@@ -32,6 +32,7 @@ def run(args: argparse.Namespace) -> int:
         if not args.file.exists():
             args.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             partial = args.file.with_name(args.file.name + ".partial")
+            partial.unlink(missing_ok=True)
             partial.touch(mode=0o600)
             partial.write_text(new_secret() + "\n", encoding="ascii")
             settle(partial, args.file)
