@@ -66,7 +66,7 @@ class Cluster:
     def playing(self, name: str) -> Iterator[None]:
         """Run a play during the block; at its end the play is killed, wherever it is."""
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.lab.space, *map(str, self._command(name))],
+            self.lab.words(*self._command(name)),
             cwd=ROOT / "ansible",
             env=self._environment(),
             stdout=subprocess.DEVNULL,
@@ -141,7 +141,7 @@ class Cluster:
         script = Path(__file__).parent / "asker.py"
         url = f"http://{self.host('pi1').address}:8080"
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.lab.space, sys.executable, str(script), url, model],
+            self.lab.words(sys.executable, script, url, model),
             stdout=subprocess.PIPE,
             text=True,
         )

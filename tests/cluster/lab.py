@@ -108,6 +108,7 @@ class Host:
             card = os.open(self.card, os.O_RDONLY)
             fcntl.ioctl(card, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
             os.close(card)
+            _copy_away(self.image)
         first = self._first_process()
         os.killpg(self._process.pid, signal.SIGKILL)  # the shell too: it would boot it again
         if first is not None:
@@ -206,10 +207,6 @@ class Host:
         subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
         for hierarchy in _v1_hierarchies():
             _remove_cgroups(hierarchy / self.space)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self.image.exists() and run("losetup", "--associated", self.image).stdout:
-            assert time.monotonic() < deadline, f"{self.image} is still mounted"
-            time.sleep(0.1)  # the kernel is not yet through with the last of its processes
 
 
 # The launching shell joins a cgroup of the host's own in every v1 hierarchy, and the host's PID 1
@@ -296,8 +293,12 @@ class Lab:
 
     def run(self, *command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run on the lab's network, as the user's laptop."""
-        words = ["ip", "netns", "exec", self.space, *map(str, command)]
+        words = self.words(*command)
         return subprocess.run(words, text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
+
+    def words(self, *command: str | Path) -> list[str]:
+        """Return the command on the lab's network. Not `ip netns exec`: it holds all mounts."""
+        return ["nsenter", f"--net=/run/netns/{self.space}", *map(str, command)]
 
 
 # ------------------------------------------------------------------------------------------ base
@@ -371,6 +372,13 @@ def _write(path: Path, text: str) -> None:
 def _mount_overlay(lower: Path, card: Path, root: Path) -> None:
     options = f"lowerdir={lower},upperdir={card}/upper,workdir={card}/work"
     run("mount", "-t", "overlay", "bramble-lab", "-o", options, root)
+
+
+def _copy_away(image: Path) -> None:
+    """Give a card another file: the kernel may hold on to the one whose plug was pulled."""
+    old = image.rename(image.with_suffix(".old"))
+    run("cp", "--sparse=always", old, image)
+    old.unlink()
 
 
 def _v1_hierarchies() -> list[Path]:
