@@ -7,9 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.roles.interface import interface_problems, type_problems
+from tests.roles.interface import in_defaults, interface_problems, type_problems
 from tests.roles.plays import play_problems
-from tests.roles.tasks import length_problems, module_problems, name_problems, use_problems
+from tests.roles.tasks import (
+    length_problems,
+    module_problems,
+    name_problems,
+    tasks_of,
+    use_problems,
+)
 
 ROOT = Path(__file__).parent.parent
 ROLES = sorted(path for path in (ROOT / "roles").iterdir() if path.is_dir())
@@ -30,6 +36,20 @@ def test_a_role_keeps_its_interface(role: Path, check: Check) -> None:
 @pytest.mark.parametrize("play", PLAYS, ids=lambda play: play.name)
 def test_a_play_names_roles_that_are_there(play: Path) -> None:
     assert list(play_problems(play, ROOT / "roles")) == []
+
+
+def test_the_preflight_asks_for_every_package_that_the_roles_install() -> None:
+    named = [
+        task["ansible.builtin.apt"].get("name")
+        for role in ROLES
+        for task in tasks_of(role)
+        if "ansible.builtin.apt" in task
+    ]
+    installed = {name for name in named if name and "{{" not in name}
+    runtime = in_defaults(ROOT / "roles/bramble_runtime")["bramble_runtime_packages"].default
+    asked = in_defaults(ROOT / "roles/bramble_preflight")["bramble_preflight_packages"].default
+    optional = {"systemd-timesyncd"}  # only where no other time client is
+    assert set(asked) == installed.union(runtime) - optional
 
 
 # --- and that these checks find what they look for ------------------------------------------------

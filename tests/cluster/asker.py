@@ -1,6 +1,6 @@
 """A client that keeps asking until it is told to stop; prints one JSON line per answer.
 
-python asker.py http://HEAD:8080
+python asker.py http://HEAD:8080 MODEL      "" for whatever is served
 """
 
 import json
@@ -33,7 +33,7 @@ def main() -> None:
 
 def _ask(client: OpenAI, is_streamed: bool) -> str:
     asked = {
-        "model": "bramble-demo",
+        "model": sys.argv[2],
         "messages": [{"role": "user", "content": QUESTION}],
         "temperature": 0,
         "max_tokens": 48,

@@ -8,8 +8,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from tests.cluster.plays import ROOT, ansible_playbook
 
 SITES = Path(__file__).parent / "sites"
 PLAY_TIMEOUT_S = 900
+READY_TIMEOUT_S = 180
 
 
 class Cluster:
@@ -45,18 +47,10 @@ class Cluster:
 
     def play(self, name: str, *options: str, is_good: bool = True) -> str:
         """Run ansible/NAME.yml as a user does; return what it printed."""
-        environment = os.environ | {
-            "ANSIBLE_PRIVATE_KEY_FILE": str(self.lab.key),
-            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10m -o IdentitiesOnly=yes "
-            f"-o UserKnownHostsFile={self.lab.known_hosts}",
-            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.lab.folder / "cp"),  # labs share addresses
-            "ANSIBLE_NOCOLOR": "1",
-        }
         done = self.lab.run(
-            ansible_playbook(),
-            *("-i", self.inventory, f"{name}.yml", *options),
+            *self._command(name, *options),
             cwd=ROOT / "ansible",
-            env=environment,
+            env=self._environment(),
             timeout=PLAY_TIMEOUT_S,
         )
         with (self.lab.folder / "plays.log").open("a") as file:
@@ -67,6 +61,40 @@ class Cluster:
             said = done.stdout[-6000:] + done.stderr[-2000:]
             pytest.fail(f"{name}.yml ended with {done.returncode}:\n{said}")
         return done.stdout + done.stderr
+
+    @contextmanager
+    def playing(self, name: str) -> Iterator[None]:
+        """Run a play during the block; at its end the play is killed, wherever it is."""
+        process = subprocess.Popen(
+            self.lab.words(*self._command(name)),
+            cwd=ROOT / "ansible",
+            env=self._environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            shutil.rmtree(self._connections, ignore_errors=True)  # they lead nowhere
+
+    def _command(self, name: str, *options: str) -> list[str | Path]:
+        return [ansible_playbook(), "-i", self.inventory, f"{name}.yml", *options]
+
+    def _environment(self) -> dict[str, str]:
+        return os.environ | {
+            "ANSIBLE_PRIVATE_KEY_FILE": str(self.lab.key),
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10m -o IdentitiesOnly=yes "
+            f"-o UserKnownHostsFile={self.lab.known_hosts}",
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._connections),  # labs share addresses
+            "ANSIBLE_NOCOLOR": "1",
+        }
+
+    @property
+    def _connections(self) -> Path:
+        return self.lab.folder / "cp"
 
     def get(self, path: str, body: object = None) -> tuple[int, str]:
         """Ask the head over HTTP from the lab's LAN, as a laptop does; return status and text."""
@@ -97,14 +125,23 @@ class Cluster:
         assert status == 200, text
         return str(json.loads(text)["choices"][0]["message"]["content"])
 
+    def wait_until_ready(self) -> None:
+        deadline = time.monotonic() + READY_TIMEOUT_S
+        while True:
+            with suppress(AssertionError):  # nobody listens yet
+                if self.get("/readyz")[0] == 200:
+                    return
+            assert time.monotonic() < deadline, "the ring does not serve"
+            time.sleep(0.5)
+
     @contextmanager
-    def asking(self) -> Iterator[list[dict[str, object]]]:
+    def asking(self, model: str = "bramble-demo") -> Iterator[list[dict[str, object]]]:
         """Keep a real client asking meanwhile; its answers are in the list after the block."""
         answers: list[dict[str, object]] = []
         script = Path(__file__).parent / "asker.py"
         url = f"http://{self.host('pi1').address}:8080"
         process = subprocess.Popen(
-            ["ip", "netns", "exec", self.lab.space, sys.executable, str(script), url],
+            self.lab.words(sys.executable, script, url, model),
             stdout=subprocess.PIPE,
             text=True,
         )

@@ -38,7 +38,7 @@ POWEROFF = signal.SIGRTMIN + 4  # systemd(1): starts poweroff.target
 DISK_SIZE = "4G"  # of a file that takes what is written
 EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH = 0x8004587D, b"\2\0\0\0"  # linux/fs.h: what is not written is lost
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
-MIN_INOTIFY = 1024  # a host takes some 20 of the 128 that root has for all labs together
+MIN_INOTIFY = 1024  # a host takes 9 of the 128 that root has for all labs together
 
 
 def run(*command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
@@ -108,6 +108,7 @@ class Host:
             card = os.open(self.card, os.O_RDONLY)
             fcntl.ioctl(card, EXT4_IOC_SHUTDOWN, NO_LOG_FLUSH)
             os.close(card)
+            _copy_away(self.image)
         first = self._first_process()
         os.killpg(self._process.pid, signal.SIGKILL)  # the shell too: it would boot it again
         if first is not None:
@@ -121,12 +122,18 @@ class Host:
         """Wait for a host that is shutting itself down."""
         assert self._process is not None
         self._process.wait(BOOT_TIMEOUT_S)
+        self._process = None
+        self._clean()
 
     def exchange(self) -> None:
         """Put another board and a blank card in its place: same address, another ssh host key."""
         self.pull_plug()
         shutil.rmtree(self.folder)
         self.start()
+        knock = ("timeout", "2", "bash", "-c", f"exec 3<>/dev/tcp/{self.address}/22")
+        deadline = time.monotonic() + BOOT_TIMEOUT_S
+        while self.lab.run(*knock).returncode and time.monotonic() < deadline:
+            time.sleep(0.1)
 
     def ssh(self, command: str, *, check: bool = True, user: str = "pi") -> str:
         """Run a shell command on the host as its user; return what it printed."""
@@ -200,10 +207,6 @@ class Host:
         subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
         for hierarchy in _v1_hierarchies():
             _remove_cgroups(hierarchy / self.space)
-        deadline = time.monotonic() + STOP_TIMEOUT_S
-        while self.image.exists() and run("losetup", "--associated", self.image).stdout:
-            assert time.monotonic() < deadline, f"{self.image} is still mounted"
-            time.sleep(0.1)  # the kernel is not yet through with the last of its processes
 
 
 # The launching shell joins a cgroup of the host's own in every v1 hierarchy, and the host's PID 1
@@ -290,8 +293,12 @@ class Lab:
 
     def run(self, *command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run on the lab's network, as the user's laptop."""
-        words = ["ip", "netns", "exec", self.space, *map(str, command)]
+        words = self.words(*command)
         return subprocess.run(words, text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
+
+    def words(self, *command: str | Path) -> list[str]:
+        """Return the command on the lab's network. Not `ip netns exec`: it holds all mounts."""
+        return ["nsenter", f"--net=/run/netns/{self.space}", *map(str, command)]
 
 
 # ------------------------------------------------------------------------------------------ base
@@ -365,6 +372,13 @@ def _write(path: Path, text: str) -> None:
 def _mount_overlay(lower: Path, card: Path, root: Path) -> None:
     options = f"lowerdir={lower},upperdir={card}/upper,workdir={card}/work"
     run("mount", "-t", "overlay", "bramble-lab", "-o", options, root)
+
+
+def _copy_away(image: Path) -> None:
+    """Give a card another file: the kernel may hold on to the one whose plug was pulled."""
+    old = image.rename(image.with_suffix(".old"))
+    run("cp", "--sparse=always", old, image)
+    old.unlink()
 
 
 def _v1_hierarchies() -> list[Path]:

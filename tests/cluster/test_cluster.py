@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import platform
 import re
 import shutil
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import bramble
 import pytest
 
 from tests.cluster.conftest import Cluster
@@ -14,6 +19,7 @@ from tests.cluster.plays import ROOT, changes
 
 pytestmark = pytest.mark.timeout(1200)
 PLAYS = sorted(path.stem for path in (ROOT / "ansible").glob("*.yml"))
+WHEEL_KINDS = ("2014", "_2_28")  # as the README of bramble_runtime names them
 NODES = ("pi1", "pi2", "pi3")
 
 
@@ -97,13 +103,40 @@ def test_nodes_hold_only_the_shards_they_need(cluster: Cluster) -> None:
     assert set(files) == {"layer-002.data", "layer-003.data"}
 
 
+def test_the_nodes_announce_themselves_with_their_version(cluster: Cluster) -> None:
+    done = cluster.lab.run(sys.executable, "-m", "bramble", "discover", "--json")
+    heard = {node["name"]: node["version"] for node in json.loads(done.stdout)["nodes"]}
+    assert heard == dict.fromkeys(NODES, bramble.__version__)
+
+
+MOMENTS = {
+    "packages are unpacked": "usr/lib/llvm-*/lib/*.dpkg-new",
+    "libraries are installed": "opt/bramble/libraries/*/lib/*/site-packages/onnxruntime",
+    "keys are written": "etc/bramble/secrets/node.key",
+}
+
+
+@pytest.mark.parametrize("path", MOMENTS.values(), ids=MOMENTS)
+def test_power_is_lost_and_ansible_killed_while(cluster: Cluster, path: str) -> None:
+    """The next test's site.yml finishes the job."""
+    cluster.edit(pi4={"address": "10.77.0.14"})
+    (host,) = cluster.lab.start(4, has_card=True)
+    deadline = time.monotonic() + 300
+    with cluster.playing("site"):
+        while not any(host.root.glob(path)):
+            assert time.monotonic() < deadline, f"{path} was never there"
+            time.sleep(0.02)
+        host.pull_plug()
+
+
 def test_a_node_joins_and_one_leaves_while_a_client_keeps_asking(cluster: Cluster) -> None:
-    cluster.lab.start(4)
+    (joining,) = cluster.lab.start(4)
     before = cluster.ask("How do I add a Pi?")
     cluster.edit(pi4={"address": "10.77.0.14"})
     with cluster.asking() as answers:
         cluster.play("site")
         assert _nodes(cluster) == ["pi1", "pi2", "pi3", "pi4"]
+        assert joining.ssh("sudo dpkg --audit") == ""
         cluster.play("remove-node", "-e", "node=pi2")
         assert _nodes(cluster) == ["pi1", "pi3", "pi4"]
     assert len(answers) > 3
@@ -114,14 +147,17 @@ def test_a_node_joins_and_one_leaves_while_a_client_keeps_asking(cluster: Cluste
     assert changes(cluster.play("site"))["pi1"] == 0
 
 
-def test_another_model_is_taken_on(cluster: Cluster, tmp_path: Path) -> None:
-    cluster.play(
-        "model",
-        "-e",
-        f"bramble_model={ROOT}/service/bramble/embedded",
-        "-e",
-        "bramble_quantization=float32",
-    )
+def test_another_model_is_taken_on_while_a_client_keeps_asking(cluster: Cluster) -> None:
+    with cluster.asking(model="") as answers:
+        cluster.play(
+            "model",
+            "-e",
+            f"bramble_model={ROOT}/service/bramble/embedded",
+            "-e",
+            "bramble_quantization=float32",
+        )
+    assert len(answers) > 3
+    assert [answer for answer in answers if not answer.get("text")] == []
     _, text = cluster.get("/v1/models")
     assert json.loads(text)["data"][0]["id"] == "embedded-float32"
     assert "Bramble" in cluster.ask("Who are you?")
@@ -192,6 +228,23 @@ def test_hosts_reboot_one_by_one(cluster: Cluster) -> None:
     assert "10.77.0.13/24" in cluster.host("pi3").ssh("ip -br -4 addr show eth0")
 
 
+def test_hosts_that_were_shut_down_serve_again_by_themselves(cluster: Cluster) -> None:
+    cluster.play("shutdown")
+    for name in ("pi1", "pi3", "pi4"):
+        cluster.host(name).wait_until_off()
+    cluster.lab.start(1, 3, 4)
+    cluster.wait_until_ready()
+    assert "Bramble" in cluster.ask("Who are you?")
+
+
+def test_another_board_takes_a_nodes_place(cluster: Cluster) -> None:
+    cluster.host("pi3").exchange()
+    known = f"bramble_known_hosts={cluster.lab.known_hosts}"
+    cluster.play("replace", "-e", "node=pi3", "-e", known)
+    assert _nodes(cluster) == ["pi1", "pi3", "pi4"]
+    assert set(changes(cluster.play("site")).values()) == {0}
+
+
 def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
     key = cluster.host("pi3").ssh("sudo cat /etc/bramble/secrets/node.key")
     cluster.play("backup", "-e", f"folder={tmp_path}/kept")
@@ -200,6 +253,9 @@ def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
         "pi3",
         "pi4",
     }
+    cluster.host("pi1").ssh("sudo rm -r /etc/bramble/head.yml /etc/bramble/keys.yml")
+    cluster.play("restore", "-e", f"folder={tmp_path}/kept")
+    cluster.wait_until_ready()
     cluster.play("reset", "-e", "confirm=yes")
     for name in ("pi1", "pi3", "pi4"):
         left = cluster.host(name).ssh(
@@ -219,6 +275,37 @@ def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
     }
     cluster.play("restore", "-e", f"folder={tmp_path}/kept")
     assert cluster.host("pi3").ssh("sudo cat /etc/bramble/secrets/node.key") == key
+
+
+def test_one_node_without_internet_is_set_up_from_a_wheelhouse(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    wheels = _wheelhouse(tmp_path / "wheels")
+    alone = Cluster(cluster.lab, "one", tmp_path)
+    alone.host("pi1").ssh("sudo rm -r /etc/pip.conf /etc/apt/apt.conf.d/99lab /var/lib/apt/lists")
+    alone.play("site", "-e", f"bramble_wheelhouse={wheels}")
+    assert _nodes(alone) == ["pi1"]
+    assert "Bramble" in alone.ask("Who are you?")
+
+
+def test_a_node_with_little_memory_takes_few_layers(cluster: Cluster, tmp_path: Path) -> None:
+    pair = Cluster(cluster.lab, "uneven", tmp_path)
+    pair.play("site")
+    _, text = pair.get("/api/status")
+    (ring,) = json.loads(text)["plan"]["rings"]
+    layers = {stage["node"]: (stage["start"], stage["stop"]) for stage in ring["stages"]}
+    assert layers == {"pi1": (0, 2), "pi2": (2, 6)}
+    assert "Bramble" in pair.ask("Who are you?")
+
+
+def _wheelhouse(folder: Path) -> Path:
+    """Fetch wheels as roles/bramble_runtime/README.md says, for Debian 12 on this processor."""
+    platforms = [f"manylinux{kind}_{platform.machine()}" for kind in WHEEL_KINDS]
+    words = [sys.executable, "-m", "pip", "download", "--quiet", "--require-hashes"]
+    words += ["--only-binary=:all:", "--python-version=3.11", f"--dest={folder}"]
+    words += [f"--platform={each}" for each in platforms]
+    subprocess.run([*words, "-r", ROOT / "service/requirements.lock"], check=True)
+    return folder
 
 
 def _nodes(cluster: Cluster) -> list[str]:

@@ -65,6 +65,28 @@ def test_a_killed_process_costs_time_and_no_token(victim: str, tended: Ring) -> 
     assert tended.generate(sampled("after", [5, 6, 7], LONG, seed=1))[0] == wanted
 
 
+def test_a_head_that_is_told_to_end_lets_replies_finish_and_leaves_the_rest_to_the_next(
+    tended: Ring,
+) -> None:
+    wanted = tended.generate(sampled("before", [5, 6, 7], LONG, seed=1))[0]
+    started = threading.Event()
+    head = tended.child("head").process
+    assert head is not None
+    with ThreadPoolExecutor(2) as pool:
+        reply = pool.submit(stream, tended, started)
+        started.wait(10)
+        head.terminate()
+        later = pool.submit(tended.generate, sampled("later", [5, 6, 7], LONG, seed=1))
+        while not (reply.done() and later.done()):
+            tended.supervisor.tend()
+            time.sleep(0.02)
+    assert reply.result() == wanted
+    assert later.result()[0] == wanted
+    (end,) = (i for i, line in enumerate(tended.lines) if line.startswith("head: ended with 0"))
+    before = "\n".join(tended.lines[:end])
+    assert "event=done request=during" in before and "event=done request=later" not in before
+
+
 def test_a_client_that_goes_away_frees_its_row(tended: Ring) -> None:
     stream = tended.client.generate(greedy("gone", [1, 2, 3], 100))
     assert next(stream)

@@ -39,7 +39,7 @@ def main():
     name = f"{version[1] if version else '0'}-{digest}"
     folder.mkdir(parents=True, exist_ok=True)
     target = folder / f"{name}.tar"
-    if not target.exists():
+    if not target.exists() or target.read_bytes() != data:
         partial = target.with_suffix(".partial")
         partial.write_bytes(data)
         partial.rename(target)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import signal
 
 from bramble.commands.flags import add_flags, to_config
 from bramble.commands.keyring import add_secret, read_keyring
@@ -33,5 +34,7 @@ def run(args: argparse.Namespace) -> int:
     log.configure()
     config = to_config(HeadConfig, args)
     with Transport(read_keyring(config.keys, args.secret)) as transport:
-        Service(config, transport, notify.from_environment()).run()
+        service = Service(config, transport, notify.from_environment())
+        signal.signal(signal.SIGTERM, lambda *_: service.leave())
+        service.run()
     return 0

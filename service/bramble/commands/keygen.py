@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from bramble.errors import BadInput
+from bramble.model.disk import settle
 from bramble.wire.transport import new_secret, public_of
 
 EXAMPLE = """examples:
@@ -31,10 +31,11 @@ def run(args: argparse.Namespace) -> int:
     try:
         if not args.file.exists():
             args.file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with os.fdopen(
-                os.open(args.file, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "w"
-            ) as f:
-                f.write(new_secret() + "\n")
+            partial = args.file.with_name(args.file.name + ".partial")
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600)
+            partial.write_text(new_secret() + "\n", encoding="ascii")
+            settle(partial, args.file)
         print(public_of(args.file.read_text(encoding="ascii").strip()))
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{args.file}: {error}") from error

@@ -20,11 +20,13 @@ def destination(dest: Path, may_replace: bool) -> Iterator[Path]:
     `may_replace` is False, Broken if the disk is full or cannot be written.
     """
     check_free(dest, may_replace)
+    _remove_stale(dest)
     partial = dest.with_name(f"{dest.name}.partial-{os.getpid()}")
     try:
         dest.parent.mkdir(parents=True, exist_ok=True)
         partial.mkdir()
         yield partial
+        _flush(partial)
         _replace(partial, dest)
     except OSError as error:
         if error.errno in FULL:
@@ -40,6 +42,23 @@ def check_free(dest: Path, may_replace: bool) -> None:
         raise BadInput(f"{dest} exists; choose another name, or --force to replace it")
     if dest.exists() and not dest.is_dir():
         raise BadInput(f"{dest} is a file; choose another name")
+
+
+def _remove_stale(dest: Path) -> None:
+    """Remove what an export that a pulled plug ended has left."""
+    for stale in dest.parent.glob(f"{dest.name}.partial-*"):
+        if not Path("/proc", stale.name.rpartition("-")[2]).exists():
+            shutil.rmtree(stale, ignore_errors=True)
+
+
+def _flush(folder: Path) -> None:
+    """Bring all of it to the disk: a pulled plug must not leave names without contents."""
+    for path in (*folder.rglob("*"), folder):
+        descriptor = os.open(path, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _replace(partial: Path, dest: Path) -> None:

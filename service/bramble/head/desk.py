@@ -60,11 +60,31 @@ class Desk:
         self._preparer: Preparer[Request | m.Refused] = Preparer()
         self._asked: dict[str, _Asked] = {}
         self._is_open = False  # from the first plan on; requests that come before wait for it
+        self._is_leaving = False
         self._requests: dict[str, Request] = {}
         self.bell = self._preparer.bell
 
     def close(self) -> None:
         self._preparer.close()
+
+    @property
+    def has_replies(self) -> bool:
+        return bool(self._requests)
+
+    def leave(self) -> None:
+        """Take nothing more on. Who has no token yet is held, and asks the next head."""
+        self._is_leaving = True
+        log.info("event=leaving replies=%d", len(self._requests))
+        for request in list(self._requests.values()):
+            if request.first_token_at is None and not request.asked.generated:
+                self._cancel(request)
+                self._asked[request.asked.request] = _Asked(request.peer, request.asked)
+
+    def hold(self) -> None:
+        """Once a second, while leaving: keep those who are held from giving up."""
+        if self._is_leaving:
+            for name, held in self._asked.items():
+                self._router.send(held.peer, m.Progress(name, 0, 0, 0))
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -91,7 +111,7 @@ class Desk:
 
     def _open(self, now: float) -> None:
         """With the first plan the context is known, and what was asked before can be prepared."""
-        if self._fleet.max_length is None:
+        if self._fleet.max_length is None or self._is_leaving:
             return
         self._is_open = True
         for early in self._asked.values():
@@ -109,7 +129,7 @@ class Desk:
             self._router.send(peer, _refusal(asked.request, problem))
             return
         self._asked[asked.request] = _Asked(peer, asked)
-        if self._is_open and self._fleet.max_length is not None:
+        if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(peer, asked, self._fleet.max_length, now)
 
     def _submit(self, peer: bytes, asked: m.Generate, max_length: int, now: float) -> None:
@@ -134,8 +154,8 @@ class Desk:
 
     def _enqueue(self, request: Request, now: float) -> None:
         asked = self._asked.get(request.asked.request)
-        if asked is None or asked.message is not request.asked:
-            return  # cancelled, or asked again, while it was being tokenized
+        if asked is None or asked.message is not request.asked or self._is_leaving:
+            return  # cancelled, asked again or for the next head, while it was being tokenized
         del self._asked[request.asked.request]
         try:
             self._fleet.add(request.sequence)

@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 TICK_S = 0.25
 BEAT_S = 1.0
 MAX_FIRST_EPOCH = 1 << 31  # leaves as many of the wire's u32 to rise through
+LEAVE_S = 60.0  # for replies under way at the end, which another model could not go on with
 DEFAULT_MAX_LENGTH = 8192  # tokens; a longer context is asked for, as each row may take it
 
 
@@ -81,14 +82,19 @@ class Service:
         self._desk = Desk(self._client_socket, model, self._fleet, self._outcomes, self._status)
         self._ticked_at = 0.0
         self._collected_at = 0.0
+        self._is_leaving = False
         Path(config.client.removeprefix("ipc://")).chmod(0o660)
 
     @property
     def control_endpoint(self) -> str:
         return self._control_socket.endpoint
 
+    def leave(self) -> None:
+        """Have `run` end once the replies under way have; safe to call from a signal handler."""
+        self._is_leaving = True
+
     def run(self) -> None:
-        """Serve until interrupted."""
+        """Serve until interrupted, or told to leave."""
         stages = [len(served.ring.registry.stages) for served in self._fleet.rings]
         log.info("event=start model=%s stages=%s", self._model.manifest.name, stages)
         poll = Poll([self._sampled, self._control_socket, self._client_socket])
@@ -98,11 +104,22 @@ class Service:
         gc.freeze()  # what lives now lives on; the rest is collected once a second
         gc.disable()
         try:
-            while True:
+            while not self._is_leaving:
                 poll.wait(TICK_S)
                 self.turn(time.monotonic())
+            self._finish(poll, time.monotonic() + LEAVE_S)
         finally:
             self._desk.close()
+
+    def _finish(self, poll: Poll, deadline: float) -> None:
+        """End the replies under way; the rest asks the next head."""
+        self._desk.leave()
+        while self._desk.has_replies and self._fleet.is_serving:
+            poll.wait(TICK_S)
+            self.turn(now := time.monotonic())
+            if now > deadline:
+                break
+        self._client_socket.close()
 
     def turn(self, now: float) -> None:
         """Handle all that has arrived, then send all that can be sent."""
@@ -135,6 +152,7 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._fleet, now))
+            self._desk.hold()
         self._fleet.tick(now)
         self._desk.tick(now)
 

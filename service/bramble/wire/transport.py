@@ -231,7 +231,8 @@ class Router:
             return frames[0], error
 
     def close(self) -> None:
-        self.socket.close(LINGER_MS)
+        """Let what is queued go out, within SEND_TIMEOUT_MS, before the transport closes."""
+        self.socket.close(SEND_TIMEOUT_MS)
 
 
 class Poll:
