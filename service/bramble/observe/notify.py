@@ -31,7 +31,7 @@ class Notifier:
             return
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as channel:
             try:
-                channel.sendto(line.encode(), self._address)
+                channel.sendto(line.encode(), socket.MSG_DONTWAIT, self._address)
             except OSError:
                 return  # systemd restarts itself, or is full: the next line will do
 
