@@ -1,14 +1,17 @@
-# Bramble on this machine: `make run` to try it, `make test` and `make lint` to work on it.
+# Bramble on this machine: `make run` to try it, `make bench` to measure it, `make test` and `make lint` to work on it.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
-.PHONY: run test test-cluster test-arm64 lint format lock clean
+.PHONY: run bench test test-cluster test-arm64 lint format lock clean
 
 run: $(VENV)/run.stamp ## a three-stage ring of the embedded model, chat page on http://localhost:8080
 	$(BIN)/bramble run $(ARGS)
+
+bench: $(VENV)/run.stamp ## beside onnxruntime alone and llama.cpp; ARGS="--shape qwen2.5-0.5b --quick"
+	$(BIN)/python -m tests.bench $(ARGS)
 
 test: $(VENV)/dev.stamp ## all tests but those below; TESTS=tests/wire for some
 	$(BIN)/pytest -c service/pyproject.toml --ignore tests/cluster $(TESTS)

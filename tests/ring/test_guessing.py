@@ -49,13 +49,13 @@ def test_replies_are_the_same_with_and_without_guessing(
 ) -> None:
     without = make_ring(models / name, 3, **OFF)
     want = replies(without, "off", 1)
-    assert counters(without)["guessed_tokens_total"] == 0
+    assert counters(without)["draft_tokens_total"] == 0
     ring = make_ring(models / name, 3)
     assert replies(ring, "alone", 1) == want
     alone = counters(ring)
-    assert alone["guessed_true_tokens_total"] > 10
+    assert alone["accepted_tokens_total"] > 10
     saved = counters(without)["steps_total"] - alone["steps_total"]
-    assert saved == alone["guessed_true_tokens_total"], "each saves a trip round the ring"
+    assert saved == alone["accepted_tokens_total"], "each saves a trip round the ring"
     assert replies(ring, "together", 8) == want
 
 
@@ -90,7 +90,7 @@ def test_a_stop_inside_a_run_ends_text_and_usage_there(models: Path, make_ring: 
         assert (same, again.completion_tokens, count) == (text, done.completion_tokens, logprobs)
         assert again.finish == done.finish == "stop"
         assert logprobs == done.completion_tokens
-    assert counters(rings[1])["guessed_true_tokens_total"] > 0
+    assert counters(rings[1])["accepted_tokens_total"] > 0
 
 
 def test_a_preempted_reply_with_guesses_stays_the_same(models: Path, make_ring: RingMaker) -> None:
@@ -110,7 +110,7 @@ def test_a_reply_by_a_given_seed_of_a_rounded_model_is_not_guessed(
 ) -> None:
     ring = make_ring(models / "embedded-int8", 1)
     for is_seeded, kind in ((True, "given"), (False, "drawn")):
-        before = counters(ring)["guessed_tokens_total"]
+        before = counters(ring)["draft_tokens_total"]
         ring.generate(
             Generate(
                 kind,
@@ -121,4 +121,4 @@ def test_a_reply_by_a_given_seed_of_a_rounded_model_is_not_guessed(
                 is_seeded=is_seeded,
             )
         )
-        assert (counters(ring)["guessed_tokens_total"] > before) is not is_seeded
+        assert (counters(ring)["draft_tokens_total"] > before) is not is_seeded

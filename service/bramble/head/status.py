@@ -49,8 +49,8 @@ def document(fleet: Fleet, outcomes: Outcomes, now: float, since: float) -> dict
         "counters": {
             "prompt_tokens_total": sum(speed.prefill_tokens for speed in speeds),
             "prefix_tokens_total": sum(each.counters.prefix_tokens for each in schedulers),
-            "guessed_tokens_total": sum(each.counters.guessed_tokens for each in schedulers),
-            "guessed_true_tokens_total": sum(each.counters.true_tokens for each in schedulers),
+            "draft_tokens_total": sum(each.counters.guessed_tokens for each in schedulers),
+            "accepted_tokens_total": sum(each.counters.true_tokens for each in schedulers),
             "completion_tokens_total": sum(speed.decode_tokens for speed in speeds),
             "steps_total": sum(speed.steps for speed in speeds),
             "decode_steps_total": sum(speed.decode_steps for speed in speeds),
