@@ -34,7 +34,7 @@ function drawRing({ stages, state, requests }, index, all) {
     return { stage, x: width / 2 + (width / 2 - 72) * Math.cos(angle), y: height / 2 + (height / 2 - 46) * Math.sin(angle) };
   });
   const loop = svg("path", { d: "M" + places.map(({ x, y }) => `${x} ${y}`).join("L") + "Z" });
-  const about = all.length > 1 ? `ring ${index}: ${state}, ${requests?.running ?? 0} running` : "tokens in and out";
+  const about = all.length > 1 ? [`ring ${index}: ${state}`, `${requests?.running ?? 0} running`] : ["tokens in and out"];
   return svg("svg", { viewBox: `0 0 ${width} ${height}` }, loop, ...places.map((place) => card(place, about)));
 }
 
@@ -42,9 +42,12 @@ function card({ stage, x, y }, about) {
   const group = svg("g", { transform: `translate(${x} ${y})`, class: stage?.state ?? "head" });
   group.append(svg("rect", { class: "card", x: -68, y: -36, width: 136, height: 78, rx: 12 }));
   const line = (text, dy, kind) => group.append(svg("text", { y: dy, class: kind }, text));
-  line(stage ? stage.node : "head", stage ? -17 : -4, "name");
-  line(stage ? layers(stage) : about, stage ? -2 : 13, "soft");
-  if (!stage) return group;
+  line(stage ? stage.node : "head", stage ? -17 : -8, "name");
+  if (!stage) {
+    about.forEach((text, i) => line(text, 9 + 15 * i, "soft"));
+    return group;
+  }
+  line(layers(stage), -2, "soft");
   line(`${SIGNS[stage.state] ?? ""} ${stage.state} ${number(stage.tokens_s, "/s")}`, 13, "soft");
   const cache = stage.kv_bytes && `KV ${percent((stage.kv_used_bytes ?? 0) / stage.kv_bytes)}`;
   const facts = [stage.temperature_c != null && number(stage.temperature_c, " °C", 0), stage.throttled ? "⚠ throttled" : cache];
