@@ -178,7 +178,8 @@ def _stream(client: Client, prompt: int, tokens: int, vocab: int, index: int) ->
     ids = random.Random(time.time_ns() + index)
     request = Generate(
         uuid.uuid4().hex,
-        Sampling(temperature=0.0),
+        # Greedy text of random prompts goes in circles, whose guesses would all come true
+        Sampling(temperature=1.0, seed=ids.getrandbits(63)),
         prompt=[ids.randrange(3, vocab) for _ in range(prompt)],
         max_tokens=tokens,
         ignore_eos=True,

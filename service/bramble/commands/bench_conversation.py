@@ -131,7 +131,7 @@ def _stream(client: Client, times: list[float], stop: threading.Event, vocab: in
 def _request(tokens: list[int], count: int | None) -> Generate:
     return Generate(
         uuid.uuid4().hex,
-        Sampling(temperature=0.0),
+        Sampling(temperature=1.0, seed=random.getrandbits(63)),  # as in bench.py
         prompt=tokens,
         max_tokens=count,
         ignore_eos=True,
