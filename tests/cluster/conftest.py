@@ -66,7 +66,8 @@ class Cluster:
     def playing(self, name: str) -> Iterator[None]:
         """Run a play during the block; at its end the play is killed, wherever it is."""
         process = subprocess.Popen(
-            self.lab.words(*self._command(name)),
+            # In a PID namespace: Ansible's workers are in sessions of their own and would live on
+            ["unshare", "--pid", "--kill-child", *self.lab.words(*self._command(name))],
             cwd=ROOT / "ansible",
             env=self._environment(),
             stdout=subprocess.DEVNULL,
@@ -76,7 +77,7 @@ class Cluster:
         try:
             yield
         finally:
-            os.killpg(process.pid, signal.SIGKILL)
+            process.kill()
             process.wait()
             shutil.rmtree(self._connections, ignore_errors=True)  # they lead nowhere
 
