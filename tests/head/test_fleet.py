@@ -11,9 +11,10 @@ from bramble.head.fleet import Fleet
 from bramble.head.scheduler import Scheduler
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from tests.head import test_scheduler
 from tests.head.test_scheduler import CheckingRing, expected_reply, limits, sequence
 
 
@@ -73,6 +74,7 @@ def drive(one: Fleet, rings: list[StandIn]) -> None:
 
 @settings(max_examples=100, deadline=None)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.booleans())
+@example(67, 2, True)  # a preempted request moves while a step of its life before is under way
 def test_whatever_rings_fail_every_request_ends_with_the_tokens_of_one_process(
     seed: int, num_rings: int, is_tight: bool
 ) -> None:
@@ -101,6 +103,33 @@ def test_whatever_rings_fail_every_request_ends_with_the_tokens_of_one_process(
         assert each.state is State.FINISHED
         reply = expected_reply(prompt, each.max_tokens)
         assert each.tokens == (reply if each.finish is Finish.LENGTH else reply[: len(each.tokens)])
+
+
+def test_a_step_under_way_at_the_ring_that_a_sequence_has_left_finds_nobody() -> None:
+    left = Scheduler(limits(num_stages=2, num_rows=2, budget_tokens=128))
+    prompts = [[i + 3] * 50 for i in range(2)]
+    stays, moves = (sequence(prompt, 90) for prompt in prompts)
+    left.add(stays)
+    left.add(moves)
+    ring = CheckingRing(left.limits)
+    while not moves.preemptions:  # until one of the two has no room any more
+        for plan in left.schedule():
+            ring.send(plan)
+        if not moves.preemptions:
+            left.complete(*ring.answer())
+    assert any(moves in plan.sequences for plan in ring.under_way)
+
+    left.withdraw(moves)
+    taken = Scheduler(limits())
+    taken.add(sequence([3], 9))
+    taken.adopt(moves)
+    other = CheckingRing(taken.limits)
+    for plan in taken.schedule():
+        other.send(plan)
+    for scheduler, stages in ((left, ring), (taken, other)):
+        test_scheduler.drive(scheduler, stages)
+    replies = [expected_reply(prompt, 90) for prompt in prompts]
+    assert [stays.tokens, moves.tokens] == replies
 
 
 def test_nobody_waits_while_another_ring_has_a_free_row() -> None:

@@ -506,7 +506,9 @@ class Scheduler:
         self.waiting.insert(place, sequence)
 
     def _renew(self, sequence: Sequence) -> None:
-        self._last_id += 1
+        """Give a sequence an id that no other has here, nor it itself had elsewhere: a step of
+        another ring that it has left may still be under way."""
+        self._last_id = max(self._last_id, sequence.id) + 1
         sequence.id = self._last_id
 
     def _clear(self) -> None:

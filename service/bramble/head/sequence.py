@@ -21,8 +21,8 @@ class State(Enum):
 class Sequence:
     """Mutable, and changed by the scheduler that has it.
 
-    id          names this life of the sequence in steps; a preempted sequence gets a new one, so
-                that what is still under way for the old one finds nobody
+    id          names this life of the sequence in steps; a preempted sequence gets a higher one,
+                so that what is still under way for the old one finds nobody, at whichever ring
     max_tokens  most tokens of prompt and reply together
     may_guess   its steps may carry guesses: see head/request.py
     """
