@@ -174,9 +174,10 @@ def test_an_export_on_aarch64_writes_the_same_files(pi: Board, shared: Path) -> 
         made, here = (
             manifests.read(shared / folder / kind).files for folder in ("exported", "models")
         )
-        assert {name: file.sha256 for name, file in made.items()} == {
-            name: file.sha256 for name, file in here.items()
-        }
+        assert made.keys() == here.keys()
+        # Scales of an int8 cache are measured, with activations that each processor rounds its way
+        fixed = [name for name in here if not name.endswith(".kv8.onnx")]
+        assert [made[name].sha256 for name in fixed] == [here[name].sha256 for name in fixed]
 
 
 def test_a_whole_ring_gives_the_tokens_of_x86(pi: Board, shared: Path) -> None:
