@@ -136,10 +136,11 @@ def test_a_newer_assignment_ends_a_fetch_that_nobody_wants(
     answer = stage.last(Failed)
     assert isinstance(answer, Failed) and answer.epoch == 2
     first = tmp_path / "node" / f"llama@{sha256[:12]}"
-    sizes = {path: path.stat().st_size for path in first.rglob("*")}
+    # At the link's new speed the rest would be here in an instant; a part under way may still end.
     started = time.monotonic()
     stage.turn_until(lambda: time.monotonic() - started > 1)
-    assert {path: path.stat().st_size for path in first.rglob("*")} == sizes
+    assert any(first.glob("shards/*.partial"))
+    assert link.answers < 11  # the manifest and five parts of two files would be all
 
 
 def test_the_same_assignment_of_a_new_epoch_goes_on_with_the_fetch(
