@@ -63,11 +63,11 @@ class Cluster:
         return done.stdout + done.stderr
 
     @contextmanager
-    def playing(self, name: str) -> Iterator[None]:
+    def playing(self, name: str, *options: str) -> Iterator[None]:
         """Run a play during the block; at its end the play is killed, wherever it is."""
         process = subprocess.Popen(
             # In a PID namespace: Ansible's workers are in sessions of their own and would live on
-            ["unshare", "--pid", "--kill-child", *self.lab.words(*self._command(name))],
+            ["unshare", "--pid", "--kill-child", *self.lab.words(*self._command(name, *options))],
             cwd=ROOT / "ansible",
             env=self._environment(),
             stdout=subprocess.DEVNULL,

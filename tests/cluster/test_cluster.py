@@ -122,7 +122,7 @@ def test_power_is_lost_and_ansible_killed_while(cluster: Cluster, path: str) -> 
     cluster.edit(pi4={"address": "10.77.0.14"})
     (host,) = cluster.lab.start(4, has_card=True)
     deadline = time.monotonic() + 300
-    with cluster.playing("site"):
+    with cluster.playing("site", "--limit", "pi4"):
         while not any(host.root.glob(path)):
             assert time.monotonic() < deadline, f"{path} was never there"
             time.sleep(0.02)
@@ -206,7 +206,6 @@ def test_a_good_release_is_taken_on_and_can_be_left(cluster: Cluster, tmp_path: 
     cluster.play("rollback")
     assert _release(cluster) == release
     assert "Bramble" in cluster.ask("Who are you?")
-    assert changes(cluster.play("site"))["pi1"] == 0
 
 
 def test_status_doctor_and_bench_report(cluster: Cluster) -> None:

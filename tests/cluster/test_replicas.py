@@ -43,7 +43,6 @@ def test_site_makes_the_rings_that_the_inventory_names(replicas: Cluster) -> Non
     assert len(layers(replicas, "pi1")) == 6
     parts = layers(replicas, "pi2"), layers(replicas, "pi3")
     assert [len(part) for part in parts] == [3, 3] and not parts[0] & parts[1]
-    assert set(changes(replicas.play("site")).values()) == {0}
 
 
 def test_a_ring_that_is_down_is_named_while_the_other_answers(replicas: Cluster) -> None:

@@ -87,6 +87,10 @@ class Arena:
         """As `keys`."""
         return self._cache[layer, 1, first_row : first_row + n]
 
+    def length(self, row: int) -> int:
+        """Tokens that a row's memory is reserved for."""
+        return self._lengths[row]
+
     def extend(self, first_row: int, lengths: list[int]) -> None:
         """Reserve rows [first_row, …) up to `lengths` tokens each, all of them or none.
 

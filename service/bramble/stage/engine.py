@@ -15,11 +15,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bramble.errors import BadInput, Broken
+from bramble.errors import BadInput, Broken, CacheFull
 from bramble.model.digest import digest
 from bramble.model.manifest import CACHE_BYTES, Manifest, shard_parts
 from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
+from bramble.stage.foresight import Account, Foreseen
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
 from bramble.wire.messages import Assign, Step, StepKind
@@ -30,6 +31,7 @@ NOTHING = Choice(
     np.zeros((0, 0), np.int32),
     np.zeros((0, 0), np.float32),
 )
+NO_HIDDEN = np.zeros((0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +43,7 @@ class StepResult:
     top_ids       int32 (m, k)     top_logprobs  float32 (m, k)
     digest        float32 (8,) of the last token's hidden state, if the step is a check
     compute_us    µs in onnxruntime and the sampler
+    foreseen_us   how much of it had been spent before the step was asked for
     """
 
     hidden: NDArray[np.float32] | None
@@ -50,6 +53,7 @@ class StepResult:
     top_logprobs: NDArray[np.float32] = field(default_factory=lambda: NOTHING.top_logprobs)
     digest: NDArray[np.float32] | None = None
     compute_us: float = 0.0
+    foreseen_us: float = 0.0
 
 
 class Engine:
@@ -104,6 +108,8 @@ class Engine:
         self._assign = assign
         self._hidden_size = shape.hidden_size
         self._vocab_size = shape.vocab_size
+        self._foreseen: Foreseen | None = None
+        self._account = Account()
         self.weight_bytes = manifest.part_bytes(*names)
 
     @property
@@ -123,6 +129,7 @@ class Engine:
 
     def reset(self) -> None:
         """Empty the KV cache and forget every sequence; the weights stay."""
+        self._foreseen = None
         self._arena.clear()
         if self._sampler is not None:
             self._sampler.clear()
@@ -135,29 +142,82 @@ class Engine:
         """
         self._check(step)
         started = time.perf_counter_ns()
+        foreseen = self._recall(step)
+        hidden = self._forward(step) if foreseen is None else NO_HIDDEN
+        mark = digest(hidden[-1, -1]) if step.is_check else None
+        choice = NOTHING
+        if self._sampler is not None:
+            choice = self._finish(step, hidden, foreseen, self._sampler)
+        foreseen_us = foreseen.compute_us if foreseen else 0.0
+        return StepResult(
+            hidden=None if self._assign.has_lm_head else hidden.reshape(-1, self._hidden_size),
+            token_ids=choice.token_ids,
+            logprobs=choice.logprobs,
+            top_ids=choice.top_ids,
+            top_logprobs=choice.top_logprobs,
+            digest=mark,
+            compute_us=_us_since(started) + foreseen_us,
+            foreseen_us=foreseen_us,
+        )
+
+    def foresee(self, step: Step, result: StepResult) -> None:
+        """Behind a step of one row, whose token was sampled here: compute the one that follows.
+
+        Does nothing on a stage without the whole model, without room, or where that was in vain
+        too often.
+        """
+        is_whole = self._assign.has_embed and self._assign.has_lm_head
+        if not is_whole or step.kind is not StepKind.DECODE or len(result.token_ids) != 1:
+            return
+        self._account.earn()
+        row, position = step.first_row, int(step.positions[0]) + 1
+        if not self._account.has_credit or position >= self._assign.max_length:
+            return
+        started = time.perf_counter_ns()
+        length = self._arena.length(row)
+        try:
+            self._arena.extend(row, [position + 1])
+        except CacheFull:
+            return
+        positions = np.array([position], np.int32)
+        hidden = self._shard.forward(result.token_ids[None], row, positions, 1)
+        self._foreseen = Foreseen(
+            int(step.sequences[0]),
+            row,
+            position,
+            int(result.token_ids[0]),
+            length,
+            self._shard.logits(hidden[:, -1]),
+            _us_since(started),
+        )
+
+    def _recall(self, step: Step) -> Foreseen | None:
+        """Return what was foreseen if it is asked for; else give its memory back."""
+        foreseen, self._foreseen = self._foreseen, None
+        if foreseen is None:
+            return None
+        self._account.settle(foreseen, step)
+        if foreseen.is_asked_by(step):
+            return foreseen
+        self._arena.trim(foreseen.row, foreseen.length)
+        return None
+
+    def _forward(self, step: Step) -> NDArray[np.float32]:
+        """Swaps, copies, trims and layers; float32 (n, t, hidden_size), reused by the next run."""
         for a, b, tokens in step.swaps:
             self._arena.swap(a, b, tokens)
         for row, other, start, stop in step.copies:
             self._arena.copy(row, other, start, stop)
         for row, keep in step.trims:
             self._arena.trim(row, keep)
-        n, t = step.token_ids.shape
+        t = step.token_ids.shape[1]
         self._arena.extend(step.first_row, [p + t for p in step.positions.tolist()])
         source = step.token_ids if step.hidden is None else step.hidden
-        hidden = self._shard.forward(source, step.first_row, step.positions, t)
-        mark = digest(hidden[-1, -1]) if step.is_check else None
-        choice = NOTHING if self._sampler is None else self._finish(step, hidden, self._sampler)
-        return StepResult(
-            hidden=None if self._assign.has_lm_head else hidden.reshape(n * t, self._hidden_size),
-            token_ids=choice.token_ids,
-            logprobs=choice.logprobs,
-            top_ids=choice.top_ids,
-            top_logprobs=choice.top_logprobs,
-            digest=mark,
-            compute_us=(time.perf_counter_ns() - started) / 1e3,
-        )
+        return self._shard.forward(source, step.first_row, step.positions, t)
 
-    def _finish(self, step: Step, hidden: NDArray[np.float32], sampler: Sampler) -> Choice:
+    def _finish(
+        self, step: Step, hidden: NDArray[np.float32], foreseen: Foreseen | None, sampler: Sampler
+    ) -> Choice:
         """Keep the sampler's books, and pick a token behind each row's last one if asked."""
         sampler.close(step.closes)
         sequences, positions = step.sequences.tolist(), step.positions.tolist()
@@ -170,7 +230,7 @@ class Engine:
             sampler.open(message)
         if not step.is_sampled:
             return NOTHING
-        logits = self._shard.logits(hidden[:, -1])
+        logits = self._shard.logits(hidden[:, -1]) if foreseen is None else foreseen.logits
         t = step.token_ids.shape[1]
         return sampler.sample(logits, sequences, [p + t for p in positions])
 
@@ -202,6 +262,10 @@ class Engine:
                 f"{what} {number} has token ids {low} to {high}, the model 0 to "
                 f"{self._vocab_size - 1}; head and stage disagree about the model"
             )
+
+
+def _us_since(started_ns: int) -> float:
+    return (time.perf_counter_ns() - started_ns) / 1e3
 
 
 def _check_assignment(manifest: Manifest, assign: Assign) -> None:

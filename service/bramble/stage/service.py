@@ -278,12 +278,15 @@ class Service:
         except Broken as error:
             log.warning("event=next_unreachable reason=%r", str(error))
         self._work.count(step.token_ids.size, result.compute_us)
+        if not any(self._poll.readable(0, self._steps)):
+            self._engine.foresee(step, result)
         self._idle_since = time.monotonic()
 
     def _trace(self, received: float, result: StepResult) -> tuple[int, int, int]:
         """Return µs: waiting for this step, compute, and Python so far (the send comes after)."""
         waiting = (received - self._idle_since) * 1e6
-        python = (time.monotonic() - received) * 1e6 - result.compute_us
+        compute_here = result.compute_us - result.foreseen_us
+        python = (time.monotonic() - received) * 1e6 - compute_here
         return int(waiting), int(result.compute_us), max(0, int(python))
 
 

@@ -1,0 +1,68 @@
+"""The step that a lone sequence will most likely be asked for next, computed before it is asked.
+
+A stage that has the whole model knows what comes after a sampled token: that token. Until the head
+has said so it would wait, and its core would cool down. Only where the step is asked for does
+anything of it leave the stage; else what it wrote behind the row's end counts no more.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bramble.wire.messages import Step, StepKind
+
+EARNED = 0.02  # steps, per step of a lone sequence: so much of all steps may have been in vain
+MISS = 1.0  # steps that one computed in vain takes
+
+
+@dataclass(frozen=True, slots=True)
+class Foreseen:
+    """A DECODE step of one row, up to its logits.
+
+    length      tokens that the row's memory had been touched for before
+    logits      float32 (1, vocab_size)
+    compute_us  µs that it took
+    """
+
+    sequence: int
+    row: int
+    position: int
+    token_id: int
+    length: int
+    logits: NDArray[np.float32]
+    compute_us: float
+
+    def is_asked_by(self, step: Step) -> bool:
+        return (
+            step.kind is StepKind.DECODE
+            and not (step.is_check or step.swaps or step.copies or step.trims)
+            and step.first_row == self.row
+            and step.sequences.tolist() == [self.sequence]
+            and step.positions.tolist() == [self.position]
+            and step.token_ids.tolist() == [[self.token_id]]
+        )
+
+
+class Account:
+    """What foresight may cost, in steps: guesses of the head (VERIFY) come instead of the step.
+
+    A sequence that has ended costs nothing, as nothing waited for the stage then.
+    """
+
+    def __init__(self) -> None:
+        self._balance = MISS
+
+    @property
+    def has_credit(self) -> bool:
+        return self._balance >= MISS
+
+    def settle(self, foreseen: Foreseen, step: Step) -> None:
+        """Book whether what was foreseen is what was asked for."""
+        if not foreseen.is_asked_by(step) and foreseen.sequence in step.sequences.tolist():
+            self._balance -= MISS
+
+    def earn(self) -> None:
+        self._balance = min(MISS, self._balance + EARNED)
