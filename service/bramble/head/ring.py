@@ -26,6 +26,7 @@ from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
 log = logging.getLogger(__name__)
 
 STEP_TIMEOUT_S = 120.0  # a chunk of a large model on slow nodes; beyond it a step is lost
+STRANDED_S = 5.0  # on a hop: as long as ZeroMQ bears a silent one (HEARTBEAT_TIMEOUT_MS)
 INT8_CACHE_TOLERANCE = 0.25  # as for int8 weights; measured 0.03 to 0.08, a wrong layer is about 1
 RETRY_S = 15.0  # after a failure, in case a person has put it right
 
@@ -83,7 +84,8 @@ class Ring:
         self._tell = tell
         self._first: Sender | None = None
         self._first_endpoint = ""
-        self._sent_at: dict[int, float] = {}
+        self._sent_at: dict[int, float] = {}  # of steps under way, in the order in which they went
+        self._has_gap = False
         self._failed_at = 0.0
 
     # ------------------------------------------------------------------------------- activation
@@ -91,6 +93,7 @@ class Ring:
     def activate(self, now: float) -> bool:
         """Plan and assign anew if every stage is there; True if an epoch began."""
         self._sent_at.clear()
+        self._has_gap = False
         if not self.registry.is_complete:
             self.state, self._reason = State.WAITING, None
             return False
@@ -129,8 +132,19 @@ class Ring:
         return self.state is State.FAILED and now - self._failed_at > RETRY_S
 
     def has_lost_step(self, now: float) -> bool:
-        oldest = min(self._sent_at.values(), default=now)
-        return now - oldest > STEP_TIMEOUT_S
+        """True if a step will not come back: a hop's connection dropped with it, or a stage hangs.
+
+        No stage has it if all say that they have run nothing for longer than a hop takes.
+        """
+        if self._has_gap:
+            return True
+        sent_at = next(iter(self._sent_at.values()), now)
+        if now - sent_at > STEP_TIMEOUT_S:
+            return True
+        return all(
+            entry.heard_at - sent_at > STRANDED_S and entry.stats.get("idle_s", 0.0) > STRANDED_S
+            for entry in self.registry.stages
+        )
 
     @property
     def reason(self) -> str | None:
@@ -181,7 +195,15 @@ class Ring:
         """
         if self.plan is None or sampled.plan_id != self.plan.plan_id or sampled.epoch != self.epoch:
             return False
-        self._sent_at.pop(sampled.step, None)
+        if sampled.step not in self._sent_at or self._has_gap:
+            return False
+        if sampled.step != next(iter(self._sent_at)):
+            # Answers come in the order of the steps. An older one is lost, and with it what it did
+            # to the rows: what was computed behind it may be of the wrong tokens.
+            log.warning("event=step_lost step=%d", next(iter(self._sent_at)))
+            self._has_gap = True
+            return False
+        del self._sent_at[sampled.step]
         if self.state is State.CHECKING:
             self._judge(sampled, now)
             return False

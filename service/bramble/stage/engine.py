@@ -127,8 +127,10 @@ class Engine:
         if self._sampler is not None:
             self._sampler.clear()
 
-    def run(self, step: Step) -> StepResult:
+    def run(self, step: Step, alive: Callable[[], None] | None = None) -> StepResult:
         """Apply a step: swaps, copies, trims, layers; on the last stage closes, opens, sampling.
+
+        alive  called between layers: a chunk of a large model takes many seconds
 
         Raises Broken for a step that does not fit this shard, before anything is computed;
         CacheFull if the byte budget does not hold it.
@@ -144,7 +146,7 @@ class Engine:
         n, t = step.token_ids.shape
         self._arena.extend(step.first_row, [p + t for p in step.positions.tolist()])
         source = step.token_ids if step.hidden is None else step.hidden
-        hidden = self._shard.forward(source, step.first_row, step.positions, t)
+        hidden = self._shard.forward(source, step.first_row, step.positions, t, alive)
         mark = digest(hidden[-1, -1]) if step.is_check else None
         choice = NOTHING if self._sampler is None else self._finish(step, hidden, self._sampler)
         return StepResult(
