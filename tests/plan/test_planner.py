@@ -82,6 +82,16 @@ def test_the_plan_id_is_of_the_content() -> None:
     assert one == same != other and len(one) == 16
 
 
+def test_a_model_whose_least_cache_fits_only_as_int8_is_planned_with_it() -> None:
+    model = manifest(16)
+    weights = weight_bytes(model, 0, 16) * RESIDENT_PER_WEIGHT
+    cache = 512 * model.shape.kv_bytes_per_token(16, "int8")
+    nodes = [Node("a", int(weights + 2 * cache))]
+    with pytest.raises(BadInput, match="add a node"):
+        plan_ring(model, "sha", nodes, 16, 8192)
+    assert plan_ring(model, "sha", nodes, 16, 8192, "int8").budget_tokens == 1024
+
+
 def test_an_int8_cache_holds_four_times_the_tokens() -> None:
     model, nodes = manifest(16), [Node("a", 2 * GIB)]
     plain = plan_ring(model, "sha", nodes, 16, 1 << 20)
