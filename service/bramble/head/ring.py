@@ -309,5 +309,6 @@ def _verdict(stage: StagePlan, difference: float, tolerance: float) -> str:
     return (
         f"computes something else than the export did: behind layer {stage.stop - 1} the hidden "
         f"state differs by {difference:.2g}, {tolerance:.2g} is allowed; check this node's memory, "
-        "power supply and SD card (bramble doctor), then restart its stage"
+        "power supply and SD card (bramble doctor), then restart its stage; if that does not help, "
+        "remove what it keeps in `packed` first, so that every file is hashed and packed anew"
     )
