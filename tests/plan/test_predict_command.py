@@ -52,6 +52,10 @@ def test_boards_are_written_as_it_comes(nodes: tuple[str, ...], capsys: Capture)
     [
         (["--nodes", "2x", "pi4"], "'pi4' is unknown; known are pi5-2gb"),
         (["--nodes", "40x", "pi5-8gb"], "40 boards, it has to be 1 to 32"),
+        (["--nodes", "0x", "pi5-8gb"], "0 boards, it has to be 1 to 32"),
+        (["--nodes", "99999999999x", "pi5-8gb"], "99999999999 boards, it has to be 1 to 32"),
+        (["--nodes", "pi5-8gb", "--against=other.json"], "--against goes with --calibration"),
+        (["--nodes", "pi5-16gb", "--prompt=-5"], "each has to be 1 or more"),
         (["--nodes", "pi5-8gb", "--model=llama-9"], "neither a model folder nor one of the shapes"),
         (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int8, float32"),
         (["--nodes", "pi5-8gb", "--streams=1,x"], "need numbers with commas"),

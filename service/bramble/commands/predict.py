@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(
             "need --nodes and --model (or --check): --nodes 4x pi5-16gb --model qwen3-4b"
         )
+    if args.against is not None and args.calibration is None:
+        raise BadInput("--against goes with --calibration: what is compared is calibrated first")
     manifest = _manifest(args.model, args.quant)
     boards, link, basis = _boards(args.nodes), LINKS[args.link], PUBLISHED_BASIS
     if args.calibration is not None:
@@ -113,12 +115,14 @@ def _boards(words: list[str]) -> tuple[Device, ...]:
     """Read 4x pi5-16gb, 4xpi5-16gb, or a bare pi5-16gb; several with blanks or commas."""
     text = " ".join(words).replace(",", " ")
     boards: list[Device] = []
+    count = 0
     for number, name in re.findall(r"(?:(\d+)\s*[x×]\s*)?(\S+)", text):
         if name not in DEVICES:
             raise BadInput(f"--nodes {text}: {name!r} is unknown; known are {', '.join(DEVICES)}")
-        boards += [DEVICES[name]] * int(number or 1)
-    if not 1 <= len(boards) <= MAX_BOARDS:
-        raise BadInput(f"--nodes {text}: {len(boards)} boards, it has to be 1 to {MAX_BOARDS}")
+        count += int(number or 1)
+        boards += [DEVICES[name]] * min(int(number or 1), MAX_BOARDS)
+    if not 1 <= count <= MAX_BOARDS:
+        raise BadInput(f"--nodes {text}: {count} boards, it has to be 1 to {MAX_BOARDS}")
     return tuple(boards)
 
 
