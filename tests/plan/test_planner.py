@@ -1,9 +1,18 @@
 """Every layer is run exactly once, by a node that has room for it."""
 
+from dataclasses import replace
+
 import pytest
 from bramble.errors import BadInput
-from bramble.model.manifest import File, Manifest, Part, Quantization, Rope, Shape
-from bramble.plan.planner import GIB, RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+from bramble.model.manifest import File, Golden, Manifest, Part, Quantization, Rope, Shape
+from bramble.plan.planner import (
+    GIB,
+    RESIDENT_PER_WEIGHT,
+    Node,
+    check_context,
+    plan_ring,
+    weight_bytes,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -67,6 +76,14 @@ def test_a_small_node_gets_what_fits() -> None:
 def test_a_model_that_cannot_fit_is_refused_with_the_numbers() -> None:
     with pytest.raises(BadInput, match=r"a: layers 0–15 of m need 1\.\d\d GiB .* add a node"):
         plan_ring(manifest(16), "sha", [Node("a", GIB)], 16, 8192)
+
+
+def test_a_context_that_the_golden_check_does_not_fit_into_is_refused() -> None:
+    golden = Golden(tuple(range(24)), (), (), (), 0.25)
+    model = replace(manifest(4), golden=golden)
+    check_context(model, 24)
+    with pytest.raises(BadInput, match="a context of 23 tokens was asked for; m needs 24 or more"):
+        check_context(model, 23)
 
 
 def test_more_nodes_than_layers_are_refused() -> None:

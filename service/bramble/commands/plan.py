@@ -21,7 +21,7 @@ from bramble.model.disk import size
 from bramble.model.manifest import Manifest, shard_parts
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
-from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
+from bramble.plan.planner import Node, Plan, StagePlan, check_context, plan_ring
 from bramble.plan.rings import OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
@@ -72,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
     manifest.graph(manifests.layer_name(0), args.kv)  # or it says that the export has none
     nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
+    check_context(manifest, length)
     work = Work(args.rows, length, prompt=min(Work().prompt, length), kv_cache=args.kv)
     choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
     choice = choose_for(args.objective) if args.objective else None

@@ -99,6 +99,16 @@ def plan_ring(
     return Plan(manifest.name, manifest_sha256, rows, max_length, budget, stages, kv_cache)
 
 
+def check_context(manifest: Manifest, max_length: int) -> None:
+    """Raise BadInput for rows that do not hold the golden check, which every ring replays."""
+    least = len(manifest.golden.token_ids) if manifest.golden else 1
+    if max_length < least:
+        raise BadInput(
+            f"a context of {max_length} tokens was asked for; {manifest.name} needs {least} or "
+            "more, which its golden check has"
+        )
+
+
 def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:
     """Bytes of the shard with layers [start, stop) and what belongs to its ends."""
     has_embed, has_lm_head = start == 0, stop == manifest.shape.num_layers
