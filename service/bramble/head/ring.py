@@ -138,15 +138,16 @@ class Ring:
 
         No stage has it if all say that they have run nothing for longer than a hop takes.
         """
-        if self._has_gap:
-            return True
-        sent_at = next(iter(self._sent_at.values()), now)
-        if now - sent_at > STEP_TIMEOUT_S:
-            return True
-        return all(
+        step, sent_at = next(iter(self._sent_at.items()), (0, now))
+        is_stranded = all(
             entry.heard_at - sent_at > STRANDED_S and entry.stats.get("idle_s", 0.0) > STRANDED_S
             for entry in self.registry.stages
         )
+        is_lost = self._has_gap or is_stranded or now - sent_at > STEP_TIMEOUT_S
+        if is_lost:
+            why = "overtaken" if self._has_gap else "no stage has it" if is_stranded else "too long"
+            log.warning("event=step_lost step=%d reason=%r", step, why)
+        return is_lost
 
     @property
     def reason(self) -> str | None:
@@ -202,7 +203,6 @@ class Ring:
         if sampled.step != next(iter(self._sent_at)):
             # Answers come in the order of the steps. An older one is lost, and with it what it did
             # to the rows: what was computed behind it may be of the wrong tokens.
-            log.warning("event=step_lost step=%d", next(iter(self._sent_at)))
             self._has_gap = True
             return False
         del self._sent_at[sampled.step]
