@@ -1,9 +1,18 @@
 """Every layer is run exactly once, by a node that has room for it."""
 
+from dataclasses import replace
+
 import pytest
 from bramble.errors import BadInput
-from bramble.model.manifest import File, Manifest, Part, Quantization, Rope, Shape
-from bramble.plan.planner import GIB, RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+from bramble.model.manifest import File, Golden, Manifest, Part, Quantization, Rope, Shape
+from bramble.plan.planner import (
+    GIB,
+    RESIDENT_PER_WEIGHT,
+    Node,
+    check_context,
+    plan_ring,
+    weight_bytes,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +78,14 @@ def test_a_model_that_cannot_fit_is_refused_with_the_numbers() -> None:
         plan_ring(manifest(16), "sha", [Node("a", GIB)], 16, 8192)
 
 
+def test_a_context_that_the_golden_check_does_not_fit_into_is_refused() -> None:
+    golden = Golden(tuple(range(24)), (), (), (), 0.25)
+    model = replace(manifest(4), golden=golden)
+    check_context(model, 24)
+    with pytest.raises(BadInput, match="a context of 23 tokens was asked for; m needs 24 or more"):
+        check_context(model, 23)
+
+
 def test_more_nodes_than_layers_are_refused() -> None:
     nodes = [Node(f"pi-{i}", GIB) for i in range(5)]
     with pytest.raises(BadInput, match="takes 1 to 4 stages, got 5"):
@@ -80,6 +97,16 @@ def test_the_plan_id_is_of_the_content() -> None:
     one, same = (plan_ring(manifest(16), "sha", nodes, 16, 8192).plan_id for _ in range(2))
     other = plan_ring(manifest(16), "other", nodes, 16, 8192).plan_id
     assert one == same != other and len(one) == 16
+
+
+def test_a_model_whose_least_cache_fits_only_as_int8_is_planned_with_it() -> None:
+    model = manifest(16)
+    weights = weight_bytes(model, 0, 16) * RESIDENT_PER_WEIGHT
+    cache = 512 * model.shape.kv_bytes_per_token(16, "int8")
+    nodes = [Node("a", int(weights + 2 * cache))]
+    with pytest.raises(BadInput, match="add a node"):
+        plan_ring(model, "sha", nodes, 16, 8192)
+    assert plan_ring(model, "sha", nodes, 16, 8192, "int8").budget_tokens == 1024
 
 
 def test_an_int8_cache_holds_four_times_the_tokens() -> None:

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,10 @@ def test_boards_are_written_as_it_comes(nodes: tuple[str, ...], capsys: Capture)
     [
         (["--nodes", "2x", "pi4"], "'pi4' is unknown; known are pi5-2gb"),
         (["--nodes", "40x", "pi5-8gb"], "40 boards, it has to be 1 to 32"),
+        (["--nodes", "0x", "pi5-8gb"], "0 boards, it has to be 1 to 32"),
+        (["--nodes", "99999999999x", "pi5-8gb"], "99999999999 boards, it has to be 1 to 32"),
+        (["--nodes", "pi5-8gb", "--against=other.json"], "--against goes with --calibration"),
+        (["--nodes", "pi5-16gb", "--prompt=-5"], "each has to be 1 or more"),
         (["--nodes", "pi5-8gb", "--model=llama-9"], "neither a model folder nor one of the shapes"),
         (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int8, float32"),
         (["--nodes", "pi5-8gb", "--streams=1,x"], "need numbers with commas"),
@@ -166,3 +171,27 @@ def test_plan_without_an_objective_is_one_ring_and_explains_each(
     assert main(["plan", *words, "--explain"]) == 0
     said = capsys.readouterr().out
     assert all(f"For {name}: " in said for name in ("latency", "throughput", "capacity"))
+
+
+def test_plan_counts_the_cache_of_the_kind_that_the_head_has(model: Path, capsys: Capture) -> None:
+    words = ["plan", f"--model={model}", "--nodes=a=2GiB", "--context=100000", "--json"]
+    assert main([*words, "--kv=int8"]) == 2
+    assert "was exported without an int8 KV cache" in capsys.readouterr().err
+    made = manifests.read(model)
+    parts = tuple(replace(part, int8_cache=part.onnx) for part in made.parts)
+    manifests.write(replace(made, parts=parts), model)
+    tokens = []
+    for more in ([], ["--kv=int8"], ["--kv=int8", "--objective=capacity"]):
+        assert main([*words, *more]) == 0
+        tokens.append(json.loads(capsys.readouterr().out)["budget_tokens"])
+    assert tokens == pytest.approx([tokens[0], 4 * tokens[0], 4 * tokens[0]], rel=0.001)
+    assert main([*words[:-1], "--kv=int8", "--explain"]) == 0
+    assert f"{tokens[1]:,} tokens of KV cache in a ring" in capsys.readouterr().out
+
+
+def test_an_int8_cache_is_predicted_to_hold_more_and_to_be_read_sooner(capsys: Capture) -> None:
+    nodes = ("--nodes", "pi5-16gb", "--prompt=6000")
+    plain, small = predicted(capsys, *nodes), predicted(capsys, *nodes, "--kv=int8")
+    assert (plain["kv_cache"], small["kv_cache"]) == ("float32", "int8")
+    assert small["cache_tokens"] == pytest.approx(4 * plain["cache_tokens"], rel=0.001)
+    assert small["tokens_s"] > plain["tokens_s"]

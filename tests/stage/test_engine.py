@@ -66,6 +66,12 @@ def test_a_copied_beginning_is_as_good_as_one_computed(ring):
     assert ring.generate(PROMPTS[2], 6) == want
 
 
+def test_signs_of_life_come_between_the_layers_of_a_long_step(ring):
+    signs = []
+    ring.engines[0].run(ring.step(StepKind.PREFILL, [PROMPTS[2]], [0]), lambda: signs.append(1))
+    assert len(signs) >= 3
+
+
 def test_reset_forgets_cache_and_sequences(ring):
     ring.generate(PROMPTS[0], 2)
     engine = ring.engines[0]

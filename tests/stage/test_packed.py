@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 import subprocess
 import sys
@@ -72,6 +73,24 @@ def test_large_weights_are_kept_packed_and_give_the_same_bits(quantization, larg
     assert len(sizes) == 2 and min(sizes) > 1 << 20
 
 
+@pytest.mark.parametrize("room", [20_000, 1_500_000])
+def test_a_disk_that_fills_while_weights_are_packed_costs_memory_and_nothing_else(
+    room, large, tmp_path
+):
+    folder, root = tmp_path / "model", tmp_path / "packed"
+    export(str(large), folder, Options(quantization="int4"))
+    plain = logits(folder, None)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # as ENOSPC, for this process
+    try:
+        np.testing.assert_array_equal(logits(folder, root), plain)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    np.testing.assert_array_equal(logits(folder, root), plain)
+    np.testing.assert_array_equal(logits(folder, root), plain)
+    assert not list(root.rglob("partial"))
+
+
 @pytest.mark.parametrize("quantization", ["int4", "int8", "float32"])
 def test_the_logits_are_the_same_bits_when_packed_when_made_and_when_loaded(
     quantization, model, tmp_path
@@ -120,6 +139,25 @@ def test_a_full_disk_costs_memory_and_nothing_else(model, tmp_path, monkeypatch,
     monkeypatch.setattr(packed, "SPARE_BYTES", 1 << 62)
     np.testing.assert_array_equal(logits(folder, tmp_path), logits(folder, None))
     assert not files(tmp_path) and "not_packed" in caplog.text
+
+
+def test_other_models_give_way_where_the_disk_is_full(model, tmp_path, monkeypatch):
+    folder = model("llama3", "int4")
+    logits(folder, tmp_path, name="old")
+    assert files(tmp_path)
+    monkeypatch.setattr(packed, "SPARE_BYTES", 1 << 62)
+    logits(folder, tmp_path, name="new")
+    assert not files(tmp_path)
+
+
+def test_nothing_is_removed_that_was_not_packed(model, tmp_path, monkeypatch):
+    folder = tmp_path / "llama"
+    shutil.copytree(model("llama3", "int4"), folder)
+    before = files(folder)
+    monkeypatch.setattr(packed, "SPARE_BYTES", 1 << 62)
+    for name in ("llama", "other"):  # --packed names the folder with the models, by mistake
+        logits(folder, tmp_path, name=name)
+    assert files(folder) == before
 
 
 def test_a_folder_that_cannot_be_written_costs_memory_and_nothing_else(model, tmp_path, caplog):

@@ -1,18 +1,21 @@
-"""While files are on their way the service loop beats, feeds the watchdog and hears the head."""
+"""While files are on their way, and in a long step, a stage beats and feeds the watchdog."""
 
 from __future__ import annotations
 
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bramble.config import StageConfig
+from bramble.model import manifest as manifests
 from bramble.observe.notify import Notifier
 from bramble.stage.service import Service
-from bramble.wire.messages import Assign, Beat, Failed, Hello
+from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready, Step, StepKind
 from bramble.wire.transport import Router, Transport
 
 from tests.web.file_server import Link, linked, make_model, serving
@@ -72,6 +75,38 @@ def assign(sha256: str, epoch: int, start: int = 0, stop: int = 3) -> Assign:
     )
 
 
+@dataclass
+class Slow:
+    """An engine on whose every step eleven seconds pass."""
+
+    engine: object
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self.engine, name)
+
+    def run(self, step: Step, alive: Callable[[], None]) -> object:
+        for _ in range(55):
+            time.sleep(0.2)
+            alive()
+        return self.engine.run(step, alive)
+
+
+def prefill(token_ids: list[int]) -> Step:
+    return Step(
+        plan_id=bytes(16),
+        epoch=1,
+        step=1,
+        lane=0,
+        kind=StepKind.PREFILL,
+        is_sampled=False,
+        is_check=False,
+        first_row=0,
+        sequences=np.zeros(1, np.uint64),
+        positions=np.zeros(1, np.int32),
+        token_ids=np.array([token_ids], np.int32),
+    )
+
+
 @pytest.fixture
 def sha256(tmp_path: Path) -> str:
     return make_model(tmp_path / "head" / "llama")
@@ -121,6 +156,31 @@ def test_a_long_fetch_starves_neither_the_watchdog_nor_the_head(
     assert len(set(shares)) >= 2 and f"% of 4.1 MB from {link.url}" in shares[-1]
     beat = stage.last(Beat)
     assert isinstance(beat, Beat) and f"STATUS={beat.stats['fetching']}" in shares
+
+
+def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
+    stage: Stage, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = model("llama3")
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "llama").symlink_to(folder)
+    stage.head.send(stage.peer, assign(manifests.sha256(folder), 1))
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    stage.service._engine = Slow(stage.service._engine)
+    hello = stage.last(Hello)
+    assert isinstance(hello, Hello)
+    with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
+        steps.send(prefill([3, 4, 5]))
+        stage.heard.clear()
+        stage.told.clear()
+        stage.turn_until(lambda: len(stage.heard) > 5)
+    beats = [message for _, message in stage.heard if isinstance(message, Beat)]
+    assert len(beats) >= 8 and {beat.stats["idle_s"] for beat in beats[1:-1]} == {0.0}
+    assert [line for _, line in stage.told].count("WATCHDOG=1") >= 8
+    stage.heard.clear()
+    started = time.monotonic()
+    stage.turn_until(lambda: time.monotonic() - started > 3)
+    assert stage.last(Hello) is None  # it does not hold the head for lost
 
 
 def test_a_newer_assignment_ends_a_fetch_that_nobody_wants(

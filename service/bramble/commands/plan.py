@@ -21,16 +21,18 @@ from bramble.model.disk import size
 from bramble.model.manifest import Manifest, shard_parts
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
-from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
+from bramble.plan.planner import Node, Plan, StagePlan, check_context, plan_ring
 from bramble.plan.rings import OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
+KV_HELP = "numbers of the KV cache: int8 takes a quarter of the memory (default: float32)"
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
 BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB,pi3=3.2GiB
   bramble plan --model models/llama --nodes pi1=6.4GiB --rows 4 --context 4096 --json
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=3.2GiB --explain
+  bramble plan --model models/llama --nodes pi1=6.4GiB --kv int8
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB --rings pi1/pi2
   bramble plan --model models/llama --nodes pi1=6GiB,pi2=6GiB --objective throughput --explain
 """
@@ -53,6 +55,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
+    add("--kv", choices=manifests.CACHE_BYTES, default="float32", help=KV_HELP)
     add("--json", action="store_true", help="as JSON, for programs")
     add("--explain", action="store_true", help="say why: a sentence per stage and per objective")
     parser.set_defaults(run=run)
@@ -66,13 +69,15 @@ def run(args: argparse.Namespace) -> int:
             "--rings and --objective exclude each other: name rings, or have them chosen"
         )
     manifest, sha256 = manifests.read(args.model), manifests.sha256(args.model)
+    manifest.graph(manifests.layer_name(0), args.kv)  # or it says that the export has none
     nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
-    work = Work(args.rows, length, prompt=min(Work().prompt, length))
+    check_context(manifest, length)
+    work = Work(args.rows, length, prompt=min(Work().prompt, length), kv_cache=args.kv)
     choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
     choice = choose_for(args.objective) if args.objective else None
     rings = _rings(args.rings, choice, nodes)
-    plans = [plan_ring(manifest, sha256, ring, args.rows, length) for ring in rings]
+    plans = [plan_ring(manifest, sha256, ring, args.rows, length, args.kv) for ring in rings]
     reasons = [explain(manifest, *pair) for pair in zip(rings, plans, strict=True)]
     if args.json:
         said = {"objective": choice.objective, "reason": choice.reason} if choice else {}
@@ -150,6 +155,7 @@ def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -
         "manifest_sha256": plans[0].manifest_sha256,
         "plan_id": plans[0].plan_id.hex() if len(plans) == 1 else None,
         "num_layers": manifest.shape.num_layers,
+        "kv_cache": plans[0].kv_cache,
         "rows": sum(plan.rows for plan in plans),
         "max_length": min(plan.max_length for plan in plans),
         "budget_tokens": sum(plan.budget_tokens for plan in plans),
@@ -192,5 +198,5 @@ def _show(manifest: Manifest, plan: Plan) -> None:
     print(
         f"{plan.model} ({manifest.shape.num_layers} layers, manifest "
         f"{plan.manifest_sha256[:12]}…): {plan.rows} sequences of up to {plan.max_length} tokens, "
-        f"{plan.budget_tokens} tokens in the cache together"
+        f"{plan.budget_tokens} tokens in the {plan.kv_cache} cache together"
     )

@@ -20,7 +20,7 @@ from bramble.commands.predict_show import (
 from bramble.errors import BadInput
 from bramble.export.synthetic import SHAPES, decoder_of
 from bramble.model import manifest as manifests
-from bramble.model.manifest import FILE_NAME, Manifest
+from bramble.model.manifest import CACHE_BYTES, FILE_NAME, Manifest
 from bramble.plan.calibration import Bench, calibrate, compare, read_bench
 from bramble.plan.devices import DEVICES, LINKS, Device
 from bramble.plan.paper import MIXTURES, paper_manifest
@@ -57,6 +57,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--objective", default=THROUGHPUT, choices=OBJECTIVES, help="(default: throughput)")
     add("--prompt", type=int, default=512, help="tokens of a prompt (default: 512)")
     add("--reply", type=int, default=128, help="tokens of a reply (default: 128)")
+    add("--kv", choices=CACHE_BYTES, default="float32", help="numbers of the KV cache (float32)")
     add("--streams", default="1,2,4,8,16", help="at once (default: 1,2,4,8,16)")
     add("--calibration", type=Path, help="what `bramble bench --json` printed on such a node")
     add("--against", type=Path, help="compare the calibrated predictor with this other bench")
@@ -73,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
         raise BadInput(
             "need --nodes and --model (or --check): --nodes 4x pi5-16gb --model qwen3-4b"
         )
+    if args.against is not None and args.calibration is None:
+        raise BadInput("--against goes with --calibration: what is compared is calibrated first")
     manifest = _manifest(args.model, args.quant)
     boards, link, basis = _boards(args.nodes), LINKS[args.link], PUBLISHED_BASIS
     if args.calibration is not None:
@@ -112,12 +115,14 @@ def _boards(words: list[str]) -> tuple[Device, ...]:
     """Read 4x pi5-16gb, 4xpi5-16gb, or a bare pi5-16gb; several with blanks or commas."""
     text = " ".join(words).replace(",", " ")
     boards: list[Device] = []
+    count = 0
     for number, name in re.findall(r"(?:(\d+)\s*[x×]\s*)?(\S+)", text):
         if name not in DEVICES:
             raise BadInput(f"--nodes {text}: {name!r} is unknown; known are {', '.join(DEVICES)}")
-        boards += [DEVICES[name]] * int(number or 1)
-    if not 1 <= len(boards) <= MAX_BOARDS:
-        raise BadInput(f"--nodes {text}: {len(boards)} boards, it has to be 1 to {MAX_BOARDS}")
+        count += int(number or 1)
+        boards += [DEVICES[name]] * min(int(number or 1), MAX_BOARDS)
+    if not 1 <= count <= MAX_BOARDS:
+        raise BadInput(f"--nodes {text}: {count} boards, it has to be 1 to {MAX_BOARDS}")
     return tuple(boards)
 
 
@@ -142,7 +147,7 @@ def _work(args: argparse.Namespace, manifest: Manifest) -> Work:
             f"--prompt {args.prompt} and --reply {args.reply}: each has to be 1 or more, "
             f"both together {length} or less"
         )
-    return Work(rows=max(_streams(args)), max_length=length, prompt=args.prompt, reply=args.reply)
+    return Work(max(_streams(args)), length, args.prompt, args.reply, args.kv)
 
 
 def _streams(args: argparse.Namespace) -> tuple[int, ...]:

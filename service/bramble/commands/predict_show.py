@@ -65,7 +65,7 @@ def show(manifest: Manifest, setup: Setup, prediction: Prediction, basis: str) -
     rings = prediction.choice.rings
     console.print(
         f"conversations of up to {min(plan.max_length for plan in rings)} tokens, "
-        f"{sum(plan.budget_tokens for plan in rings)} in the cache together"
+        f"{sum(plan.budget_tokens for plan in rings)} in the {setup.work.kv_cache} cache together"
     )
     console.print(
         f"one stream: {speed(1 / prediction.token_s)} tokens/s; first token of a prompt of "
@@ -88,6 +88,7 @@ def document(manifest: Manifest, setup: Setup, prediction: Prediction) -> dict[s
         "quantization": asdict(manifest.quantization),
         "boards": [board.name for board in setup.boards],
         "link": setup.link.name,
+        "kv_cache": setup.work.kv_cache,
         "objective": setup.objective,
         "reason": choice.reason,
         "rings": [

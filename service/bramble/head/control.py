@@ -14,6 +14,8 @@ from bramble.wire.transport import Router
 
 log = logging.getLogger(__name__)
 
+STRANGER = 0  # the incarnation of no head: whoever hears it says hello, also if held for lost
+
 
 class Control:
     def __init__(self, router: Router, fleet: Fleet, incarnation: int, outcomes: Outcomes) -> None:
@@ -51,10 +53,10 @@ class Control:
             served.restart(now)
 
     def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
-        """Answered even if unknown: our incarnation tells a stage to say hello again."""
-        if (served := self._fleet.of_node(beat.node)) is not None:
-            served.ring.registry.beat(peer, beat, now)
-        self._router.send(peer, m.Beat("head", self._incarnation))
+        """Answered even if unknown: another incarnation tells a stage to say hello again."""
+        served = self._fleet.of_node(beat.node)
+        is_known = served is None or served.ring.registry.beat(peer, beat, now)
+        self._router.send(peer, m.Beat("head", self._incarnation if is_known else STRANGER))
 
     def _loaded(self, message: m.Ready | m.Failed, now: float) -> None:
         served = self._fleet.of_node(message.node)

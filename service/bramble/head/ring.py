@@ -25,7 +25,10 @@ from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
 
 log = logging.getLogger(__name__)
 
-STEP_TIMEOUT_S = 120.0  # a chunk of a large model on slow nodes; beyond it a step is lost
+# Two chunks of 128 tokens of an 8B model take one Raspberry Pi 5 about a minute, behind a long text
+# two. What is lost is noticed otherwise: by gaps, by stages that idle and by those that are silent.
+STEP_TIMEOUT_S = 600.0
+STRANDED_S = 5.0  # on a hop: as long as ZeroMQ bears a silent one (HEARTBEAT_TIMEOUT_MS)
 INT8_CACHE_TOLERANCE = 0.25  # as for int8 weights; measured 0.03 to 0.08, a wrong layer is about 1
 RETRY_S = 15.0  # after a failure, in case a person has put it right
 
@@ -83,7 +86,8 @@ class Ring:
         self._tell = tell
         self._first: Sender | None = None
         self._first_endpoint = ""
-        self._sent_at: dict[int, float] = {}
+        self._sent_at: dict[int, float] = {}  # of steps under way, in the order in which they went
+        self._has_gap = False
         self._failed_at = 0.0
 
     # ------------------------------------------------------------------------------- activation
@@ -91,6 +95,7 @@ class Ring:
     def activate(self, now: float) -> bool:
         """Plan and assign anew if every stage is there; True if an epoch began."""
         self._sent_at.clear()
+        self._has_gap = False
         if not self.registry.is_complete:
             self.state, self._reason = State.WAITING, None
             return False
@@ -129,8 +134,20 @@ class Ring:
         return self.state is State.FAILED and now - self._failed_at > RETRY_S
 
     def has_lost_step(self, now: float) -> bool:
-        oldest = min(self._sent_at.values(), default=now)
-        return now - oldest > STEP_TIMEOUT_S
+        """True if a step will not come back: a hop's connection dropped with it, or a stage hangs.
+
+        No stage has it if all say that they have run nothing for longer than a hop takes.
+        """
+        step, sent_at = next(iter(self._sent_at.items()), (0, now))
+        is_stranded = all(
+            entry.heard_at - sent_at > STRANDED_S and entry.stats.get("idle_s", 0.0) > STRANDED_S
+            for entry in self.registry.stages
+        )
+        is_lost = self._has_gap or is_stranded or now - sent_at > STEP_TIMEOUT_S
+        if is_lost:
+            why = "overtaken" if self._has_gap else "no stage has it" if is_stranded else "too long"
+            log.warning("event=step_lost step=%d reason=%r", step, why)
+        return is_lost
 
     @property
     def reason(self) -> str | None:
@@ -181,7 +198,14 @@ class Ring:
         """
         if self.plan is None or sampled.plan_id != self.plan.plan_id or sampled.epoch != self.epoch:
             return False
-        self._sent_at.pop(sampled.step, None)
+        if sampled.step not in self._sent_at or self._has_gap:
+            return False
+        if sampled.step != next(iter(self._sent_at)):
+            # Answers come in the order of the steps. An older one is lost, and with it what it did
+            # to the rows: what was computed behind it may be of the wrong tokens.
+            self._has_gap = True
+            return False
+        del self._sent_at[sampled.step]
         if self.state is State.CHECKING:
             self._judge(sampled, now)
             return False
@@ -287,5 +311,6 @@ def _verdict(stage: StagePlan, difference: float, tolerance: float) -> str:
     return (
         f"computes something else than the export did: behind layer {stage.stop - 1} the hidden "
         f"state differs by {difference:.2g}, {tolerance:.2g} is allowed; check this node's memory, "
-        "power supply and SD card (bramble doctor), then restart its stage"
+        "power supply and SD card (bramble doctor), then restart its stage; if that does not help, "
+        "remove what it keeps in `packed` first, so that every file is hashed and packed anew"
     )

@@ -27,6 +27,7 @@ from bramble.head.served_ring import ServedRing
 from bramble.model import manifest as manifests
 from bramble.model.tokenizer import Tokenizer
 from bramble.observe.notify import Notifier
+from bramble.plan.planner import check_context
 from bramble.wire import messages as m
 from bramble.wire.transport import Channel, Poll, Transport, new_identity
 
@@ -57,6 +58,7 @@ class Service:
         incarnation = new_identity()
         self._since = time.monotonic()
         wanted_length = config.max_length or min(manifest.shape.max_length, DEFAULT_MAX_LENGTH)
+        check_context(manifest, wanted_length)
         settings = Settings(
             config.max_rows,
             wanted_length,

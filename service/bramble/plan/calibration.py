@@ -63,7 +63,8 @@ def read_bench(path: Path) -> Bench:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadInput(
-            f"{path} is not a bench's result ({error!r}); make one: bramble bench --json > {path}"
+            f"{path} is not a bench's result ({error!r}); make one: "
+            "bramble bench --json > bench.json"
         ) from error
     for name in ("num_stages", "prompt_tokens", "prefill_tokens_s", "compute_s"):
         if not getattr(bench, name) > 0:

@@ -77,7 +77,7 @@ def choose(
     if not found:
         # A ring of as many as there may be says which node lacks how much.
         some = nodes[: manifest.shape.num_layers]
-        plan_ring(manifest, manifest_sha256, some, 1, 1)
+        plan_ring(manifest, manifest_sha256, some, 1, 1, work.kv_cache)
         raise AssertionError("a ring of all nodes fits, yet no grouping does")
     chosen = best(found, objective)
     spare = tuple(name for name in names if name not in chosen.nodes)
@@ -174,7 +174,9 @@ class _Planner:
     def _plan(self, group: Group) -> tuple[Plan, Ring] | None:
         nodes, work = [self._nodes[index] for index in group], self._work
         try:
-            plan = plan_ring(self._manifest, self._sha256, nodes, work.rows, work.max_length)
+            plan = plan_ring(
+                self._manifest, self._sha256, nodes, work.rows, work.max_length, work.kv_cache
+            )
         except BadInput:
             return None
         return plan, ring_of(self._manifest, plan, self._paces, self._link)
@@ -200,5 +202,5 @@ class _Planner:
 
     def _cache_tokens(self, plan: Plan) -> int:
         """What the tightest stage can hold; more than budget_tokens where rows are few."""
-        per_layer = self._manifest.shape.kv_bytes_per_token(1)
+        per_layer = self._manifest.shape.kv_bytes_per_token(1, plan.kv_cache)
         return min(stage.kv_bytes // (per_layer * stage.num_layers) for stage in plan.stages)

@@ -59,4 +59,6 @@ def _read_bytes(manifest: Manifest, stage: StagePlan) -> int:
 def _without_limits(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:
     """The stages if no node's memory were short: what differs, memory has decided."""
     rich = [Node(node.name, ENDLESS, node.speed) for node in nodes]
-    return plan_ring(manifest, plan.manifest_sha256, rich, plan.rows, plan.max_length).stages
+    return plan_ring(
+        manifest, plan.manifest_sha256, rich, plan.rows, plan.max_length, plan.kv_cache
+    ).stages

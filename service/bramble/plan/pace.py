@@ -76,17 +76,17 @@ def prefill_s(load: Load, pace: Pace, tokens: float, context: float) -> float:
     return read / pace.read_bytes_s + arithmetic / pace.parameters_s + pace.step_s
 
 
-def stage_load(manifest: Manifest, stage: StagePlan) -> Load:
+def stage_load(manifest: Manifest, stage: StagePlan, kv_cache: str) -> Load:
     """What a step asks of this stage of a plan."""
-    return _load(manifest, stage.start, stage.stop, stage.has_lm_head)
+    return _load(manifest, stage.start, stage.stop, stage.has_lm_head, kv_cache)
 
 
 def whole_load(manifest: Manifest) -> Load:
     """What a step asks of all stages together."""
-    return _load(manifest, 0, manifest.shape.num_layers, True)
+    return _load(manifest, 0, manifest.shape.num_layers, True, "float32")
 
 
-def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool) -> Load:
+def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool, kv_cache: str) -> Load:
     layers = manifest.part_bytes(*shard_parts(start, stop, False, False))
     head = manifest.part_bytes("lm_head") if has_lm_head else 0
     experts, picked = _experts(manifest)
@@ -97,7 +97,7 @@ def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool) -> Load:
         head_bytes=head,
         parameters=layers * active / BYTES_PER_PARAMETER[kinds.layers],
         head_parameters=head / BYTES_PER_PARAMETER[kinds.lm_head],
-        kv_bytes_per_token=shape.kv_bytes_per_token(stop - start),
+        kv_bytes_per_token=shape.kv_bytes_per_token(stop - start, kv_cache),
         attention_width=(stop - start) * shape.num_heads * shape.head_dim * 2,
         experts=experts,
         picked=picked,

@@ -75,6 +75,7 @@ def plan_ring(
 
     rows        sequences in the KV cache at once; rounded to a multiple of the stages
     max_length  tokens of one row; lowered to what the tightest stage can hold
+    kv_cache    float32, or int8, of which four times the tokens fit
     Raises BadInput if there are more nodes than layers, or memory does not suffice.
     """
     num_layers = manifest.shape.num_layers
@@ -83,9 +84,9 @@ def plan_ring(
             f"{manifest.name} has {num_layers} layers: a ring of it takes 1 to {num_layers} "
             f"stages, got {len(nodes)}"
         )
-    borders = _split(manifest, nodes)
+    borders = _split(manifest, nodes, kv_cache)
     stages = tuple(
-        _stage(manifest, node, start, stop)
+        _stage(manifest, node, start, stop, kv_cache)
         for node, start, stop in zip(nodes, borders[:-1], borders[1:], strict=True)
     )
     tokens = min(
@@ -98,13 +99,23 @@ def plan_ring(
     return Plan(manifest.name, manifest_sha256, rows, max_length, budget, stages, kv_cache)
 
 
+def check_context(manifest: Manifest, max_length: int) -> None:
+    """Raise BadInput for rows that do not hold the golden check, which every ring replays."""
+    least = len(manifest.golden.token_ids) if manifest.golden else 1
+    if max_length < least:
+        raise BadInput(
+            f"a context of {max_length} tokens was asked for; {manifest.name} needs {least} or "
+            "more, which its golden check has"
+        )
+
+
 def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:
     """Bytes of the shard with layers [start, stop) and what belongs to its ends."""
     has_embed, has_lm_head = start == 0, stop == manifest.shape.num_layers
     return manifest.part_bytes(*shard_parts(start, stop, has_embed, has_lm_head))
 
 
-def _split(manifest: Manifest, nodes: list[Node]) -> list[int]:
+def _split(manifest: Manifest, nodes: list[Node], kv_cache: str) -> list[int]:
     """Return len(nodes) + 1 borders: every stage has a layer and the slowest one's time is least.
 
     Dynamic programming over (stages, layers): the linear partition problem.
@@ -112,7 +123,7 @@ def _split(manifest: Manifest, nodes: list[Node]) -> list[int]:
     num_layers = manifest.shape.num_layers
     weights = _weight_table(manifest)
     kinds = {(node.memory_bytes, node.speed): node for node in nodes}
-    known = {kind: _times(manifest, node, weights) for kind, node in kinds.items()}
+    known = {kind: _times(manifest, node, weights, kv_cache) for kind, node in kinds.items()}
     times = [known[node.memory_bytes, node.speed] for node in nodes]
     best = [(times[0][0][stop], [0, stop]) for stop in range(num_layers + 1)]
     for count in range(1, len(nodes)):
@@ -149,7 +160,9 @@ def _weight_table(manifest: Manifest) -> list[list[int]]:
     return table
 
 
-def _times(manifest: Manifest, node: Node, weights: list[list[int]]) -> list[list[float]]:
+def _times(
+    manifest: Manifest, node: Node, weights: list[list[int]], kv_cache: str
+) -> list[list[float]]:
     """[start][stop] time of one decode step, in bytes per `speed`; infinite if it does not fit."""
     num_layers = manifest.shape.num_layers
     read = [manifest.part_bytes(manifest.layer_part(i).name) for i in range(num_layers)]
@@ -158,7 +171,7 @@ def _times(manifest: Manifest, node: Node, weights: list[list[int]]) -> list[lis
     for start in range(num_layers):
         for stop in range(start + 1, num_layers + 1):
             left = _left(node, weights[start][stop])
-            if left >= _least_cache(manifest, start, stop):
+            if left >= _least_cache(manifest, start, stop, kv_cache):
                 total = sum(read[start:stop]) + (lm_head if stop == num_layers else 0)
                 times[start][stop] = total / node.speed
     return times
@@ -169,13 +182,13 @@ def _left(node: Node, weights: int) -> int:
     return node.memory_bytes - int(weights * RESIDENT_PER_WEIGHT)
 
 
-def _least_cache(manifest: Manifest, start: int, stop: int) -> int:
-    return MIN_CACHE_TOKENS * manifest.shape.kv_bytes_per_token(stop - start)
+def _least_cache(manifest: Manifest, start: int, stop: int, kv_cache: str) -> int:
+    return MIN_CACHE_TOKENS * manifest.shape.kv_bytes_per_token(stop - start, kv_cache)
 
 
-def _stage(manifest: Manifest, node: Node, start: int, stop: int) -> StagePlan:
+def _stage(manifest: Manifest, node: Node, start: int, stop: int, kv_cache: str) -> StagePlan:
     weights = weight_bytes(manifest, start, stop)
-    left, need = _left(node, weights), _least_cache(manifest, start, stop)
+    left, need = _left(node, weights), _least_cache(manifest, start, stop, kv_cache)
     if left < need:
         raise BadInput(
             f"{node.name}: layers {start}–{stop - 1} of {manifest.name} need "

@@ -115,7 +115,7 @@ def fewest(manifest: Manifest, board: Device, setup: Setup) -> int | None:
 def fits(manifest: Manifest, setup: Setup) -> bool:
     nodes = [Node(str(i), board.usable_bytes) for i, board in enumerate(setup.boards)]
     try:
-        plan_ring(manifest, SHA256, nodes, 1, 1)
+        plan_ring(manifest, SHA256, nodes, 1, 1, setup.work.kv_cache)
     except BadInput:
         return False
     return True
@@ -130,7 +130,7 @@ def _memory(manifest: Manifest, choice: Choice, boards: dict[str, Device]) -> tu
     for index, plan in enumerate(choice.rings):
         for stage in plan.stages:
             weights = weight_bytes(manifest, stage.start, stage.stop)
-            per_token = manifest.shape.kv_bytes_per_token(stage.num_layers)
+            per_token = manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache)
             board = boards[stage.node]
             lines.append(
                 Memory(

@@ -81,7 +81,7 @@ class Ring:
 def ring_of(manifest: Manifest, plan: Plan, paces: Mapping[str, Pace], link: Link) -> Ring:
     """Join a plan with what its nodes can do."""
     return Ring(
-        tuple(stage_load(manifest, stage) for stage in plan.stages),
+        tuple(stage_load(manifest, stage, plan.kv_cache) for stage in plan.stages),
         tuple(paces[stage.node] for stage in plan.stages),
         link,
         manifest.shape.hidden_size,

@@ -134,8 +134,10 @@ class Engine:
         if self._sampler is not None:
             self._sampler.clear()
 
-    def run(self, step: Step) -> StepResult:
+    def run(self, step: Step, alive: Callable[[], None] | None = None) -> StepResult:
         """Apply a step: swaps, copies, trims, layers; on the last stage closes, opens, sampling.
+
+        alive  called between layers: a chunk of a large model takes many seconds
 
         Raises Broken for a step that does not fit this shard, before anything is computed;
         CacheFull if the byte budget does not hold it.
@@ -143,7 +145,7 @@ class Engine:
         self._check(step)
         started = time.perf_counter_ns()
         foreseen = self._recall(step)
-        hidden = self._forward(step) if foreseen is None else NO_HIDDEN
+        hidden = self._forward(step, alive) if foreseen is None else NO_HIDDEN
         mark = digest(hidden[-1, -1]) if step.is_check else None
         choice = NOTHING
         if self._sampler is not None:
@@ -202,7 +204,7 @@ class Engine:
         self._arena.trim(foreseen.row, foreseen.length)
         return None
 
-    def _forward(self, step: Step) -> NDArray[np.float32]:
+    def _forward(self, step: Step, alive: Callable[[], None] | None) -> NDArray[np.float32]:
         """Swaps, copies, trims and layers; float32 (n, t, hidden_size), reused by the next run."""
         for a, b, tokens in step.swaps:
             self._arena.swap(a, b, tokens)
@@ -213,7 +215,7 @@ class Engine:
         t = step.token_ids.shape[1]
         self._arena.extend(step.first_row, [p + t for p in step.positions.tolist()])
         source = step.token_ids if step.hidden is None else step.hidden
-        return self._shard.forward(source, step.first_row, step.positions, t)
+        return self._shard.forward(source, step.first_row, step.positions, t, alive)
 
     def _finish(
         self, step: Step, hidden: NDArray[np.float32], foreseen: Foreseen | None, sampler: Sampler

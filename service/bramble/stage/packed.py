@@ -11,13 +11,15 @@ import hashlib
 import logging
 import os
 import platform
+import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import onnxruntime
 
+from bramble.errors import BadShard
 from bramble.model.manifest import Manifest
 from bramble.stage.cpu import CPUINFO
 from bramble.stage.session import Threads, load
@@ -27,21 +29,22 @@ log = logging.getLogger(__name__)
 GROWTH = 2.5  # of a packed part over its original: that is in there too, unread
 SPARE_BYTES = 256 << 20  # left free on the disk
 LOCK = "lock"
+KEY = re.compile(r"[0-9a-f]{12}(-plain)?")  # of a folder of packed parts: nothing else is removed
 UNPACKED = ("embed",)  # nothing is packed in a table of rows
 
 
 class PackedParts:
     def __init__(self, root: Path, folder: Path, manifest: Manifest, threads: Threads) -> None:
-        """Keep packed parts below `root`, for the model in `folder`; those of others go.
+        """Keep packed parts below `root`, for the model in `folder`.
 
-        What another onnxruntime or another processor packed is thrown away, as it is of no use.
+        What another onnxruntime or another processor packed is thrown away, as it is of no use;
+        what is of other models, where the disk has no room beside it.
         """
+        self._root = root
         self._folder, self._manifest, self._threads = folder, manifest, threads
         key = machine_key() + ("" if threads.has_kleidiai else "-plain")
         self._place = root / manifest.name / key
-        for other in (root / manifest.name).glob("*"):
-            if other.name != self._place.name:
-                shutil.rmtree(other, ignore_errors=True)
+        _remove(other for other in self._place.parent.glob("*") if other != self._place)
 
     def path(self, name: str, graph: str) -> Path:
         """Return the ONNX file to load for a part's `graph`: packed, now if it is new here.
@@ -59,16 +62,25 @@ class PackedParts:
             return packed
         try:
             self._place.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(self._place).free
-            if free < GROWTH * self._manifest.part_bytes(name) + SPARE_BYTES:
-                raise OSError(f"{free >> 20} MiB are free")
+            self._make_room(int(GROWTH * self._manifest.part_bytes(name)) + SPARE_BYTES)
             with self._locked():
                 if not packed.exists():  # else another process made it while this one waited
                     self._pack(original, packed)
-        except OSError as error:
+        except (OSError, BadShard) as error:  # BadShard: onnxruntime could not write, or not read
             log.warning("event=not_packed part=%s reason=%r memory=twice", name, str(error))
             return original
         return packed
+
+    def _make_room(self, needed_bytes: int) -> None:
+        """Throw away other models' parts if need be. Raises OSError if that does not do."""
+        if shutil.disk_usage(self._place).free < needed_bytes:
+            others = (
+                place for place in self._root.glob("*/*") if place.parent != self._place.parent
+            )
+            _remove(others)
+        free = shutil.disk_usage(self._place).free
+        if free < needed_bytes:
+            raise OSError(f"{free >> 20} MiB are free, {needed_bytes >> 20} are needed")
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -92,6 +104,12 @@ class PackedParts:
                 path.rename(self._place / path.name)
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def _remove(places: Iterable[Path]) -> None:
+    for place in places:
+        if KEY.fullmatch(place.name):
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def machine_key() -> str:

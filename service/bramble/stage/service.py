@@ -10,7 +10,6 @@ import logging
 import os
 import platform
 import time
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -35,8 +34,6 @@ LOOK_S = 0.1  # between looks at a fetch
 HEAD_LOST_S = 10.0  # without an answer to our beats: say hello again, on a new connection
 MEMORY_SHARE = 0.8  # of the machine's memory, where nothing else is configured
 
-EngineMaker = Callable[[m.Assign], Engine]
-
 
 class Service:
     def __init__(
@@ -59,6 +56,8 @@ class Service:
         self._last_step = -1
         self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
+        self._beat_within_at = 0.0
+        self._stats: dict[str, Any] = {}  # of the last beat
         self._work = _Work()
 
     def run(self) -> None:
@@ -123,6 +122,7 @@ class Service:
             "threads": self._engine.threads.sentence if self._engine else None,
             "temperature_c": sensors.temperature_c(),
             "throttled": sensors.throttled(),
+            "idle_s": round(now - self._idle_since, 1),  # since it ran a step
             **self._work.drain(span),
         }
         sentence = _sentence(self._assign, stats)
@@ -130,6 +130,18 @@ class Service:
             sentence = stats["fetching"] = self._supply.sentence
         self._notifier.status(sentence)
         self._tell(m.Beat(self._config.node, self._incarnation, stats))
+        self._stats = stats
+
+    def _beat_within(self) -> None:
+        """Beat in the middle of a long step, with the figures of before; nothing is read there."""
+        now = time.monotonic()
+        if now - max(self._beat_at, self._beat_within_at) < BEAT_S:
+            return
+        self._beat_within_at = now
+        self._notifier.alive()
+        if self._head_incarnation is not None:
+            stats = self._stats | {"idle_s": 0.0}
+            self._tell(m.Beat(self._config.node, self._incarnation, stats))
 
     def _read_head(self) -> None:
         while True:
@@ -267,7 +279,9 @@ class Service:
 
     def _run(self, step: m.Step, frames: list[bytes], received: float) -> None:
         assert self._engine is not None and self._next is not None
-        result = self._engine.run(step)
+        # One token is soon done; a chunk may take longer than the head waits for a sign of life
+        is_long = step.token_ids.size > 1
+        result = self._engine.run(step, self._beat_within if is_long else None)
         trace = self._trace(received, result)
         if result.hidden is not None:
             answer = forward(frames, result.hidden, trace, result.digest)
@@ -281,6 +295,7 @@ class Service:
         if not any(self._poll.readable(0, self._steps)):
             self._engine.foresee(step, result)
         self._idle_since = time.monotonic()
+        self._heard_at += self._idle_since - received  # the head may have answered meanwhile
 
     def _trace(self, received: float, result: StepResult) -> tuple[int, int, int]:
         """Return µs: waiting for this step, compute, and Python so far (the send comes after)."""

@@ -85,12 +85,18 @@ class Shard:
         self._heads: OrderedDict[int, Head] = OrderedDict()
 
     def forward(
-        self, source: NDArray[Any], first_row: int, positions: NDArray[np.int32], t: int
+        self,
+        source: NDArray[Any],
+        first_row: int,
+        positions: NDArray[np.int32],
+        t: int,
+        alive: Callable[[], None] | None = None,
     ) -> Floats:
         """Run new tokens of rows [first_row, first_row + n) and extend the KV cache.
 
         source     int32 (n, t) token ids, or float32 (n * t, hidden_size) behind the embedding
         positions  int32 (n,)  index of each row's first new token, 0-based
+        alive      called between layers
         returns    float32 (n, t, hidden_size); reused by the next call
         """
         batch = self._batch((first_row, len(positions), t))
@@ -103,6 +109,8 @@ class Shard:
         batch.total[0] = max(lengths) + 1
         for name, part, binding in batch.runs:
             run(part, binding, name)
+            if alive is not None:
+                alive()
         return batch.output
 
     def logits(self, hidden: Floats) -> Floats:
