@@ -112,7 +112,12 @@ class Ring:
         endpoint = self._hello_endpoint(0)
         if endpoint != self._first_endpoint or self._first is None:
             node = self.registry.stages[0].node
-            self._first, self._first_endpoint = self._connect(endpoint, node), endpoint
+            try:
+                self._first, self._first_endpoint = self._connect(endpoint, node), endpoint
+            except BadInput as problem:  # an address that is none, or a node whose key is unknown
+                self._first, self._first_endpoint = None, ""
+                self.fail(str(problem), now)
+                return
         golden = self.manifest.golden
         if golden is None:
             self.state = State.SERVING
