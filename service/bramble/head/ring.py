@@ -133,6 +133,11 @@ class Ring:
         """True if a failed ring should be tried again."""
         return self.state is State.FAILED and now - self._failed_at > RETRY_S
 
+    @property
+    def has_steps(self) -> bool:
+        """True if a step is under way."""
+        return bool(self._sent_at)
+
     def has_lost_step(self, now: float) -> bool:
         oldest = min(self._sent_at.values(), default=now)
         return now - oldest > STEP_TIMEOUT_S
