@@ -231,7 +231,8 @@ class Desk:
 
     def _refuse_lost(self, now: float) -> None:
         """Keep nobody waiting for rings that are given up."""
-        problem = Unavailable(f"the ring stopped: {self._fleet.reason}", RETRY_AFTER_S)
+        reason = self._fleet.reason or "it came back with a shorter context; ask again"
+        problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
             for name, early in self._asked.items():
                 self._router.send(early.peer, _refusal(name, problem))
