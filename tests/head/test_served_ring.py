@@ -1,4 +1,4 @@
-"""A ring at work over a real registry and scheduler; its one stage answers when the test says so."""
+"""A ring at work, its registry and scheduler real; its stage answers when the test says so."""
 
 from dataclasses import dataclass, field
 from itertools import count

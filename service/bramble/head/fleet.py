@@ -87,9 +87,7 @@ class Fleet:
 
     def is_lost(self, sequence: Sequence, now: float) -> bool:
         """True if every ring that could run it is given up, or now has a shorter context."""
-        return all(
-            served.is_given_up(now) or not _takes(served, sequence) for served in self.rings
-        )
+        return all(served.is_given_up(now) or not _takes(served, sequence) for served in self.rings)
 
     # ------------------------------------------------------------------------------------- turns
 
