@@ -196,6 +196,15 @@ def test_a_request_is_lost_only_if_no_ring_can_run_it() -> None:
     assert not one.is_given_up(0.0)
 
 
+def test_a_request_is_lost_at_a_ring_that_came_back_with_a_shorter_context() -> None:
+    one, rings = fleet(1)
+    request = sequence([1, 2], 100)
+    one.add(request)
+    assert not one.is_lost(request, 0.0)
+    rings[0].max_length = 50
+    assert one.is_lost(request, 0.0)
+
+
 def test_the_queue_is_one_for_all_rings() -> None:
     one, _ = fleet(2, max_queue=3)
     for i in range(3):

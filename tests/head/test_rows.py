@@ -108,6 +108,15 @@ def test_the_row_that_was_of_no_use_for_longest_is_given_up_first() -> None:
     assert rows.longest_prefix([1] * 64) == (1, 64)
 
 
+def test_a_reservation_that_cannot_be_had_gives_nothing_up() -> None:
+    rows, memory = Rows(NUM_ROWS, 3 * QUANTUM), Memory()
+    filled(rows, memory, 0, [0] * QUANTUM)
+    filled(rows, memory, 1, [1] * QUANTUM)
+    rows.release(1)
+    assert not rows.reserve(2, 3 * QUANTUM)
+    assert rows.longest_prefix([1] * 64) == (1, 64)
+
+
 def test_a_row_that_others_copy_from_is_of_use() -> None:
     rows, memory = Rows(NUM_ROWS, 3 * QUANTUM), Memory()
     for index in (0, 1):

@@ -24,7 +24,7 @@ from bramble.wire.messages import (
     Progress,
     TokenLogprob,
 )
-from bramble.wire.transport import is_closed_by_peer
+from bramble.wire.transport import peek
 
 WORDS = ["Hello", " there", ",", " friend", "."]
 
@@ -54,7 +54,7 @@ class FakeClient:
         try:
             yield Accepted(request.request, 7)
             for event in self._play(script, request):
-                if watch is not None and is_closed_by_peer(watch):
+                if watch is not None and peek(watch) == b"":
                     return
                 yield event
             is_done = True

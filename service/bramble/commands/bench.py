@@ -324,8 +324,20 @@ def _streams(text: str) -> list[int]:
 def _check_length(args: argparse.Namespace, max_length: int) -> None:
     if min(args.prompt, args.tokens, args.repeat) < 1 or args.tokens < 2:
         raise BadInput("--prompt and --repeat have to be 1 or more, --tokens 2 or more")
-    if args.prompt + 1 > max_length or SMALL_PROMPT + args.tokens > max_length:
-        raise BadInput(f"--prompt {args.prompt} does not fit the context of {max_length} tokens")
+    least = conversation.QUESTION + 1
+    if args.turns and args.prompt < least:
+        raise BadInput(f"--prompt {args.prompt} is too short for --turns: take {least} or more")
+    beside = conversation.REPLY + conversation.QUESTION + 1 if args.turns else 1
+    if args.prompt + beside > max_length:
+        raise BadInput(
+            f"--prompt {args.prompt} does not fit the context of {max_length} tokens: "
+            f"take {max_length - beside} at most"
+        )
+    if SMALL_PROMPT + args.tokens > max_length:
+        raise BadInput(
+            f"--tokens {args.tokens} does not fit the context of {max_length} tokens: "
+            f"take {max_length - SMALL_PROMPT} at most"
+        )
 
 
 def _stderr() -> Console:

@@ -13,7 +13,7 @@ import threading
 import time
 import uuid
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from itertools import pairwise
 from typing import Any
@@ -59,6 +59,7 @@ def measure_pace(client: Client, prompt: int, streams: int, vocab: int) -> dict[
         running = [pool.submit(_stream, client, each, stop, vocab) for each in times]
         try:
             while not all(times):
+                _check(running)
                 time.sleep(0.05)
             time.sleep(SETTLE_S)
             began = time.monotonic()
@@ -126,6 +127,13 @@ def _stream(client: Client, times: list[float], stop: threading.Event, vocab: in
                     times.append(time.monotonic())
                 if stop.is_set():
                     return
+
+
+def _check(running: Sequence[Future[None]]) -> None:
+    """Raise what has ended a stream: a token that is waited for would never come."""
+    for stream in running:
+        if stream.done():
+            stream.result()
 
 
 def _request(tokens: list[int], count: int | None) -> Generate:

@@ -41,6 +41,7 @@ class _Asked:
 
     peer: bytes
     message: m.Generate
+    at: float  # when it came
 
 
 class Desk:
@@ -78,7 +79,9 @@ class Desk:
         for request in list(self._requests.values()):
             if request.first_token_at is None and not request.asked.generated:
                 self._cancel(request)
-                self._asked[request.asked.request] = _Asked(request.peer, request.asked)
+                self._asked[request.asked.request] = _Asked(
+                    request.peer, request.asked, request.arrived_at
+                )
 
     def hold(self) -> None:
         """Once a second, while leaving: keep those who are held from giving up."""
@@ -106,16 +109,16 @@ class Desk:
                 case _:
                     log.warning("event=unexpected conversation=client kind=%s", type(message))
         if not self._is_open:
-            self._open(now)
+            self._open()
         self._read_prepared(now)
 
-    def _open(self, now: float) -> None:
+    def _open(self) -> None:
         """With the first plan the context is known, and what was asked before can be prepared."""
         if self._fleet.max_length is None or self._is_leaving:
             return
         self._is_open = True
         for early in self._asked.values():
-            self._submit(early.peer, early.message, self._fleet.max_length, now)
+            self._submit(early, self._fleet.max_length)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
         if (earlier := self._requests.get(asked.request)) is not None:
@@ -128,22 +131,24 @@ class Desk:
             problem = Unavailable("the model was changed during this reply; ask again", 1)
             self._router.send(peer, _refusal(asked.request, problem))
             return
-        self._asked[asked.request] = _Asked(peer, asked)
+        before = self._asked.get(asked.request)  # asked again, while it waits for the first plan
+        held = _Asked(peer, asked, before.at if before is not None else now)
+        self._asked[asked.request] = held
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
-            self._submit(peer, asked, self._fleet.max_length, now)
+            self._submit(held, self._fleet.max_length)
 
-    def _submit(self, peer: bytes, asked: m.Generate, max_length: int, now: float) -> None:
-        self._preparer.submit(lambda: self._prepare(peer, asked, max_length, now))
+    def _submit(self, asked: _Asked, max_length: int) -> None:
+        self._preparer.submit(lambda: self._prepare(asked, max_length))
 
-    def _prepare(
-        self, peer: bytes, asked: m.Generate, max_length: int, now: float
-    ) -> Request | m.Refused:
+    def _prepare(self, asked: _Asked, max_length: int) -> Request | m.Refused:
         """Runs in the preparer's thread; touches nothing that changes."""
-        model = self._model
+        tokenizer, manifest = self._model.tokenizer, self._model.manifest
         try:
-            return open_request(peer, asked, model.tokenizer, model.manifest, max_length, now)
+            return open_request(
+                asked.peer, asked.message, tokenizer, manifest, max_length, asked.at
+            )
         except BadInput as error:
-            return _refusal(asked.request, error)
+            return _refusal(asked.message.request, error)
 
     def _read_prepared(self, now: float) -> None:
         while (prepared := self._preparer.take()) is not None:
@@ -158,7 +163,8 @@ class Desk:
             return  # cancelled, asked again or for the next head, while it was being tokenized
         del self._asked[request.asked.request]
         try:
-            self._fleet.add(request.sequence)
+            if request.sequence.finish is None:
+                self._fleet.add(request.sequence)
         except Unavailable as error:
             self._router.send(request.peer, _refusal(request.asked.request, error))
             return
@@ -167,6 +173,8 @@ class Desk:
         accepted = m.Accepted(request.asked.request, num_tokens, self._model.export)
         if not self._tell(request, accepted, now):
             self._cancel(request)
+        elif request.sequence.finish is not None:
+            self._end(request, request.done(now))
 
     # --------------------------------------------------------------------------------- to clients
 
@@ -231,7 +239,8 @@ class Desk:
 
     def _refuse_lost(self, now: float) -> None:
         """Keep nobody waiting for rings that are given up."""
-        problem = Unavailable(f"the ring stopped: {self._fleet.reason}", RETRY_AFTER_S)
+        reason = self._fleet.reason or "it came back with a shorter context; ask again"
+        problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
             for name, early in self._asked.items():
                 self._router.send(early.peer, _refusal(name, problem))
@@ -245,9 +254,9 @@ class Desk:
     def _progress(self, request: Request) -> m.Progress:
         sequence = request.sequence
         place = self._fleet.queue_position(sequence)
-        return m.Progress(
-            request.asked.request, place, sequence.num_prefilled, sequence.num_prompt_tokens
-        )
+        # After a preemption its reply is prefilled too: the prompt is read, and no more than that
+        num_read = min(sequence.num_prefilled, sequence.num_prompt_tokens)
+        return m.Progress(request.asked.request, place, num_read, sequence.num_prompt_tokens)
 
 
 def _refusal(request: str, error: BrambleError) -> m.Refused:

@@ -86,12 +86,8 @@ class Fleet:
         return waiting.index(sequence) + 1 if sequence in waiting else 0
 
     def is_lost(self, sequence: Sequence, now: float) -> bool:
-        """True if every ring that could run it is given up."""
-        return all(
-            served.is_given_up(now) or not _takes(served, sequence)
-            for index, served in enumerate(self.rings)
-            if index != sequence.ring
-        ) and self.rings[sequence.ring].is_given_up(now)
+        """True if every ring that could run it is given up, or now has a shorter context."""
+        return all(served.is_given_up(now) or not _takes(served, sequence) for served in self.rings)
 
     # ------------------------------------------------------------------------------------- turns
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from bramble.errors import BadInput
 from bramble.head.scheduler import Emission
-from bramble.head.sequence import Sequence
+from bramble.head.sequence import Sequence, State
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Detokenizer, Tokenizer
@@ -90,7 +90,7 @@ def open_request(
     """Tokenize what was asked and check it against the context. Raises BadInput.
 
     Tokens that the client has already (after the head was lost) run through detokenizer and stop
-    matcher again without being shown.
+    matcher again without being shown; where they are the whole reply, the sequence is finished.
     """
     prompt = _prompt_ids(asked, tokenizer, manifest.shape.vocab_size)
     max_tokens = _most_tokens(asked, len(prompt), max_length)
@@ -113,7 +113,12 @@ def open_request(
         tokenizer=tokenizer,
     )
     for token_id in asked.generated:
-        request.stops.push(request.detokenizer.push(token_id))
+        text = "" if token_id in sequence.eos_ids else request.detokenizer.push(token_id)
+        _, request.has_met_stop = request.stops.push(text)
+    if request.has_met_stop or sequence.eos_ids.intersection(asked.generated[-1:]):
+        sequence.state, sequence.finish = State.FINISHED, Finish.STOP
+    elif len(sequence.tokens) >= max_tokens:
+        sequence.state, sequence.finish = State.FINISHED, Finish.LENGTH
     return request
 
 

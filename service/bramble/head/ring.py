@@ -117,7 +117,12 @@ class Ring:
         endpoint = self._hello_endpoint(0)
         if endpoint != self._first_endpoint or self._first is None:
             node = self.registry.stages[0].node
-            self._first, self._first_endpoint = self._connect(endpoint, node), endpoint
+            try:
+                self._first, self._first_endpoint = self._connect(endpoint, node), endpoint
+            except BadInput as problem:  # an address that is none, or a node whose key is unknown
+                self._first, self._first_endpoint = None, ""
+                self.fail(str(problem), now)
+                return
         golden = self.manifest.golden
         if golden is None:
             self.state = State.SERVING
@@ -132,6 +137,11 @@ class Ring:
     def is_due(self, now: float) -> bool:
         """True if a failed ring should be tried again."""
         return self.state is State.FAILED and now - self._failed_at > RETRY_S
+
+    @property
+    def has_steps(self) -> bool:
+        """True if a step is under way."""
+        return bool(self._sent_at)
 
     def has_lost_step(self, now: float) -> bool:
         """True if a step will not come back: a hop's connection dropped with it, or a stage hangs.

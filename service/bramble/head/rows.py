@@ -110,16 +110,22 @@ class Rows:
     def reserve(self, index: int, num_tokens: int, besides: int | None = None) -> bool:
         """Make room for `num_tokens` in a row, giving up kept rows as needed, oldest first.
 
-        The row `besides` is not given up.
+        The row `besides` is not given up; none is where all of them would not suffice.
         """
         row = self._rows[index]
         wanted = self._rounded(num_tokens)
-        while self.reserved_tokens - row.reserved + max(wanted, row.reserved) > self.budget_tokens:
-            victim = self._oldest_kept(index, besides)
-            if victim is None:
-                return False
+        if wanted <= row.reserved:
+            return True
+        missing = self.reserved_tokens - row.reserved + wanted - self.budget_tokens
+        kept = self._kept(index, besides)
+        if sum(self._rows[i].reserved for i in kept) < missing:
+            return False
+        for victim in kept:
+            if missing <= 0:
+                break
+            missing -= self._rows[victim].reserved
             self.forget(victim)
-        row.reserved = max(wanted, row.reserved)
+        row.reserved = wanted
         return True
 
     def take(self, index: int, owner: Sequence, num_kept: int) -> None:
@@ -186,13 +192,14 @@ class Rows:
     def _rounded(self, num_tokens: int) -> int:
         return min(-(-num_tokens // QUANTUM) * QUANTUM, self.budget_tokens)
 
-    def _oldest_kept(self, *besides: int | None) -> int | None:
+    def _kept(self, *besides: int | None) -> list[int]:
+        """Return the rows that can be given up, the one of no use for longest first."""
         kept = [
             i
             for i, row in enumerate(self._rows)
             if row.owner is None and row.reserved and i not in besides
         ]
-        return min(kept, key=lambda i: self._rows[i].last_used, default=None)
+        return sorted(kept, key=lambda i: self._rows[i].last_used)
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -303,9 +303,11 @@ class Scheduler:
 
         Its row is exchanged once: a token or two per 1,000 it holds (service/DESIGN.md).
         """
-        empty = next((lane for lane in self._lanes if not self._num_owned(lane)), None)
         ready = [lane for lane in self._lanes if not lane.is_under_way and lane.num_active > 1]
-        if empty is None or not ready:
+        if not ready:  # as for a lone stream, at every token
+            return
+        empty = next((lane for lane in self._lanes if not self._num_owned(lane)), None)
+        if empty is None:
             return
         lane = max(ready, key=lambda each: each.num_active)
         free = self._rows.free_row(empty.start, empty.stop)

@@ -16,7 +16,7 @@ from typing import Any
 from bramble import errors
 from bramble.head.client import Event, Events
 from bramble.wire import messages as m
-from bramble.wire.transport import Channel, Poll, Transport, is_closed_by_peer
+from bramble.wire.transport import Channel, Poll, Transport, peek
 
 STATUS_TIMEOUT_S = 2.0
 SILENCE_S = 3.0  # the head sends something every second
@@ -68,6 +68,7 @@ class _Conversation:
         self._transport = transport
         self._endpoint = endpoint
         self._request = request
+        self._generated = list(request.generated)
         self._watch = watch
         self._is_open = True
         self._is_accepted = False
@@ -79,7 +80,7 @@ class _Conversation:
     def events(self) -> Generator[Event, None, None]:
         while True:
             self._poll.wait(TURN_S)
-            if self._watch is not None and is_closed_by_peer(self._watch):
+            if self._has_left():
                 return
             while self._channel is not None and (message := self._channel.receive()) is not None:
                 self._heard_at = self._asked_at = time.monotonic()
@@ -102,6 +103,20 @@ class _Conversation:
                 pass  # the head is gone, and the request with it
         self._channel.close()
 
+    def _has_left(self) -> bool:
+        """True once the asking peer has closed its connection.
+
+        One that sends more before it has its answer is watched no further: what it sent would
+        wake us again at once, for as long as the reply takes.
+        """
+        if self._watch is None:
+            return False
+        first = peek(self._watch)
+        if first:
+            self._watch = None
+            self._poll = Poll([] if self._channel is None else [self._channel])
+        return first == b""
+
     def _take(self, message: m.Message) -> Event | None:
         """Return the event to pass on. Raises what the head refused the request with."""
         match message:
@@ -110,8 +125,7 @@ class _Conversation:
                 self._request = replace(self._request, export=export)
                 return message if is_first else None
             case m.Delta(token_ids=token_ids):
-                generated = self._request.generated + token_ids
-                self._request = replace(self._request, generated=generated)
+                self._generated += token_ids
                 return message
             case m.Progress():
                 return message if self._is_accepted else None
@@ -136,7 +150,7 @@ class _Conversation:
         self._poll = Poll([self._channel])
         if self._watch is not None:
             self._poll.add(self._watch)
-        self._channel.send(self._request)
+        self._channel.send(replace(self._request, generated=tuple(self._generated)))
 
 
 def _error(refused: m.Refused) -> errors.BrambleError:

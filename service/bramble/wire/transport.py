@@ -258,15 +258,17 @@ class Poll:
         return is_ready, len(ready) > is_ready
 
 
-def is_closed_by_peer(connection: os_socket.socket) -> bool:
-    """Return True if the peer of a TCP or Unix connection has closed it; reads nothing from it."""
+def peek(connection: os_socket.socket) -> bytes | None:
+    """Return the first byte that waits at a TCP or Unix connection, and leave it there.
+
+    Nothing once its peer has closed it; None while it is neither closed nor has anything to read.
+    """
     try:
-        data = connection.recv(1, os_socket.MSG_PEEK | os_socket.MSG_DONTWAIT)
+        return connection.recv(1, os_socket.MSG_PEEK | os_socket.MSG_DONTWAIT)
     except BlockingIOError:
-        return False
+        return None
     except OSError:
-        return True
-    return data == b""
+        return b""
 
 
 def new_identity() -> int:

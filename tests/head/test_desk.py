@@ -1,0 +1,100 @@
+"""The desk between a client and rings, both played by the test."""
+
+import time
+from collections import deque
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from bramble.head.desk import Desk, Model
+from bramble.head.outcomes import Outcomes
+from bramble.wire import messages as m
+
+from tests.head.test_fleet import StandIn, fleet
+from tests.plan.test_planner import manifest
+
+EOS = 2  # of the planner's manifest
+
+
+class Client:
+    """The other end of the desk's router."""
+
+    def __init__(self) -> None:
+        self.asked: deque[tuple[bytes, m.Message]] = deque()
+        self.heard: list[m.Message] = []
+
+    def receive(self) -> tuple[bytes, m.Message] | None:
+        return self.asked.popleft() if self.asked else None
+
+    def send(self, peer: bytes, message: m.Message) -> bool:
+        self.heard.append(message)
+        return True
+
+    def ask(self, **members: Any) -> None:
+        asked = m.Generate("r", m.Sampling(), **({"prompt": [5, 6, 7]} | members))
+        self.asked.append((b"client", asked))
+
+
+TOKENIZER = SimpleNamespace(
+    strips_space=False, scheme="ByteLevel", special_ids=frozenset(), token=lambda token_id: "ab"
+)
+
+
+@pytest.fixture
+def opened() -> Any:
+    client = Client()
+    one, rings = fleet(1)
+    desk = Desk(client, Model(manifest(2), "sha", TOKENIZER), one, Outcomes(), lambda now: {})
+    yield client, desk, rings[0]
+    desk.close()
+
+
+def read(desk: Desk, client: Client, now: float) -> None:
+    """Let the desk read what was asked, and again until it is tokenized."""
+    while not client.heard:
+        desk.read(now)
+        time.sleep(0.01)
+
+
+def test_what_was_asked_before_the_first_plan_counts_its_wait(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, ring = opened
+    ring.max_length = None
+    for now in (100.0, 103.0):  # a client that hears nothing for 3 s asks again
+        client.ask()
+        desk.read(now)
+    ring.max_length = 4096
+    read(desk, client, 107.0)
+    (request,) = desk._requests.values()
+    assert request.arrived_at == 100.0
+
+
+@pytest.mark.parametrize(
+    ("members", "finish"),
+    [
+        ({"generated": (8, EOS)}, m.Finish.STOP),
+        ({"generated": (8, 9), "max_tokens": 2}, m.Finish.LENGTH),
+        ({"generated": (8, 9), "stop": ("ba",)}, m.Finish.STOP),
+    ],
+)
+def test_a_reply_that_lacks_its_end_alone_gets_that_and_no_more_tokens(
+    members: dict[str, Any], finish: m.Finish, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, ring = opened
+    client.ask(**members)
+    read(desk, client, 0.0)
+    accepted, done = client.heard
+    assert isinstance(accepted, m.Accepted) and isinstance(done, m.Done)
+    assert (done.finish, done.completion_tokens) == (finish, 2)
+    assert not desk.has_replies and not ring.scheduler.waiting
+
+
+def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn]) -> None:
+    client, desk, _ = opened
+    client.ask()
+    read(desk, client, 0.0)
+    (request,) = desk._requests.values()
+    request.sequence.num_prefilled = 9  # its prompt and, after a preemption, its reply so far
+    desk.tick(2.0)
+    assert client.heard[-1] == m.Progress("r", 1, 3, 3)
