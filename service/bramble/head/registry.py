@@ -96,21 +96,18 @@ class Registry:
         entry.state, entry.reason, entry.heard_at = "failed", message.reason, now
         return True
 
-    def lose_silent(self, now: float, step_s: float = 0.0) -> list[StageEntry]:
-        """Mark the stages that have been silent for LOST_S and `step_s`, and return them.
-
-        step_s  what one step may take, if any is under way: a stage is silent meanwhile
+    def lose_silent(self, now: float) -> list[StageEntry]:
+        """Mark the stages that have been silent for LOST_S and return them.
 
         One that is loading is busy, not silent: its process would say hello if it had died.
         """
-        most_s = LOST_S + step_s
         lost = [
             entry
             for entry in self.stages
-            if entry.is_present and entry.state != "loading" and now - entry.heard_at > most_s
+            if entry.is_present and entry.state != "loading" and now - entry.heard_at > LOST_S
         ]
         for entry in lost:
-            entry.state, entry.reason = "lost", f"not heard of for {most_s:.0f} s"
+            entry.state, entry.reason = "lost", f"not heard of for {LOST_S:.0f} s"
         return lost
 
     def problems(self) -> list[str]:

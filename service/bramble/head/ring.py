@@ -138,11 +138,6 @@ class Ring:
         """True if a failed ring should be tried again."""
         return self.state is State.FAILED and now - self._failed_at > RETRY_S
 
-    @property
-    def has_steps(self) -> bool:
-        """True if a step is under way."""
-        return bool(self._sent_at)
-
     def has_lost_step(self, now: float) -> bool:
         """True if a step will not come back: a hop's connection dropped with it, or a stage hangs.
 

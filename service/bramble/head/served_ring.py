@@ -19,8 +19,6 @@ from bramble.wire import messages as m
 log = logging.getLogger(__name__)
 
 GIVE_UP_S = 60.0  # a ring that is down for longer keeps nobody waiting
-FIRST_STEP_S = 60.0  # most until steps are measured; 128 tokens of 8B take one Pi 5 about 20 s
-SLOWER = 2.0  # than steps were so far a step may be
 
 
 class ServedRing:
@@ -139,18 +137,8 @@ class ServedRing:
         """Notice what does not happen: stages that fall silent, steps that never come back."""
         if self.is_serving:
             self._served_at = now
-        lost = self.ring.registry.lose_silent(now, self._step_s())
+        lost = self.ring.registry.lose_silent(now)
         for entry in lost:
             log.warning("event=stage_lost node=%s", entry.node)
         if lost or self.ring.has_lost_step(now) or self.ring.is_due(now):
             self.restart(now)
-
-    def _step_s(self) -> float:
-        """Return how long a step that is under way may keep a stage from beating."""
-        if not self.ring.has_steps:
-            return 0.0
-        token_us = self.scheduler.pace.token_us
-        if not token_us:
-            return FIRST_STEP_S
-        chunk_us = self.scheduler.limits.prefill_tokens * token_us
-        return SLOWER * max(chunk_us, self.scheduler.pace.decode_us) / 1e6
