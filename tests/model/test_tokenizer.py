@@ -100,6 +100,17 @@ def test_a_template_that_raises_is_the_callers_fault(tmp_path: Path) -> None:
     assert caught.value.param == "messages"
 
 
+@pytest.mark.parametrize(
+    "template",
+    ["{{ 1 // (messages | length) }}", "{% macro m() %}{{ m() }}{% endmacro %}{{ m() }}"],
+)
+def test_a_template_that_cannot_compute_ends_a_request_and_nothing_else(
+    template: str, tmp_path: Path
+) -> None:
+    with pytest.raises(BadInput, match="refuses"):
+        with_template(save_byte_level(tmp_path), template).render_chat([])
+
+
 def test_a_template_has_no_way_out_of_its_sandbox(tmp_path: Path) -> None:
     tokenizer = with_template(save_byte_level(tmp_path), "{{ ''.__class__.__mro__ }}")
     with pytest.raises(BadInput, match="refuses"):

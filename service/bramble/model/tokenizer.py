@@ -23,6 +23,15 @@ from bramble.errors import BadInput
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 DECODERS = ("ByteLevel", "ByteFallback")
+TEMPLATE_ERRORS = (  # a template is a program, and what it meets are messages of anybody's
+    TemplateError,
+    TypeError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    ArithmeticError,
+    RecursionError,
+)
 
 
 class Tokenizer:
@@ -164,7 +173,7 @@ class _ChatTemplate:
         values = {"messages": messages, "add_generation_prompt": True}
         try:
             return self._template.render(tools=None, documents=None, **self._tokens, **values)
-        except (TemplateError, TypeError, ValueError, LookupError, AttributeError) as error:
+        except TEMPLATE_ERRORS as error:
             raise BadInput(
                 f"the model's chat template refuses the messages: {error}", param="messages"
             ) from error
