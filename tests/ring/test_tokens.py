@@ -1,5 +1,6 @@
 """A ring of N stages gives exactly the tokens that one gives, whatever goes on around it."""
 
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -88,3 +89,18 @@ def test_a_shared_beginning_is_read_once_and_the_tokens_stay(
         counters = ring.client.status()["counters"]
         own = sum(len(request.prompt or ()) - 60 + MIN_PREFIX for request in asked)
         assert counters["prompt_tokens_total"] <= 60 + own < 60 * len(asked)
+
+
+@pytest.mark.parametrize("stages", [1, 3])
+def test_the_first_stage_begins_a_lone_replys_next_token_before_the_head_asks(
+    stages: int, models: Path, make_ring: RingMaker
+) -> None:
+    ring = make_ring(models / "embedded-int8", stages, speculation="off")
+    ring.generate(greedy("lone", prompts()[2], 60))
+    deadline = time.monotonic() + 10
+    while True:  # its next beat tells
+        (served,) = ring.wait_for("serving")["plan"]["rings"]  # type: ignore[index]
+        foreseen = [stage["foreseen_steps"] for stage in served["stages"]]
+        if foreseen[0] > 20 or time.monotonic() > deadline:
+            break
+    assert foreseen[0] > 20 and not any(foreseen[1:])

@@ -22,7 +22,7 @@ def generate_ahead(ring: Ring, count: int, row: int = 0, sampling: Sampling = GR
         step, result = decode(ring, tokens[-1], len(PROMPT) + i, row)
         tokens.append(int(result.token_ids[0]))
         assert (result.foreseen_us > 0) == (i > 0)
-        ring.engines[0].foresee(step, result)
+        ring.engines[0].foresee(step, result.token_ids)
     return tokens
 
 
@@ -66,7 +66,7 @@ def test_a_stage_that_is_wrong_too_often_waits_to_be_asked(model):
     for _ in range(20):
         step, result = decode(ring, token, position)
         before = engine.kv_used_bytes
-        engine.foresee(step, result)
+        engine.foresee(step, result.token_ids)
         num_foreseen += engine.kv_used_bytes > before
         position += 1
         verify = ring.step(
@@ -83,7 +83,7 @@ def test_nothing_is_foreseen_beyond_the_rows_end(model):
     tokens, engine = ring.generate(prompt, 1), ring.engines[0]
     for i in range(6):  # up to max_length, 96
         step, result = decode(ring, tokens[-1], 90 + i)
-        engine.foresee(step, result)
+        engine.foresee(step, result.token_ids)
         tokens.append(int(result.token_ids[0]))
     assert tokens == Ring(model("llama3", "float32")).generate(prompt, 7)
 
@@ -93,7 +93,7 @@ def test_nothing_is_foreseen_beyond_the_budget(model):
     tokens, engine = ring.generate(PROMPT, 1), ring.engines[0]
     step, result = decode(ring, tokens[0], len(PROMPT))
     engine._arena.max_bytes = engine.kv_used_bytes
-    engine.foresee(step, result)
+    engine.foresee(step, result.token_ids)
     engine._arena.max_bytes *= 2
     assert decode(ring, int(result.token_ids[0]), len(PROMPT) + 1)[1].foreseen_us == 0
 
@@ -106,5 +106,5 @@ def test_a_sequence_that_ended_costs_no_credit(model):
         result = ring.prefill(PROMPT, 0, row, opens=(opened,), is_sampled=True)
         for i in range(3):
             step, result = decode(ring, int(result.token_ids[0]), len(PROMPT) + i, row)
-            ring.engines[0].foresee(step, result)
+            ring.engines[0].foresee(step, result.token_ids)
         assert result.foreseen_us > 0

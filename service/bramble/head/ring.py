@@ -262,6 +262,7 @@ class Ring:
         nodes = [entry.node for entry in self.registry.stages[1:]] + [self._settings.node]
         assigns = []
         for index, stage in enumerate(plan.stages):
+            is_end = 0 < index == len(plan.stages) - 1
             assigns.append(
                 Assign(
                     plan_id=plan.plan_id.hex(),
@@ -280,6 +281,8 @@ class Ring:
                     kv_bytes=stage.kv_bytes,
                     next_node=nodes[index],
                     kv_cache=plan.kv_cache,
+                    first_endpoint=self._hello_endpoint(0) if is_end else "",
+                    first_node=self.registry.stages[0].node if is_end else "",
                 )
             )
         return assigns

@@ -23,6 +23,7 @@ STAGE_STATS = {
     "temperature_c": None,
     "throttled": None,
     "threads": None,
+    "foreseen_steps": 0,
 }
 
 

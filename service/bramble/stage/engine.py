@@ -31,7 +31,6 @@ NOTHING = Choice(
     np.zeros((0, 0), np.int32),
     np.zeros((0, 0), np.float32),
 )
-NO_HIDDEN = np.zeros((0, 0, 0), np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +144,7 @@ class Engine:
         self._check(step)
         started = time.perf_counter_ns()
         foreseen = self._recall(step)
-        hidden = self._forward(step, alive) if foreseen is None else NO_HIDDEN
+        hidden = self._forward(step, alive) if foreseen is None else foreseen.hidden
         mark = digest(hidden[-1, -1]) if step.is_check else None
         choice = NOTHING
         if self._sampler is not None:
@@ -162,16 +161,16 @@ class Engine:
             foreseen_us=foreseen_us,
         )
 
-    def foresee(self, step: Step, result: StepResult) -> None:
-        """Behind a step of one row, whose token was sampled here: compute the one that follows.
+    def foresee(self, step: Step, token_ids: NDArray[np.int32]) -> None:
+        """Behind a DECODE step of one row, which sampled token_ids (1,): compute what follows.
 
-        Does nothing on a stage without the whole model, without room, or where that was in vain
-        too often.
+        Does nothing but on a first stage, without room, or where that was in vain too often.
         """
-        is_whole = self._assign.has_embed and self._assign.has_lm_head
-        if not is_whole or step.kind is not StepKind.DECODE or len(result.token_ids) != 1:
+        if not self._assign.has_embed or step.kind is not StepKind.DECODE or len(token_ids) != 1:
             return
         self._account.earn()
+        if not 0 <= token_ids[0] < self._vocab_size:
+            return
         row, position = step.first_row, int(step.positions[0]) + 1
         if not self._account.has_credit or position >= self._assign.max_length:
             return
@@ -182,14 +181,15 @@ class Engine:
         except CacheFull:
             return
         positions = np.array([position], np.int32)
-        hidden = self._shard.forward(result.token_ids[None], row, positions, 1)
+        hidden = self._shard.forward(token_ids[None], row, positions, 1)
         self._foreseen = Foreseen(
             int(step.sequences[0]),
             row,
             position,
-            int(result.token_ids[0]),
+            int(token_ids[0]),
             length,
-            self._shard.logits(hidden[:, -1]),
+            hidden,
+            self._shard.logits(hidden[:, -1]) if self._assign.has_lm_head else None,
             _us_since(started),
         )
 
@@ -232,7 +232,8 @@ class Engine:
             sampler.open(message)
         if not step.is_sampled:
             return NOTHING
-        logits = self._shard.logits(hidden[:, -1]) if foreseen is None else foreseen.logits
+        known = None if foreseen is None else foreseen.logits
+        logits = self._shard.logits(hidden[:, -1]) if known is None else known
         t = step.token_ids.shape[1]
         return sampler.sample(logits, sequences, [p + t for p in positions])
 

@@ -1,8 +1,9 @@
 """The step that a lone sequence will most likely be asked for next, computed before it is asked.
 
-A stage that has the whole model knows what comes after a sampled token: that token. Until the head
-has said so it would wait, and its core would cool down. Only where the step is asked for does
-anything of it leave the stage; else what it wrote behind the row's end counts no more.
+What comes after a sampled token is that token. Until the head has said so the first stage would
+wait, and its core would cool down; so the last one tells it what was sampled. Only where the step
+is asked for does anything of it leave the stage; else what it wrote behind the row's end counts no
+more.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ MISS = 1.0  # steps that one computed in vain takes
 
 @dataclass(frozen=True, slots=True)
 class Foreseen:
-    """A DECODE step of one row, up to its logits.
+    """A DECODE step of one row, up to what the stage computes of it.
 
     length      tokens that the row's memory had been touched for before
-    logits      float32 (1, vocab_size)
+    hidden      float32 (1, 1, hidden_size), as Shard.forward returns it
+    logits      float32 (1, vocab_size), where the stage has the lm_head too
     compute_us  µs that it took
     """
 
@@ -32,7 +34,8 @@ class Foreseen:
     position: int
     token_id: int
     length: int
-    logits: NDArray[np.float32]
+    hidden: NDArray[np.float32]
+    logits: NDArray[np.float32] | None
     compute_us: float
 
     def is_asked_by(self, step: Step) -> bool:

@@ -47,6 +47,8 @@ class Service:
         self._head = transport.dealer(config.head, config.head_node)
         self._poll = Poll([self._steps, self._head])
         self._next: Channel | None = None
+        self._first: Channel | None = None  # of the last of several stages
+        self._lone: dict[int, m.Step] = {}  # lane → its latest step, if that is of one row
         self._engine: Engine | None = None
         self._assign: m.Assign | None = None
         self._supply = Supply(config.models, config.files)
@@ -214,9 +216,13 @@ class Service:
             self._engine.reset()
         elif not self._load(assign):
             return False
-        if self._next is not None:
-            self._next.close()
+        for channel in (self._next, self._first):
+            if channel is not None:
+                channel.close()
         self._next = self._transport.push(assign.next_endpoint, assign.next_node)
+        self._first, self._lone = None, {}
+        if assign.first_endpoint:
+            self._first = self._transport.push(assign.first_endpoint, assign.first_node)
         self._assign, self._plan_id, self._last_step = assign, bytes.fromhex(assign.plan_id), -1
         return True
 
@@ -259,6 +265,9 @@ class Service:
             self._work.bad_frames += 1
             log.warning("event=bad_frame reason=%r", str(error))
             return
+        if isinstance(message, m.Sampled):
+            self._hear_of(message)
+            return
         if not isinstance(message, m.Step):
             return
         if self._is_mine(message):
@@ -278,6 +287,7 @@ class Service:
         )
 
     def _run(self, step: m.Step, frames: list[bytes], received: float) -> None:
+        assert self._assign is not None
         assert self._engine is not None and self._next is not None
         # One token is soon done; a chunk may take longer than the head waits for a sign of life
         is_long = step.token_ids.size > 1
@@ -287,15 +297,35 @@ class Service:
             answer = forward(frames, result.hidden, trace, result.digest)
         else:
             answer = pack(_sampled(step, result, trace))
+            if self._first is not None and _is_of_one_token(step):
+                self._first.offer_frames(answer)
         try:
             self._next.send_frames(answer)
         except Broken as error:
             log.warning("event=next_unreachable reason=%r", str(error))
-        self._work.count(step.token_ids.size, result.compute_us)
-        if not any(self._poll.readable(0, self._steps)):
-            self._engine.foresee(step, result)
+        self._work.count(step.token_ids.size, result)
+        if self._assign.has_embed:
+            self._look_ahead(step, result.token_ids)
         self._idle_since = time.monotonic()
         self._heard_at += self._idle_since - received  # the head may have answered meanwhile
+
+    def _look_ahead(self, step: m.Step, token_ids: NDArray[np.int32]) -> None:
+        """Compute what follows a step of one row, or remember it until its token is known."""
+        self._lone.pop(step.lane, None)
+        if not _is_of_one_token(step):
+            return
+        if not len(token_ids):
+            self._lone[step.lane] = step
+        elif self._engine is not None and not any(self._poll.readable(0, self._steps)):
+            self._engine.foresee(step, token_ids)
+
+    def _hear_of(self, sampled: m.Sampled) -> None:
+        """The last stage tells the first one what the head will most likely ask for next."""
+        step, told = self._lone.get(sampled.lane), (sampled.plan_id, sampled.epoch, sampled.step)
+        if step is None or (step.plan_id, step.epoch, step.step) != told:
+            return  # the head was quicker
+        self._look_ahead(step, sampled.token_ids)
+        self._idle_since = time.monotonic()
 
     def _trace(self, received: float, result: StepResult) -> tuple[int, int, int]:
         """Return µs: waiting for this step, compute, and Python so far (the send comes after)."""
@@ -335,12 +365,14 @@ class _Work:
     def __init__(self) -> None:
         self.bad_frames = 0
         self.refused = 0
+        self.foreseen = 0
         self._tokens = 0
         self._compute_us = 0.0
 
-    def count(self, tokens: int, compute_us: float) -> None:
+    def count(self, tokens: int, result: StepResult) -> None:
+        self.foreseen += result.foreseen_us > 0
         self._tokens += tokens
-        self._compute_us += compute_us
+        self._compute_us += result.compute_us
 
     def drain(self, span_s: float) -> dict[str, float]:
         stats = {
@@ -348,9 +380,14 @@ class _Work:
             "tokens_s": round(self._tokens / max(span_s, 1e-3), 1),
             "bad_frames": self.bad_frames,
             "refused_steps": self.refused,
+            "foreseen_steps": self.foreseen,
         }
         self._tokens, self._compute_us = 0, 0.0
         return stats
+
+
+def _is_of_one_token(step: m.Step) -> bool:
+    return step.kind is m.StepKind.DECODE and len(step.sequences) == 1
 
 
 def _sampled(
@@ -388,7 +425,7 @@ _NO_POSITIONS = np.zeros(0, np.int32)
 
 
 def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
-    """True if only epoch, plan or neighbour differ, so that the loaded weights can stay."""
+    """True if only epoch, plan or neighbours differ, so that the loaded weights can stay."""
     if old is None:
         return False
     return new == replace(
@@ -397,4 +434,6 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
         epoch=new.epoch,
         next_endpoint=new.next_endpoint,
         next_node=new.next_node,
+        first_endpoint=new.first_endpoint,
+        first_node=new.first_node,
     )

@@ -1,6 +1,6 @@
 """The logical messages of all three conversations, as frozen dataclasses; no bytes, no sockets.
 
-ring     Step, Sampled                            head → stage → … → stage → head
+ring     Step, Sampled                            head → stage → … → stage → head, first stage
 control  Hello, Beat, Ready, Failed, Assign       stage ↔ head
 client   Generate, Cancel, Query … Delta, Done    web or CLI ↔ head
 
@@ -167,6 +167,8 @@ class Assign:
     kv_bytes: int  # the ceiling of this shard's KV cache
     next_node: str = ""  # whose key the next endpoint has; the head's for the last
     kv_cache: str = "float32"  # or int8
+    first_endpoint: str = ""  # for the last of several stages: the first one's, told of its answers
+    first_node: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ The only importer of zmq. It moves messages; what they mean is the services' bus
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import socket as os_socket
@@ -175,6 +176,11 @@ class Channel:
             self.socket.send_multipart(frames)
         except zmq.Again as error:
             raise Broken(f"{self.endpoint} takes no messages for {SEND_TIMEOUT_MS} ms") from error
+
+    def offer_frames(self, frames: list[Buffer]) -> None:
+        """As send_frames, but what the peer cannot take now is dropped."""
+        with contextlib.suppress(zmq.Again):
+            self.socket.send_multipart(frames, zmq.NOBLOCK)
 
     def receive(self) -> Message | None:
         """Return the next message, or None if there is none now. Raises BadFrame."""
