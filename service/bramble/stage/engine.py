@@ -169,7 +169,7 @@ class Engine:
         if not self._assign.has_embed or step.kind is not StepKind.DECODE or len(token_ids) != 1:
             return
         self._account.earn()
-        if not 0 <= token_ids[0] < self._vocab_size:
+        if self._foreseen is not None or not 0 <= token_ids[0] < self._vocab_size:
             return
         row, position = step.first_row, int(step.positions[0]) + 1
         if not self._account.has_credit or position >= self._assign.max_length:
