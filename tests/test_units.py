@@ -33,7 +33,7 @@ def analyze(*arguments: str | Path) -> str:
     return done.stdout
 
 
-@pytest.mark.parametrize("name", [*SERVICES, "bramble.target"])
+@pytest.mark.parametrize("name", [*SERVICES, "bramble-web.socket", "bramble.target"])
 def test_systemd_finds_no_fault(folder: Path, name: str) -> None:
     assert analyze("verify", "--man=no", "--recursive-errors=no", folder / name).strip() == ""
 

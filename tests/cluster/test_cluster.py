@@ -65,6 +65,11 @@ def test_the_units_run_as_they_should(cluster: Cluster) -> None:
         assert host.ssh("systemctl list-units --failed --no-legend 'bramble*'") == ""
 
 
+def test_who_asks_while_the_web_restarts_waits_and_is_answered(cluster: Cluster) -> None:
+    cluster.host("pi1").ssh("sudo systemctl restart --no-block bramble-web")
+    assert [cluster.get("/healthz")[0] for _ in range(15)] == [200] * 15
+
+
 def test_only_what_must_listens_and_the_ring_is_for_nodes_alone(cluster: Cluster) -> None:
     for name in NODES:
         listening = cluster.host(name).ssh("ss -Hltn | awk '{print $4}'").split()

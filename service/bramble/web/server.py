@@ -23,7 +23,7 @@ from bramble.wire.transport import Transport
 logger = logging.getLogger(__name__)
 
 FEED_S = 10.0
-GRACE_S = 3  # for open streams at the end; their readers can ask again
+GRACE_S = 60  # for replies under way at the end, as the head has it; new requests wait at the port
 
 
 def serve(
@@ -48,7 +48,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load_config(self) -> None:
         settings: dict[str, Any] = {
-            "bind": self._config.listen,
+            "bind": self._config.listen,  # unless systemd passes the port (bramble-web.socket)
             "worker_class": "gthread",
             "workers": 1,
             "threads": self._config.threads,
