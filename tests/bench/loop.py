@@ -172,6 +172,9 @@ def _session(path: Path, threads: int) -> Any:
     options.intra_op_num_threads = threads
     options.use_per_session_threads = threads == 1  # else one pool for all
     options.log_severity_level = 3
+    # As the ring's sessions: an arena that one shape has grown is slow for another (88 for 125
+    # tokens/s of prefill where they alternate)
+    options.enable_cpu_mem_arena = options.enable_mem_pattern = False
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

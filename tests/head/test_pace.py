@@ -38,6 +38,13 @@ def test_a_decode_step_behind_all_chunks_of_a_ring_keeps_the_pace(num_stages: in
     assert (2 * num_stages - 1) * share + DECODE_US <= PACE * DECODE_US * 1.01
 
 
+def test_many_prompts_beside_few_streams_get_more_and_fewer_no_less() -> None:
+    pace = Pace(decode_us=30_000, token_us=2_000)
+    alone = pace.chunk_tokens(1, 1000)
+    assert pace.chunk_tokens(1, 1000, share=7.0) == 7 * alone
+    assert pace.chunk_tokens(1, 1000, share=0.25) == alone
+
+
 def test_chunks_are_never_longer_or_shorter_than_is_sensible() -> None:
     assert settled(1, decode_us=10 * DECODE_US) == 128
     assert settled(1, decode_us=DECODE_US / 10) == MIN_CHUNK

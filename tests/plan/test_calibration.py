@@ -99,7 +99,7 @@ def test_one_measured_stage_predicts_its_batches_and_a_measured_ring_of_three(
     ring = Bench("m", 3, 256, prefill, compute / 1e3, (token - compute) / 3e3, 64, ())
     prompt, stream = compare(ring, model(), pace, LOOPBACK)
     assert abs(stream.error) < 0.05
-    assert 0 < prompt.error < 0.2  # three stages shared two cores
+    assert 0 < prompt.error < 0.25  # three stages shared two cores, split for decoding alone
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-PACE = 3.0  # longest gap between a stream's tokens while a prompt enters, in undisturbed gaps
+PACE = 3.0  # longest gap between a stream's tokens while one prompt enters, in undisturbed gaps
 MIN_CHUNK = 8  # tokens; costs 1.3 × as much per token as 128 do (service/DESIGN.md)
 FIXED_TOKENS = 4  # of a chunk's time, in tokens: what it takes at any length (service/DESIGN.md)
 MIN_LONE_CHUNK = 32  # tokens
@@ -28,15 +28,18 @@ class Pace:
     def count_chunk(self, num_tokens: int, compute_us: float) -> None:
         self.token_us = _mean(self.token_us, compute_us / num_tokens)
 
-    def chunk_tokens(self, num_stages: int, max_tokens: int) -> int:
+    def chunk_tokens(self, num_stages: int, max_tokens: int, share: float = 1.0) -> int:
         """Return how long chunks may be, of which `num_stages` are under way at once.
+
+        share  prompts that enter per stream that runs: where many wait for their first token and
+               few already read, these wait longer for their next
 
         A decode step that finds all of them before it comes after the last one: that takes the
         time of 2 - 1 / num_stages chunks, as each spends 1 / num_stages of its own per stage.
         """
         if not self.decode_us or not self.token_us:
             return max_tokens
-        chunk_us = (PACE - 1) * self.decode_us / (2 - 1 / num_stages)
+        chunk_us = (PACE - 1) * max(1.0, share) * self.decode_us / (2 - 1 / num_stages)
         return min(max_tokens, max(MIN_CHUNK, int(chunk_us / self.token_us)))
 
 

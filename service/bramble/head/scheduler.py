@@ -372,7 +372,10 @@ class Scheduler:
 
     def _is_paced(self) -> bool:
         """True if a stream runs that chunks could hold up."""
-        return any(s.state in (State.SAMPLING, State.READY) for s in self.running)
+        return self._num_streams() > 0
+
+    def _num_streams(self) -> int:
+        return sum(s.state in (State.SAMPLING, State.READY) for s in self.running)
 
     def _max_chunks(self) -> int:
         return self.limits.max_paced_chunks if self._is_paced() else self.limits.max_chunks
@@ -380,7 +383,8 @@ class Scheduler:
     def _chunk_tokens(self, sequence: Sequence) -> int:
         longest, num_stages = self.limits.prefill_tokens, self.limits.num_stages
         if self._is_paced():
-            return self.pace.chunk_tokens(num_stages, longest)
+            share = (1 + len(self._prefilling)) / self._num_streams()
+            return self.pace.chunk_tokens(num_stages, longest, share)
         num_tokens = sum(len(s.tokens) - s.num_sent for s in (sequence, *self._prefilling))
         return lone_chunk_tokens(num_stages, num_tokens, longest)
 

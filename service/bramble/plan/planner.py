@@ -1,7 +1,7 @@
 """Which node runs which layers: a pure function of the manifest and the nodes.
 
-Decoding reads every weight once per token, so a part's bytes are its cost, and the slowest stage
-is the ring's pace.
+A token passes every layer, so a part's bytes are its cost, and the slowest stage is the ring's
+pace. Only a reply's tokens pass the lm_head, of a prompt's just the last.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ from bramble.model.manifest import Manifest, layer_name, shard_parts
 # Resident bytes per byte of shard: onnxruntime keeps prepacked weights beside the mapped file
 # (measured in service/DESIGN.md); a part of it the kernel can take back.
 RESIDENT_PER_WEIGHT = 1.5
+# Of a request's time in the layers about half goes into its prompt, the rest into the reply
+# (512 tokens in and 128 out on a Pi 5 at 62 and 12 to 25 tokens/s).
+LM_HEAD_SHARE = 0.5
 MIN_CACHE_TOKENS = 512  # a ring that holds less is of no use
 GIB = 1 << 30
 
@@ -163,10 +166,10 @@ def _weight_table(manifest: Manifest) -> list[list[int]]:
 def _times(
     manifest: Manifest, node: Node, weights: list[list[int]], kv_cache: str
 ) -> list[list[float]]:
-    """[start][stop] time of one decode step, in bytes per `speed`; infinite if it does not fit."""
+    """[start][stop] time per token, in bytes per `speed`; infinite if it does not fit."""
     num_layers = manifest.shape.num_layers
     read = [manifest.part_bytes(manifest.layer_part(i).name) for i in range(num_layers)]
-    lm_head = manifest.part_bytes("lm_head")  # of the embedding only single rows are read
+    lm_head = LM_HEAD_SHARE * manifest.part_bytes("lm_head")  # the embedding's rows are few
     times = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
     for start in range(num_layers):
         for stop in range(start + 1, num_layers + 1):
