@@ -162,12 +162,9 @@ class Engine:
         )
 
     def foresee(self, step: Step, token_ids: NDArray[np.int32]) -> None:
-        """Behind a DECODE step of one row, which sampled token_ids (1,): compute what follows.
-
-        Does nothing but on a first stage, without room, or where that was in vain too often.
+        """On a first stage, behind a DECODE step of one row that sampled token_ids (1,): compute
+        what follows. Does nothing without room, or where that was in vain too often.
         """
-        if not self._assign.has_embed or step.kind is not StepKind.DECODE or len(token_ids) != 1:
-            return
         self._account.earn()
         if self._foreseen is not None or not 0 <= token_ids[0] < self._vocab_size:
             return
@@ -198,9 +195,10 @@ class Engine:
         foreseen, self._foreseen = self._foreseen, None
         if foreseen is None:
             return None
-        self._account.settle(foreseen, step)
         if foreseen.is_asked_by(step):
             return foreseen
+        if foreseen.sequence in step.sequences.tolist():  # else it has ended, and nobody waited
+            self._account.charge()
         self._arena.trim(foreseen.row, foreseen.length)
         return None
 

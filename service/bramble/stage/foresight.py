@@ -50,10 +50,7 @@ class Foreseen:
 
 
 class Account:
-    """What foresight may cost, in steps: guesses of the head (VERIFY) come instead of the step.
-
-    A sequence that has ended costs nothing, as nothing waited for the stage then.
-    """
+    """What foresight may cost, in steps: guesses of the head (VERIFY) come instead of the step."""
 
     def __init__(self) -> None:
         self._balance = MISS
@@ -62,10 +59,9 @@ class Account:
     def has_credit(self) -> bool:
         return self._balance >= MISS
 
-    def settle(self, foreseen: Foreseen, step: Step) -> None:
-        """Book whether what was foreseen is what was asked for."""
-        if not foreseen.is_asked_by(step) and foreseen.sequence in step.sequences.tolist():
-            self._balance -= MISS
+    def charge(self) -> None:
+        """Book a step that was computed in vain."""
+        self._balance -= MISS
 
     def earn(self) -> None:
         self._balance = min(MISS, self._balance + EARNED)
