@@ -69,7 +69,7 @@ class Host:
             self._prepare()
         _mount_overlay(self.lab.base, self.card, self.root)
         self._join_network()
-        for folder in _v1_hierarchies():
+        for folder in _hierarchies():
             (folder / self.space).mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (source := CGROUPS / "cpuset" / name).exists():
@@ -85,9 +85,11 @@ class Host:
 
     def wait_for_ssh(self) -> None:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
-        while self.lab.run("ssh", *self.lab.ssh_options, f"pi@{self.address}", "true").returncode:
+        knock = ("ssh", *self.lab.ssh_options, f"pi@{self.address}", "true")
+        while (done := self.lab.run(*knock)).returncode:
             if time.monotonic() > deadline:
-                raise RuntimeError((self.folder / "console.log").read_text()[-2000:])
+                console = (self.folder / "console.log").read_text()[-2000:]
+                raise RuntimeError(f"{self.name} cannot be reached: {done.stderr}\n{console}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -205,12 +207,12 @@ class Host:
         for folder in (self.root, self.card):
             subprocess.run(["umount", folder], capture_output=True)
         subprocess.run(["ip", "netns", "del", self.space], capture_output=True)
-        for hierarchy in _v1_hierarchies():
+        for hierarchy in _hierarchies():
             _remove_cgroups(hierarchy / self.space)
 
 
-# The launching shell joins a cgroup of the host's own in every v1 hierarchy, and the host's PID 1
-# gets them writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=. nspawn
+# The launching shell joins a cgroup of the host's own in every hierarchy, and the host's PID 1 gets
+# those of v1 writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=. nspawn
 # ends with 133 where the host asked for a reboot.
 LAUNCH = f"""
 for c in /sys/fs/cgroup/*/; do [ -d "$c$1" ] && echo $$ > "$c$1/cgroup.procs"; done
@@ -381,17 +383,23 @@ def _copy_away(image: Path) -> None:
     old.unlink()
 
 
-def _v1_hierarchies() -> list[Path]:
-    """Return the mounted cgroup v1 controllers; none on a machine with v2 alone."""
-    return [
-        path.parent for path in CGROUPS.glob("*/cgroup.procs") if (path.parent / "tasks").exists()
-    ]
+def _hierarchies() -> list[Path]:
+    """Return where cgroup v1 is mounted, and v2 beside it; none on a machine with v2 alone.
+
+    In a hierarchy that hosts share, systemd of the one removes cgroups that another is starting in.
+    """
+    folders = [path.parent for path in CGROUPS.glob("*/cgroup.procs")]
+    return [path for path in folders if (path / "tasks").exists() or path.name == "unified"]
 
 
 def _remove_cgroups(folder: Path) -> None:
-    for path, _, _ in os.walk(folder, topdown=False):
-        with contextlib.suppress(OSError):
-            Path(path).rmdir()
+    """Remove it and all below; the last process of a host that lost power takes a moment to go."""
+    deadline = time.monotonic() + 5
+    while folder.exists() and time.monotonic() < deadline:
+        for path, _, _ in os.walk(folder, topdown=False):
+            with contextlib.suppress(OSError):
+                Path(path).rmdir()
+        time.sleep(0.01)
 
 
 @contextlib.contextmanager
