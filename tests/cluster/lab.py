@@ -211,9 +211,9 @@ class Host:
             _remove_cgroups(hierarchy / self.space)
 
 
-# The launching shell joins a cgroup of the host's own in every hierarchy. The host's PID 1 gets those
-# of v1 writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=. nspawn ends
-# with 133 where the host asked for a reboot.
+# The launching shell joins a cgroup of the host's own in every hierarchy. The host's PID 1 gets
+# those of v1 writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=.
+# nspawn ends with 133 where the host asked for a reboot.
 LAUNCH = f"""
 for c in /sys/fs/cgroup/*/; do [ -d "$c$1" ] && echo $$ > "$c$1/cgroup.procs"; done
 while true; do systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
