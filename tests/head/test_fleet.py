@@ -185,6 +185,20 @@ def test_a_request_that_is_too_long_for_a_ring_does_not_go_there() -> None:
         one.add(sequence([1], 100))
 
 
+def test_what_a_ring_has_become_too_short_for_moves_and_holds_nobody_up() -> None:
+    one, rings = fleet(2, num_rows=2)
+    rings[1].fail()
+    running = [sequence([i, i], 40) for i in range(2)]
+    long, short = sequence([7, 7], 100), sequence([8, 8], 40)
+    for each in (*running, long, short):
+        one.add(each)
+        one.pump(0.0)
+    rings[0].max_length = 50
+    rings[1].is_serving = True
+    drive(one, rings)
+    assert long.ring == 1 and all(each.state is State.FINISHED for each in (*running, long, short))
+
+
 def test_a_request_is_lost_only_if_no_ring_can_run_it() -> None:
     one, rings = fleet(2)
     request = sequence([1, 2], 100)

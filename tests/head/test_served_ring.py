@@ -4,10 +4,14 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
+import numpy as np
+import pytest
 from bramble.config import HeadConfig
 from bramble.errors import BadInput
-from bramble.head.registry import LOST_S, Registry, StageEntry
+from bramble.head import sequence
+from bramble.head.registry import LOST_LOADING_S, LOST_S, Registry, StageEntry
 from bramble.head.ring import Ring, Sender, Settings, State
+from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
 from bramble.plan.planner import GIB
 from bramble.wire import messages as m
@@ -50,6 +54,24 @@ def begun(stage: Stage) -> ServedRing:
     return served
 
 
+def answer(step: m.Step, tokens: list[int]) -> m.Sampled:
+    return m.Sampled(
+        plan_id=step.plan_id,
+        epoch=step.epoch,
+        step=step.step,
+        lane=step.lane,
+        kind=step.kind,
+        sequences=step.sequences,
+        positions=np.zeros(len(tokens), np.int32),
+        token_ids=np.array(tokens, np.int32),
+        logprobs=np.zeros(len(tokens), np.float32),
+        top_ids=np.zeros((len(tokens), 0), np.int32),
+        top_logprobs=np.zeros((len(tokens), 0), np.float32),
+        traces=step.traces,
+        digests=step.digests,
+    )
+
+
 def test_a_stage_that_is_silent_is_lost() -> None:
     served = begun(Stage())
     served.tick(LOST_S + 1)
@@ -60,3 +82,27 @@ def test_a_first_stage_that_cannot_be_reached_fails_its_ring_and_not_the_head() 
     served = begun(Stage(refusal=BadInput("no public key of node 'a'; known are none")))
     assert served.ring.state is State.FAILED
     assert served.reason is not None and "no public key of node 'a'" in served.reason
+
+
+def test_a_stage_that_loads_may_take_a_while_but_not_for_ever() -> None:
+    served = begun(Stage())
+    entry = served.ring.registry.stages[0]
+    entry.state = "loading"
+    served.tick(LOST_S + 1)
+    assert entry.state == "loading"
+    served.tick(LOST_LOADING_S + 1)
+    assert entry.state == "lost"
+
+
+@pytest.mark.parametrize("tokens", [[], [5, 6]])
+def test_an_answer_with_other_than_the_tokens_asked_for_begins_anew(tokens: list[int]) -> None:
+    stage = Stage()
+    served = begun(stage)
+    request = Sequence("r", [3, 4, 5], 3, 9, m.Sampling())
+    served.scheduler.add(request)
+    served.pump(0.0)
+    step, epoch = stage.steps[-1], served.ring.epoch
+    assert served.accept(answer(step, tokens), 0.0)
+    assert served.take_in(answer(step, tokens), 0.0) == []
+    assert served.ring.epoch == epoch + 1
+    assert (request.state, request.tokens) == (sequence.State.WAITING, [3, 4, 5])

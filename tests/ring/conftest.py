@@ -110,12 +110,14 @@ def running(
     nodes: Sequence[Path] | None = None,
     files: str = "",
     replicas: int = 1,
+    packed: Path | None = None,
     **head: object,
 ) -> Iterator[Ring]:
     """A ring that serves `model`; its processes have ended when this returns.
 
     nodes     where each stage keeps models, fetched from `files`; without it the model's own folder
     replicas  rings of so many stages each, under the one head
+    packed    where all stages keep their packed weights
     """
     places = nodes or [model.parent] * stages * replicas
     lines: list[str] = []
@@ -144,6 +146,7 @@ def running(
                         f"--listen={hop}",
                         f"--models={place}",
                         f"--files={files}",
+                        *([f"--packed={packed}"] if packed else []),
                         "--threads=1",
                         f"--memory-bytes={1 << 29}",
                         "--head-node=head",

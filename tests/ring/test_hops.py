@@ -189,6 +189,15 @@ def test_a_dropped_connection_costs_seconds_and_no_token(
     assert (hop.dropped, head.ring.epoch) == (1, epoch + 1)
 
 
+def test_a_hop_that_carries_nothing_is_named(head: Head, hop: Hop) -> None:
+    hop.drops = 1 << 30
+    head.served.restart(time.monotonic())
+    head.turn_until(lambda: "nothing gets from a to b: check" in str(head.ring.reason))
+    hop.drops = 0
+    head.turn_until(lambda: head.served.is_serving)
+    assert head.ring.reason is None
+
+
 def test_a_stage_that_was_only_silent_comes_back(head: Head) -> None:
     now = time.monotonic()
     assert head.ring.registry.lose_silent(now + 11)

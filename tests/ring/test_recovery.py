@@ -10,12 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
+import onnx
 import pytest
 from bramble.errors import BadInput, QueueFull, Unavailable
 from bramble.wire.messages import Delta, Generate, Sampling
 from bramble.wire.transport import Transport
 
-from tests.ring.conftest import Ring, RingMaker, greedy, running, sampled
+from tests.ring.conftest import READY_S, Ring, RingMaker, greedy, running, sampled
 
 LONG = 70
 
@@ -143,8 +144,29 @@ def test_a_ring_that_computes_something_else_does_not_serve(models: Path, tmp_pa
     manifest["golden"]["digests"][2][3] *= 1.5
     (model / "manifest.json").write_text(json.dumps(manifest))
     with running(model, 3, tmp_path) as ring:
-        document = ring.wait_for("failed")
-        assert "stage 1 (stage-1): computes something else" in str(document["reason"])
+        deadline, reason = time.monotonic() + READY_S, ""
+        while "its files were hashed and packed anew; check" not in reason:
+            assert time.monotonic() < deadline, reason
+            reason = str(ring.wait_for("failed")["reason"])
+        assert "stage 1 (stage-1): computes something else" in reason
+
+
+def test_packed_weights_that_rot_are_packed_anew(models: Path, tmp_path: Path) -> None:
+    model, packed = models / "llama3-float32", tmp_path / "packed"
+    with running(model, 3, tmp_path, packed=packed) as ring:
+        ring.wait_for("serving")
+        wanted = ring.generate(greedy("before", [5, 6, 7], 20))[0]
+    (layer,) = packed.rglob("layer-001-*.onnx")
+    graph = onnx.load(str(layer))
+    for tensor in graph.graph.initializer:
+        if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 1:
+            (weights := onnx.numpy_helper.to_array(tensor).copy())[:] *= 3
+            tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
+    onnx.save(graph, str(layer))
+    with running(model, 3, tmp_path, packed=packed) as ring:
+        ring.wait_for("serving")
+        assert ring.generate(greedy("after", [5, 6, 7], 20))[0] == wanted
+        assert any("the golden check failed" in line for line in ring.lines)
 
 
 def test_a_port_in_use_is_said_plainly(tmp_path: Path) -> None:

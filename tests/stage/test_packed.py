@@ -113,6 +113,17 @@ def test_a_damaged_copy_is_thrown_away_and_the_original_serves(model, tmp_path):
     assert not copy.exists()
 
 
+def test_what_is_suspect_is_packed_anew(model, tmp_path):
+    folder = model("llama3", "int4")
+    manifest = manifests.read(folder)
+    plain, made = logits(folder, tmp_path), files(tmp_path)
+    Engine(folder, manifest, replace(assign(manifest), is_suspect=True), 1, tmp_path)
+    again = files(tmp_path)
+    packed_parts = [path for path in made if path.suffix == ".onnx"]
+    assert len(packed_parts) > 2 and all(again[path] > made[path] for path in packed_parts)
+    np.testing.assert_array_equal(logits(folder, tmp_path), plain)
+
+
 def test_another_export_of_a_part_replaces_it(model, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(model("llama3", "int8"), folder)

@@ -21,10 +21,11 @@ def folder(model, tmp_path, monkeypatch):
     return tmp_path / "model"
 
 
-def hashed(folder, place) -> int:
+def hashed(folder, place, is_suspect=False) -> int:
     """How many files were hashed."""
     calls = []
-    proof.verify(folder, manifests.read(folder), PARTS, place, lambda: calls.append(1))
+    manifest = manifests.read(folder)
+    proof.verify(folder, manifest, PARTS, place, lambda: calls.append(1), is_suspect)
     return len(calls)
 
 
@@ -39,6 +40,11 @@ def damage(path) -> None:
 
 def test_what_was_found_good_is_not_hashed_again(folder, tmp_path):
     assert [hashed(folder, tmp_path / "kept") for _ in range(3)] == [5, 0, 0]
+
+
+def test_what_is_suspect_is_hashed_though_it_was_found_good(folder, tmp_path):
+    kept = tmp_path / "kept"
+    assert [hashed(folder, kept, suspect) for suspect in (False, True, False)] == [5, 5, 0]
 
 
 def test_without_a_place_every_start_hashes(folder):

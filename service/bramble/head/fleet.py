@@ -111,10 +111,12 @@ class Fleet:
     # ------------------------------------------------------------------------------------ moving
 
     def _evacuate(self, serving: list[int], now: float) -> None:
-        """Move what waits at rings that do not serve."""
+        """Move what waits at rings that do not serve, or not so long a context any more."""
         moved = set()
         for index, served in enumerate(self.rings):
-            for sequence in [] if index in serving else list(served.scheduler.waiting):
+            for sequence in list(served.scheduler.waiting):
+                if index in serving and _takes(served, sequence):
+                    continue
                 to = self._best(sequence, serving)
                 if to is not None:
                     self._move(sequence, to)

@@ -11,7 +11,8 @@ from typing import Any
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
 
 LOADING = "loading its shard"
-LOST_S = 10.0  # without a sign of life; a stage beats every second between steps
+LOST_S = 10.0  # without a sign of life; a stage beats every second
+LOST_LOADING_S = 120.0  # the same between two files, each of which it may hash and pack
 
 
 @dataclass(slots=True)
@@ -97,17 +98,13 @@ class Registry:
         return True
 
     def lose_silent(self, now: float) -> list[StageEntry]:
-        """Mark the stages that have been silent for LOST_S and return them.
-
-        One that is loading is busy, not silent: its process would say hello if it had died.
-        """
-        lost = [
-            entry
-            for entry in self.stages
-            if entry.is_present and entry.state != "loading" and now - entry.heard_at > LOST_S
-        ]
-        for entry in lost:
-            entry.state, entry.reason = "lost", f"not heard of for {LOST_S:.0f} s"
+        """Mark the stages that have been silent for too long and return them."""
+        lost = []
+        for entry in self.stages:
+            allowed_s = LOST_LOADING_S if entry.state == "loading" else LOST_S
+            if entry.is_present and now - entry.heard_at > allowed_s:
+                entry.state, entry.reason = "lost", f"not heard of for {allowed_s:.0f} s"
+                lost.append(entry)
         return lost
 
     def problems(self) -> list[str]:

@@ -89,6 +89,9 @@ class Ring:
         self._sent_at: dict[int, float] = {}  # of steps under way, in the order in which they went
         self._has_gap = False
         self._failed_at = 0.0
+        self._hop = ""  # over which the last lost step did not get, for a person
+        self._suspect = ""  # the node whose files are to be hashed and packed anew
+        self._renewed: set[str] = set()  # nodes that were told so since the ring last served
 
     # ------------------------------------------------------------------------------- activation
 
@@ -108,6 +111,9 @@ class Ring:
         self.state, self._reason = State.LOADING, None
         for assign in self._assignments(self.plan):
             self._tell(self.registry.assigned(assign), assign)
+        if self._suspect:
+            self._renewed.add(self._suspect)
+            self._suspect = ""
         log.info("event=activate epoch=%d plan=%s", self.epoch, self.plan.plan_id.hex()[:8])
         return True
 
@@ -125,7 +131,7 @@ class Ring:
                 return
         golden = self.manifest.golden
         if golden is None:
-            self.state = State.SERVING
+            self._serve()
             return
         self.state = State.CHECKING
         self._send(_golden_step(self.plan, self.epoch, golden.token_ids), now)
@@ -135,8 +141,9 @@ class Ring:
         log.error("event=ring_failed reason=%r", reason)
 
     def is_due(self, now: float) -> bool:
-        """True if a failed ring should be tried again."""
-        return self.state is State.FAILED and now - self._failed_at > RETRY_S
+        """True if a failed ring should be tried again: at once, if something is done about it."""
+        is_over = bool(self._suspect) or now - self._failed_at > RETRY_S
+        return self.state is State.FAILED and is_over
 
     def has_lost_step(self, now: float) -> bool:
         """True if a step will not come back: a hop's connection dropped with it, or a stage hangs.
@@ -150,9 +157,22 @@ class Ring:
         )
         is_lost = self._has_gap or is_stranded or now - sent_at > STEP_TIMEOUT_S
         if is_lost:
-            why = "overtaken" if self._has_gap else "no stage has it" if is_stranded else "too long"
+            self._hop = self._silent_hop(step) if is_stranded else ""
+            why = self._hop or ("overtaken" if self._has_gap else "took too long")
             log.warning("event=step_lost step=%d reason=%r", step, why)
         return is_lost
+
+    def _silent_hop(self, step: int) -> str:
+        """Say between which two neighbours a step got lost: behind the last stage that ran it."""
+        stages = self.registry.stages
+        stops = [*(entry.node for entry in stages), "the head"]
+        ran = [int(entry.stats.get("last_step", step)) >= step for entry in stages]
+        index = [*ran, False].index(False)
+        source, target = (["the head", *stops][index], stops[index])
+        return (
+            f"nothing gets from {source} to {target}: check the network between them and "
+            f"{target}'s firewall (bramble doctor)"
+        )
 
     @property
     def reason(self) -> str | None:
@@ -160,7 +180,7 @@ class Ring:
         if self.state is State.SERVING:
             return None
         if self.state is State.CHECKING:
-            return "comparing the stages' results with those of the export"
+            return self._hop or "comparing the stages' results with those of the export"
         return "; ".join(filter(None, [self._reason, *self.registry.problems()])) or "starting"
 
     # ------------------------------------------------------------------------------------ steps
@@ -225,11 +245,17 @@ class Ring:
         for index, stage in enumerate(self.plan.stages):
             difference = _difference(sampled.digests, index, golden.digests[stage.stop])
             if difference > allowed:
-                self.registry.stages[index].state = "failed"
-                self.registry.stages[index].reason = _verdict(stage, difference, allowed)
+                entry = self.registry.stages[index]
+                is_first = entry.node not in self._renewed
+                self._suspect = entry.node if is_first else ""
+                entry.state, entry.reason = "failed", _verdict(stage, difference, allowed, is_first)
                 self.fail("the golden check failed", now)
                 return
-        self.state = State.SERVING
+        self._serve()
+
+    def _serve(self) -> None:
+        self.state, self._hop = State.SERVING, ""
+        self._renewed.clear()
         log.info("event=serving epoch=%d", self.epoch)
 
     def _send(self, step: Step, now: float) -> None:
@@ -283,6 +309,7 @@ class Ring:
                     kv_cache=plan.kv_cache,
                     first_endpoint=self._hello_endpoint(0) if is_end else "",
                     first_node=self.registry.stages[0].node if is_end else "",
+                    is_suspect=stage.node == self._suspect,
                 )
             )
         return assigns
@@ -315,10 +342,14 @@ def _difference(digests: NDArray[np.float32], index: int, expected: tuple[float,
     return error(digests[index], expected) if index < len(digests) else float("inf")
 
 
-def _verdict(stage: StagePlan, difference: float, tolerance: float) -> str:
+def _verdict(stage: StagePlan, difference: float, tolerance: float, is_first: bool) -> str:
+    what_now = (
+        "its files are now hashed and packed anew"
+        if is_first
+        else "its files were hashed and packed anew; check this node's memory, power supply and SD "
+        "card (bramble doctor), then restart its stage"
+    )
     return (
         f"computes something else than the export did: behind layer {stage.stop - 1} the hidden "
-        f"state differs by {difference:.2g}, {tolerance:.2g} is allowed; check this node's memory, "
-        "power supply and SD card (bramble doctor), then restart its stage; if that does not help, "
-        "remove what it keeps in `packed` first, so that every file is hashed and packed anew"
+        f"state differs by {difference:.2g}, {tolerance:.2g} is allowed; {what_now}"
     )

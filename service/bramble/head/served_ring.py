@@ -75,6 +75,10 @@ class ServedRing:
     def take_in(self, sampled: m.Sampled, now: float) -> list[Emission]:
         """Free the answered step's lane, send what can follow, return the new tokens."""
         plan = self.scheduler.under_way(sampled.step)
+        if plan is not None and not plan.is_answered_by(len(sampled.token_ids)):
+            log.error("event=bad_answer step=%d tokens=%d", sampled.step, len(sampled.token_ids))
+            self.restart(now)
+            return []
         emissions = self.scheduler.complete(sampled.step, sampled.token_ids.tolist())
         self.pump(now)
         if plan is not None:

@@ -79,7 +79,7 @@ class Engine:
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
         _check_assignment(manifest, assign)
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        proof.verify(folder, manifest, names, packed, alive)
+        proof.verify(folder, manifest, names, packed, alive, assign.is_suspect)
         layers = range(assign.start, assign.stop)
         self.threads = (
             session.Threads(threads)

@@ -34,14 +34,22 @@ UNPACKED = ("embed",)  # nothing is packed in a table of rows
 
 
 class PackedParts:
-    def __init__(self, root: Path, folder: Path, manifest: Manifest, threads: Threads) -> None:
-        """Keep packed parts below `root`, for the model in `folder`.
+    def __init__(
+        self,
+        root: Path,
+        folder: Path,
+        manifest: Manifest,
+        threads: Threads,
+        is_suspect: bool = False,
+    ) -> None:
+        """Keep packed parts below `root`, for the model in `folder`; `is_suspect`: make each anew.
 
         What another onnxruntime or another processor packed is thrown away, as it is of no use;
         what is of other models, where the disk has no room beside it.
         """
         self._root = root
         self._folder, self._manifest, self._threads = folder, manifest, threads
+        self._is_suspect = is_suspect
         key = machine_key() + ("" if threads.has_kleidiai else "-plain")
         self._place = root / manifest.name / key
         _remove(other for other in self._place.parent.glob("*") if other != self._place)
@@ -58,13 +66,14 @@ class PackedParts:
         shas = "".join(self._manifest.files[file].sha256 for file in (graph, *part.data))
         name_here = name if graph == part.onnx else f"{name}.kv8"
         packed = self._place / f"{name_here}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
-        if packed.exists():
+        if packed.exists() and not self._is_suspect:
             return packed
         try:
             self._place.mkdir(parents=True, exist_ok=True)
             self._make_room(int(GROWTH * self._manifest.part_bytes(name)) + SPARE_BYTES)
             with self._locked():
-                if not packed.exists():  # else another process made it while this one waited
+                # Another process may have made it while this one waited
+                if self._is_suspect or not packed.exists():
                     self._pack(original, packed)
         except (OSError, BadShard) as error:  # BadShard: onnxruntime could not write, or not read
             log.warning("event=not_packed part=%s reason=%r memory=twice", name, str(error))

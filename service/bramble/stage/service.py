@@ -125,6 +125,7 @@ class Service:
             "temperature_c": sensors.temperature_c(),
             "throttled": sensors.throttled(),
             "idle_s": round(now - self._idle_since, 1),  # since it ran a step
+            "last_step": self._last_step,
             **self._work.drain(span),
         }
         sentence = _sentence(self._assign, stats)
@@ -135,7 +136,7 @@ class Service:
         self._stats = stats
 
     def _beat_within(self) -> None:
-        """Beat in the middle of a long step, with the figures of before; nothing is read there."""
+        """Beat amid a long step or load, with the figures of before; nothing is read there."""
         now = time.monotonic()
         if now - max(self._beat_at, self._beat_within_at) < BEAT_S:
             return
@@ -209,10 +210,11 @@ class Service:
 
     def _adopt(self, assign: m.Assign) -> bool:
         """Have the engine of this assignment; False if files of it are on their way."""
+        if self._engine is not None and assign == self._assign:
+            self._supply.stop()
+            return True
         if self._engine is not None and _is_same_shard(self._assign, assign):
             self._supply.stop()
-            if assign == self._assign:
-                return True
             self._engine.reset()
         elif not self._load(assign):
             return False
@@ -231,10 +233,13 @@ class Service:
         if found is None:
             return False
         folder, manifest = found
-        config, alive = self._config, self._notifier.alive
+        config = self._config
         self._assign = self._engine = None  # its memory goes before the new one's comes
+        self._stats.pop("fetching", None)
         try:
-            self._engine = Engine(folder, manifest, assign, config.threads, config.packed, alive)
+            self._engine = Engine(
+                folder, manifest, assign, config.threads, config.packed, self._beat_within
+            )
         except BadShard as error:
             if not self._supply.repair(assign):
                 raise
@@ -426,7 +431,7 @@ _NO_POSITIONS = np.zeros(0, np.int32)
 
 def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
     """True if only epoch, plan or neighbours differ, so that the loaded weights can stay."""
-    if old is None:
+    if old is None or new.is_suspect:
         return False
     return new == replace(
         old,
@@ -436,4 +441,5 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
         next_node=new.next_node,
         first_endpoint=new.first_endpoint,
         first_node=new.first_node,
+        is_suspect=False,
     )

@@ -69,7 +69,9 @@ class Shard:
         """Load the assigned parts; files are checked by the caller. Raises BadShard."""
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
         graphs = {name: manifest.graph(name, assign.kv_cache) for name in names}
-        copies = PackedParts(packed, folder, manifest, threads) if packed else None
+        copies = (
+            PackedParts(packed, folder, manifest, threads, assign.is_suspect) if packed else None
+        )
         parts = _load_all(folder, graphs, threads, copies, alive)
         self._arena = arena
         self._shape = manifest.shape

@@ -169,6 +169,7 @@ class Assign:
     kv_cache: str = "float32"  # or int8
     first_endpoint: str = ""  # for the last of several stages: the first one's, told of its answers
     first_node: str = ""
+    is_suspect: bool = False  # what it has computed was wrong: hash and pack every file anew
 
 
 @dataclass(frozen=True, slots=True)
