@@ -65,6 +65,14 @@ def test_the_units_run_as_they_should(cluster: Cluster) -> None:
         assert host.ssh("systemctl list-units --failed --no-legend 'bramble*'") == ""
 
 
+def test_the_cli_answers_root_on_the_head_and_tells_others_where_to_ask(cluster: Cluster) -> None:
+    head, worker = cluster.host("pi1"), cluster.host("pi2")
+    assert "bramble-demo" in head.ssh("sudo bramble status")
+    assert "use sudo" in head.ssh("bramble status 2>&1", check=False)
+    told = worker.ssh("bramble chat hello 2>&1", check=False)
+    assert f"ask on pi1, or open http://{head.address}:8080" in told
+
+
 def test_who_asks_while_the_web_restarts_waits_and_is_answered(cluster: Cluster) -> None:
     cluster.host("pi1").ssh("sudo systemctl restart --no-block bramble-web")
     assert [cluster.get("/healthz")[0] for _ in range(15)] == [200] * 15

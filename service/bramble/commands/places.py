@@ -6,7 +6,11 @@ import os
 import tempfile
 from pathlib import Path
 
+from bramble.config import StageConfig, read_config
+from bramble.errors import Unavailable
+
 SYSTEM_DOOR = Path("/run/bramble/head.sock")
+STAGE_CONFIG = Path("/etc/bramble/stage-0.yml")  # of a node that the plays have set up
 
 
 def runtime_folder(port: int) -> Path:
@@ -20,8 +24,24 @@ def local_door(port: int) -> str:
 
 
 def default_door(port: int) -> str:
-    """This node's head if there is one, else the local ring's."""
-    return f"ipc://{SYSTEM_DOOR}" if SYSTEM_DOOR.exists() else local_door(port)
+    """This node's head if there is one, else the local ring's. Raises Unavailable."""
+    is_forbidden = False
+    try:
+        if SYSTEM_DOOR.exists():
+            return f"ipc://{SYSTEM_DOOR}"
+    except PermissionError:
+        is_forbidden = True
+    if (runtime_folder(port) / "head.sock").exists():
+        return local_door(port)
+    if is_forbidden:
+        raise Unavailable("this node's head answers root and the group bramble: use sudo")
+    if STAGE_CONFIG.exists():
+        stage = read_config(StageConfig, STAGE_CONFIG)
+        page = stage.files.removesuffix("/files")
+        raise Unavailable(f"no head runs on this node: ask on {stage.head_node}, or open {page}")
+    raise Unavailable(
+        f"no ring runs here on port {port}: start one with `bramble run`, or name its --port"
+    )
 
 
 def cache_folder() -> Path:
