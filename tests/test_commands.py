@@ -35,6 +35,12 @@ def fetch(url: str, head: Path, models: Path, *more: str) -> int:
     return main(["fetch", "llama", *flags])
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "file").touch()
+    assert main(["export", "--embedded", str(tmp_path / "file" / "model")]) == 1
+    assert capsys.readouterr().err == f"bramble export: {tmp_path}/file: File exists\n"
+
+
 # ----------------------------------------------------------------------------------------- fetch
 
 

@@ -51,6 +51,11 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     except BrokenPipeError:
         return 1
+    except OSError as error:
+        if error.filename is None:
+            raise
+        print(f"bramble {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        return 1
     return code
 
 

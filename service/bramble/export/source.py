@@ -65,7 +65,9 @@ def read_json(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises BadInput that names the file."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise BadInput(f"{path} cannot be read: {error}; download it again") from error
     if not isinstance(document, dict):
         raise BadInput(f"{path}: got a {type(document).__name__}, need an object")

@@ -168,7 +168,9 @@ def read(folder: Path) -> Manifest:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadInput(f"{folder} is not a model folder: it has no {FILE_NAME}") from None
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+    except ValueError as error:
         raise BadInput(f"{path} cannot be read: {error}; export the model again") from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
