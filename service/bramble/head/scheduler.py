@@ -14,6 +14,7 @@ from itertools import count
 
 from bramble.errors import QueueFull
 from bramble.head.guesser import Costs
+from bramble.head.lanes import Lane, Lanes
 from bramble.head.pace import Pace, lone_chunk_tokens
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
@@ -90,16 +91,6 @@ class Emission:
 
 
 @dataclass(slots=True)
-class Lane:
-    """Rows [start, stop); the first `num_active` of them decode together."""
-
-    start: int
-    stop: int
-    num_active: int = 0
-    is_under_way: bool = False
-
-
-@dataclass(slots=True)
 class Counters:
     preemptions: int = 0
     prefix_tokens: int = 0  # prompt tokens that needed no prefill
@@ -116,8 +107,8 @@ class Scheduler:
     waiting: deque[Sequence] = field(default_factory=deque)
     arrivals: Iterator[int] = field(default_factory=lambda: count(1))  # of all schedulers together
     _prefilling: deque[Sequence] = field(default_factory=deque)
-    _lanes: list[Lane] = field(init=False)
     _rows: Rows = field(init=False)
+    _lanes: Lanes = field(init=False)
     _under_way: dict[int, StepPlan] = field(default_factory=dict)
     _closes: list[int] = field(default_factory=list)
     _num_chunks: int = 0
@@ -188,10 +179,10 @@ class Scheduler:
     def schedule(self) -> Iterator[StepPlan]:
         """Yield every step that can be sent now, in the order in which to send them."""
         self._admit()
-        self._spread()
-        for number, lane in enumerate(self._lanes):
+        self._lanes.spread()
+        for lane in self._lanes:
             if not lane.is_under_way and self._activate(lane):
-                yield self._decode(number, lane)
+                yield self._decode(lane)
         while self._prefilling and self._num_chunks < self._max_chunks():
             yield self._prefill()
 
@@ -229,7 +220,7 @@ class Scheduler:
             sequence = self.waiting[0]
             kept_row, kept = self._rows.longest_prefix(sequence.tokens)
             goes_on = kept_row is not None and self._goes_on(kept_row, kept)
-            lane = self._lane_for(kept_row if goes_on else None)
+            lane = self._lanes.best(kept_row if goes_on else None)
             row = None if lane is None else self._choose_row(sequence, lane, kept_row, goes_on)
             if lane is None or row is None:
                 return
@@ -246,39 +237,13 @@ class Scheduler:
         """
         return not self.limits.can_copy or self._rows.is_outgrown(kept_row, kept)
 
-    def _lane_for(self, kept_row: int | None) -> Lane | None:
-        """Return the lane with fewest sequences among those with a row to give.
-
-        Among equals it is the one that has the kept row, then the one that loses least.
-        """
-        free = {
-            number: row
-            for number, lane in enumerate(self._lanes)
-            if (row := self._rows.free_row(lane.start, lane.stop)) is not None
-        }
-        if not free:
-            return None
-        home = None if kept_row is None else self._lane_of(kept_row)
-        number = min(
-            free,
-            key=lambda i: (
-                self._num_owned(self._lanes[i]),
-                i != home,
-                self._rows.last_used(free[i]),
-            ),
-        )
-        return self._lanes[number]
-
-    def _num_owned(self, lane: Lane) -> int:
-        return sum(self._rows.owner(i) is not None for i in range(lane.start, lane.stop))
-
     def _choose_row(
         self, sequence: Sequence, lane: Lane, kept_row: int | None, goes_on: bool
     ) -> int | None:
         """Reserve a row: the lane's whose loss hurts least, or the kept one if the sequence goes on
         there or there is no room for both; None if there is no room at all."""
         room = len(sequence.tokens) + 1
-        free = self._rows.free_row(lane.start, lane.stop)
+        free = self._lanes.free_row(lane)
         assert free is not None
         if not goes_on and self._rows.reserve(free, room, besides=kept_row):
             return free
@@ -286,13 +251,8 @@ class Scheduler:
 
     def _seat(self, sequence: Sequence, lane: Lane, row: int, kept: int) -> None:
         """Give the sequence a row with its first `kept` tokens, moved into the lane if need be."""
-        if not lane.start <= row < lane.stop:
-            free = self._rows.free_row(lane.start, lane.stop)
-            assert free is not None
-            self._rows.swap(row, free)
-            row = free
         kept = min(kept, _max_inherited(sequence))
-        self._rows.take(row, sequence, kept)
+        self._rows.take(self._lanes.bring(row, lane), sequence, kept)
         self.counters.prefix_tokens += kept
         self._inherit(sequence)
         sequence.num_prefilled = sequence.num_sent
@@ -304,40 +264,15 @@ class Scheduler:
                 sequence.row, _max_inherited(sequence)
             )
 
-    def _spread(self) -> None:
-        """Move a stream to a lane whose streams have all ended: a stage idles with each such lane.
-
-        Its row is exchanged once: a token or two per 1,000 it holds (service/DESIGN.md).
-        """
-        ready = [lane for lane in self._lanes if not lane.is_under_way and lane.num_active > 1]
-        if not ready:  # as for a lone stream, at every token
-            return
-        empty = next((lane for lane in self._lanes if not self._num_owned(lane)), None)
-        if empty is None:
-            return
-        lane = max(ready, key=lambda each: each.num_active)
-        free = self._rows.free_row(empty.start, empty.stop)
-        assert free is not None
-        lane.num_active -= 1
-        self._rows.swap(lane.start + lane.num_active, free)
-
     # ----------------------------------------------------------------------------------- decode
 
     def _activate(self, lane: Lane) -> bool:
-        """Gather the lane's ready sequences in its first rows, with room for one more token."""
-        for row in range(lane.start + lane.num_active, lane.stop):
-            owner = self._rows.owner(row)
-            if owner is not None and owner.state is State.READY:
-                self._rows.swap(row, lane.start + lane.num_active)
-                lane.num_active += 1
-        for sequence in self._active(lane):
+        """Gather the lane's ready sequences, with room for one more token of each."""
+        self._lanes.gather(lane)
+        for sequence in self._lanes.active(lane):
             if sequence.state is State.READY:  # not preempted for the one before
                 self._grow(sequence)
         return lane.num_active > 0
-
-    def _active(self, lane: Lane) -> tuple[Sequence, ...]:
-        owners = (self._rows.owner(lane.start + i) for i in range(lane.num_active))
-        return tuple(owner for owner in owners if owner is not None)
 
     def _grow(self, sequence: Sequence) -> None:
         """Reserve room for the newest token, if need be at the cost of the latest arrival."""
@@ -347,8 +282,8 @@ class Scheduler:
             if victim is sequence:
                 return
 
-    def _decode(self, number: int, lane: Lane) -> StepPlan:
-        sequences = self._active(lane)
+    def _decode(self, lane: Lane) -> StepPlan:
+        sequences = self._lanes.active(lane)
         assert len(sequences) == lane.num_active
         lane.is_under_way = True
         positions = tuple(len(s.tokens) - 1 for s in sequences)
@@ -359,7 +294,7 @@ class Scheduler:
         kind = StepKind.DECODE
         if guesses := self._guess(sequences):
             kind, tokens = StepKind.VERIFY, ((*tokens[0], *guesses),)
-        return self._plan(number, kind, True, lane.start, sequences, positions, tokens)
+        return self._plan(lane.number, kind, True, lane.start, sequences, positions, tokens)
 
     def _guess(self, sequences: tuple[Sequence, ...]) -> tuple[int, ...]:
         """Return guesses that a step may carry: of a row that is alone, as the stages' attention
@@ -407,7 +342,7 @@ class Scheduler:
         else:
             self._prefilling.append(sequence)
         self._num_chunks += 1
-        lane = self._lane_of(sequence.row)
+        lane = self._lanes.of(sequence.row).number
         tokens = (tuple(sequence.tokens[start:stop]),)
         return self._plan(
             lane, StepKind.PREFILL, is_last, sequence.row, (sequence,), (start,), tokens, opens
@@ -421,9 +356,6 @@ class Scheduler:
         """
         stop = min(sequence.num_sent + self._chunk_tokens(sequence), len(sequence.tokens))
         return stop - 1 if len(sequence.tokens) - stop == 1 else stop
-
-    def _lane_of(self, row: int) -> int:
-        return row // self.limits.rows_per_lane
 
     def _plan(
         self,
@@ -484,24 +416,17 @@ class Scheduler:
             self.finish(sequence, Finish.LENGTH)
         return Emission(sequence, token_id, index, len(sequence.tokens))
 
-    def _retire(self, sequence: Sequence) -> None:
-        """Take a sequence out of its lane; its row keeps what is cached."""
+    def _retire(self, sequence: Sequence) -> int:
+        """Take a sequence out of its lane; return its row, which keeps what is cached."""
         if sequence in self._prefilling:
             self._prefilling.remove(sequence)
-        lane = self._lanes[self._lane_of(sequence.row)]
-        last_active = lane.start + lane.num_active - 1
-        if sequence.row <= last_active:
-            self._rows.swap(sequence.row, last_active)
-            lane.num_active -= 1
-        self._rows.release(sequence.row)
+        row = self._lanes.leave(sequence.row)
+        self._rows.release(row)
         self._closes.append(sequence.id)
+        return row
 
     def _preempt(self, sequence: Sequence) -> None:
-        row_before = sequence.row
-        lane = self._lanes[self._lane_of(row_before)]
-        last_active = lane.start + lane.num_active - 1
-        self._retire(sequence)
-        self._rows.forget(last_active if row_before <= last_active else row_before)
+        self._rows.forget(self._retire(sequence))
         self._requeue(sequence)
 
     def _requeue(self, sequence: Sequence) -> None:
@@ -525,8 +450,8 @@ class Scheduler:
 
     def _clear(self) -> None:
         width = self.limits.rows_per_lane
-        self._lanes = [Lane(i * width, (i + 1) * width) for i in range(self.limits.num_stages)]
         self._rows = Rows(width * self.limits.num_stages, self.limits.budget_tokens)
+        self._lanes = Lanes(self.limits.num_stages, width, self._rows)
         self._prefilling.clear()
         self._under_way.clear()
         self._closes = []
