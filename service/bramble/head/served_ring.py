@@ -64,7 +64,8 @@ class ServedRing:
     def is_given_up(self, now: float) -> bool:
         """True if nobody should wait for the ring: it has failed, or is down for long."""
         is_late = not self.is_serving and now - self._served_at > GIVE_UP_S
-        return self.ring.state is State.FAILED or is_late
+        has_failed = self.ring.state is State.FAILED and not self.ring.is_due(now)
+        return has_failed or is_late
 
     # ------------------------------------------------------------------------------------ steps
 
