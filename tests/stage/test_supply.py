@@ -166,6 +166,7 @@ def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
     (tmp_path / "node" / "llama").symlink_to(folder)
     stage.head.send(stage.peer, assign(manifests.sha256(folder), 1))
     stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    assert "STATUS=llama: loading layers 0 to 2" in [line for _, line in stage.told]
     stage.service._engine = Slow(stage.service._engine)
     hello = stage.last(Hello)
     assert isinstance(hello, Hello)

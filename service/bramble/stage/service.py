@@ -236,6 +236,7 @@ class Service:
         config = self._config
         self._assign = self._engine = None  # its memory goes before the new one's comes
         self._stats.pop("fetching", None)
+        self._notifier.status(f"{assign.model}: loading layers {assign.start} to {assign.stop - 1}")
         try:
             self._engine = Engine(
                 folder, manifest, assign, config.threads, config.packed, self._beat_within
