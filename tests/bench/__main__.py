@@ -26,12 +26,12 @@ from tests.bench.cache import FORMATS, LLAMA_CPP, Cache, check_compiler, default
 from tests.bench.ceiling import ceiling, reader
 from tests.bench.llama import Llama
 from tests.bench.processes import Place, Site, core, loopback
-from tests.bench.ring import Ring
+from tests.bench.ring import Replicas, Ring
 from tests.bench.rounds import Bench, Contender, tasks
 
 SHAPES = ("llama-3.2-1b", "tinyllama-1.1b", "qwen2.5-0.5b", "llama-3.2-3b")
 KINDS = ("ring", "ceiling", "llama", "memory")
-STREAMS, QUICK_STREAMS = (1, 2, 4, 8), (4, 8)
+STREAMS, QUICK_STREAMS = (1, 2, 4, 8, 16), (4, 8, 16)
 ROUNDS, QUICK_ROUNDS = 3, 1
 PLOT = Path(__file__).parent / "plot.py"
 DESCRIPTION = """Measure a Bramble ring of 1, 2 and 3 stages with a core each beside plain
@@ -116,6 +116,7 @@ def _groups(
         for count in (1, 2) if args.quick else (1, 2, 3):
             part = Site(site.head, site.stages[:count])
             first.append(Ring(model, cache.packed, part))
+        first.append(Replicas(model, cache.packed, Site(site.head, site.stages[:2])))
     if first:
         yield first
     if "llama" in kinds:

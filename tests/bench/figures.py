@@ -10,6 +10,8 @@ UNITS = {
     "decode": "tokens/s",
     "prefill": "tokens/s",
     "streams": "tokens/s",
+    "plain": "tokens/s",
+    "guessed": "tokens/s",
     "first": "ms",
     "turn": "ms",
     "restart": "s",

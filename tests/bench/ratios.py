@@ -55,6 +55,15 @@ def ratios(samples: Samples) -> list[Ratio]:
             1.8,
         ),
         _over_rpc(samples, "ring 2, prefill 512 / llama.cpp RPC's better", "prefill 512", 1.0),
+        _divide(
+            samples,
+            "2 replicas, 16 streams / one of them, 8",
+            ("2 replicas", ("streams 16",)),
+            ("ring 1", ("streams 8",)),
+            2.0,
+        ),
+        *(_guesses(samples, f"ring {n}", "repeats", 1.5) for n in (1, 2, 3)),
+        *(_guesses(samples, f"ring {n}", "varied", 0.97) for n in (1, 2, 3)),
         *(_second_turn(samples, f"ring {n}") for n in (1, 2, 3)),
         _restart(samples, "ring 1"),
         *(_resident(samples, f"ring {n}") for n in (1, 2, 3)),
@@ -85,6 +94,11 @@ def _over_rpc(samples: Samples, name: str, quantity: str, bound: float) -> Ratio
     ]
     known = [ratio for ratio in found if ratio is not None]
     return min(known, key=lambda ratio: ratio.values.median, default=None)
+
+
+def _guesses(samples: Samples, ring: str, text: str, bound: float) -> Ratio | None:
+    name = f"{ring}, {'text that repeats' if text == 'repeats' else 'other text'}, guesses / none"
+    return _divide(samples, name, (ring, (f"guessed {text}",)), (ring, (f"plain {text}",)), bound)
 
 
 def _second_turn(samples: Samples, ring: str) -> Ratio | None:

@@ -9,7 +9,8 @@ from typing import Any
 from tests.bench.figures import Samples, Spread, unit
 from tests.bench.ratios import Ratio, ratios
 
-SPEEDS = ("decode", "prefill 512", "prefill 512 whole", *(f"streams {n}" for n in (1, 2, 4, 8)))
+SPEEDS = ("decode", "prefill 512", "prefill 512 whole", *(f"streams {n}" for n in (1, 2, 4, 8, 16)))
+GUESSES = ("plain repeats", "guessed repeats", "plain varied", "guessed varied")
 WAITS = (*(f"first {n}" for n in (1, 2, 4, 8)), "turn cold", "turn second", "restart", "load")
 WAY = (
     *("token", "token compute", "token python", "token travel", "token own per stage"),
@@ -20,6 +21,10 @@ TITLES = {
     "decode": "one stream",
     "prefill 512": "prefill 512",
     "prefill 512 whole": "in one piece",
+    "plain repeats": "text that repeats, no guesses",
+    "guessed repeats": "with guesses",
+    "plain varied": "other text, no guesses",
+    "guessed varied": "guesses allowed",
     "first 1": "first token, 1 stream",
     "turn cold": "1,000 tokens, cold",
     "turn second": "second turn",
@@ -68,6 +73,7 @@ def markdown(about: dict[str, Any], samples: Samples, found: dict[str, Any]) -> 
         f"# Bramble bench: {described}",
         "Medians (lowest–highest).",
         _section("Tokens per second", samples, SPEEDS),
+        _section("Guessing what a reply repeats, tokens per second", samples, GUESSES),
         _section("Waiting, in ms; restart in s", samples, WAITS),
         _section("Where the time of one stream's token goes, in ms", samples, WAY),
         _section("Memory, in MiB", samples, MEMORY),

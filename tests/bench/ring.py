@@ -27,12 +27,14 @@ BEAT_S = 1.5  # until every stage has told its memory
 MIB = 1 << 20
 CONTEXT, ROWS = 2048, 16
 STAGE_MEMORY = 16 << 30  # a ceiling that no shape here meets
+OVERFULL = "streams 16"  # eight for each of two replicas
 
 
 class Ring:
     def __init__(self, model: Path, packed: Path, site: Site) -> None:
         self.name = f"ring {len(site.stages)}"
         self._model, self._packed, self._site = model, packed, site
+        self._rings = [[f"stage-{i}" for i in range(len(site.stages))]]
         self._vocab = manifests.read(model).shape.vocab_size
         self._stack = ExitStack()
         self._commands: list[tuple[str, list[str]]] = []
@@ -57,7 +59,7 @@ class Ring:
     def can(self, task: str) -> bool:
         if task == "restart":  # of the whole model: what a node that lost its power waits for
             return len(self._site.stages) == 1
-        return task not in ("prefill whole", "bandwidth")
+        return task not in ("prefill whole", "bandwidth", OVERFULL)
 
     def measure(self, task: str) -> Measured:
         match task.split():
@@ -69,6 +71,8 @@ class Ring:
                 return streams.together(self._ask, self._vocab, int(count))
             case ["turn"]:
                 return streams.turns(self._ask, self._vocab)
+            case ["guesses"]:
+                return self._guesses("repeats") | self._guesses("varied")
             case ["memory"]:
                 return self._memory()
             case ["restart"]:
@@ -100,6 +104,22 @@ class Ring:
             "steps": [steps / tokens],
         }
 
+    def _guesses(self, text: str) -> Measured:
+        """The same reply without and with guesses: random weights repeat what was, or say anything.
+
+        A draw by a seed that the client chose carries no guesses in a quantised model.
+        """
+        repeated = streams.random_ids(streams.REPEATED, self._vocab) * streams.TIMES
+        prompt, temperature = (
+            (repeated, 1e-3) if text == "repeats" else (streams.random_ids(36, self._vocab), 1.0)
+        )
+        sampling = Sampling(temperature=temperature, seed=random.getrandbits(63))
+        found = {}
+        for name, is_seeded in (("plain", True), ("guessed", False)):
+            reply = self._ask(prompt, streams.GUESSED_TOKENS, sampling, is_seeded)
+            found[f"{name} {text}"] = [reply.decode_tokens_s]
+        return found
+
     def _waiting_ms(self, status: dict[str, Any]) -> float:
         """How long a stage waits for its next step, in the mean over the stages."""
         return _total(status, "waiting_ms") / len(self._site.stages)
@@ -124,14 +144,21 @@ class Ring:
         seconds = time.monotonic() - started
         return {"restart": [seconds], "load": [_stages(status)[0]["load_s"]]}
 
-    def _ask(self, prompt: list[int], tokens: int) -> Reply:
+    def _ask(
+        self,
+        prompt: list[int],
+        tokens: int,
+        sampling: Sampling | None = None,
+        is_seeded: bool = True,
+    ) -> Reply:
         request = Generate(
             os.urandom(8).hex(),
             # Greedy text of random weights soon goes in circles, which drafts would guess for free
-            Sampling(temperature=1.0, seed=random.getrandbits(63)),
+            sampling or Sampling(temperature=1.0, seed=random.getrandbits(63)),
             prompt=prompt,
             max_tokens=tokens,
             ignore_eos=True,
+            is_seeded=is_seeded,
         )
         return streams.reply(self._tokens(request), time.monotonic(), tokens)
 
@@ -154,9 +181,12 @@ class Ring:
                 status.update(self._client.status())
             except Unavailable:
                 return False
-            if status["state"] == "broken":
+            if status["state"] == "failed":
                 raise Broken(f"{self.name}: {status['reason']}")
-            return bool(status["state"] == "serving" and status["plan"]["epoch"] > epoch)
+            rings = (status["plan"] or {}).get("rings", [])
+            return bool(rings) and all(
+                ring["state"] == "serving" and ring["epoch"] > epoch for ring in rings
+            )
 
         self._processes["head"].wait_until(is_serving, READY_S)
         return status
@@ -164,7 +194,7 @@ class Ring:
     def _command_lines(self, door: str) -> Iterator[tuple[str, list[str]]]:
         head, stages = self._site.head, self._site.stages
         control, sampled, *ports = free_ports(len(stages) + 2)
-        names = [f"stage-{i}" for i in range(len(stages))]
+        names = [name for ring in self._rings for name in ring]
         keys = _make_keys(self._folder, ["head", *names])
         shared = ["--head-node=head", f"--keys={keys}"]
         self._commands = [
@@ -194,7 +224,7 @@ class Ring:
                 "head",
                 "--node=head",
                 f"--model={self._model}",
-                f"--stages={','.join(names)}",
+                _of_rings(self._rings),
                 f"--control=tcp://{head.address}:{control}",
                 f"--sampled=tcp://{head.address}:{sampled}",
                 f"--client={door}",
@@ -204,6 +234,24 @@ class Ring:
                 f"--secret={self._folder}/head.key",
             ),
         )
+
+
+class Replicas(Ring):
+    """As many rings of one stage as the site has places, under one head."""
+
+    def __init__(self, model: Path, packed: Path, site: Site) -> None:
+        super().__init__(model, packed, site)
+        self.name = f"{len(site.stages)} replicas"
+        self._rings = [[name] for ring in self._rings for name in ring]
+
+    def can(self, task: str) -> bool:
+        return task in ("streams 8", OVERFULL)
+
+
+def _of_rings(rings: list[list[str]]) -> str:
+    """The head's flag for these; one ring is named by its stages."""
+    joined = "/".join(",".join(ring) for ring in rings)
+    return f"--rings={joined}" if len(rings) > 1 else f"--stages={joined}"
 
 
 def _bramble(place: Place, *arguments: str) -> list[str]:

@@ -13,7 +13,7 @@ from bramble.errors import BrambleError
 from tests.bench.figures import Samples, unit
 from tests.bench.streams import Measured
 
-DECODES = 3  # per round: the shortest measurement, and the one with the tightest bound
+DECODES = 3  # per round: the shortest measurements, and those with the tightest bounds
 
 Tell = Callable[[str], None]
 
@@ -83,6 +83,6 @@ def tasks(streams: Sequence[int], has_restart: bool) -> list[str]:
     return [
         *["bandwidth", *["decode"] * DECODES, "prefill", "prefill whole"],
         *[f"streams {count}" for count in streams],
-        *["turn", "memory"],
+        *["turn", *["guesses"] * DECODES, "memory"],
         *["restart"] * has_restart,
     ]

@@ -43,6 +43,24 @@ def test_llama_counts_with_its_better_format() -> None:
     assert ratio.values.median == 3.0 and ratio.holds
 
 
+def test_guesses_count_against_the_same_text_without() -> None:
+    found = samples(
+        ring_2={
+            "plain repeats": [10.0, 20.0, 10.0],
+            "guessed repeats": [20.0, 40.0, 10.0],
+            "plain varied": [10.0],
+            "guessed varied": [9.0],
+        }
+    )
+    repeats, other = ratios(found)
+    assert (repeats.name, repeats.values.median, repeats.holds) == (
+        "ring 2, text that repeats, guesses / none",
+        2.0,
+        True,
+    )
+    assert (other.target, other.holds) == ("≥ 0.97", False)
+
+
 def test_a_bound_from_above_holds_below_it() -> None:
     found = samples(
         ring_1={
