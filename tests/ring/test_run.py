@@ -81,12 +81,16 @@ class Run:
         )
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def running(folder: Path, *flags: str) -> Iterator[Run]:
     """`bramble run`, ready, and ended with Ctrl-C."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
     process = subprocess.Popen(
         [sys.executable, "-m", "bramble", "run", "--port", str(port), *flags],
@@ -189,6 +193,27 @@ def test_a_port_in_use_is_said_plainly(run: Run) -> None:
     second = run.command("run")
     assert second.returncode == 2
     assert "stop what uses it or choose another with --port" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--rows", "0"), "--rows 0: a ring has one sequence or more"),
+        (("--context", "-1"), "--context -1: need 1 or more, or 0 for the default"),
+        (("--threads", "-1"), "--threads -1: need 1 or more, or 0 for the default"),
+        (("--speculation", "maybe"), "argument --speculation: invalid choice: 'maybe'"),
+        (("--context", "5"), "a context of 5 tokens was asked for; bramble-demo needs 24 or more"),
+    ],
+)
+def test_what_no_ring_can_have_ends_the_run_with_a_sentence(
+    flags: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-m", "bramble", "run", "--port", str(free_port()), *flags]
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2
+    assert f"bramble run: {told}" in ended.stderr or f"error: {told}" in ended.stderr
+    assert not list(tmp_path.glob("bramble-*/*.sock"))
 
 
 def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:
