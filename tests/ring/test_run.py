@@ -189,6 +189,22 @@ def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
     assert pace.returncode == 0 and "2 streams, ms between tokens" in pace.stdout
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--seed", "-1"), "seed: got -1, need 0 to"),
+        (("--max-tokens", "0"), "max_tokens: got 0, need 1 or more"),
+        (("--temperature", "nan"), "--temperature nan: need 0 to 2"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_so_is_refused_and_the_next_one_answered(
+    run: Run, flags: tuple[str, str], told: str
+) -> None:
+    refused = run.command("chat", "hello", *flags)
+    assert refused.returncode == 2 and f"bramble chat: {told}" in refused.stderr
+    assert "8080" in run.ask("which port do I open in the browser")
+
+
 def test_a_port_in_use_is_said_plainly(run: Run) -> None:
     second = run.command("run")
     assert second.returncode == 2

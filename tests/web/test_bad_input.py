@@ -34,6 +34,11 @@ CASES: list[tuple[str, Any, str | None]] = [
     ("a truth as number", {"messages": USER, "max_tokens": True}, "max_tokens"),
     ("max_tokens 0", {"messages": USER, "max_tokens": 0}, "max_tokens"),
     ("top_p 0", {"messages": USER, "top_p": 0}, "top_p"),
+    (
+        "a penalty that logits cannot be divided by",
+        {"messages": USER, "repetition_penalty": 1e-300},
+        "repetition_penalty",
+    ),
     ("n 100", {"messages": USER, "n": 100}, "n"),
     ("top_logprobs alone", {"messages": USER, "top_logprobs": 2}, "top_logprobs"),
     ("an empty stop", {"messages": USER, "stop": ""}, "stop"),
