@@ -94,13 +94,19 @@ def test_neutral_values_pass(http: FlaskClient) -> None:
     assert http.post(CHAT, json=body).status_code == 200
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v1/nothing", 404), (CHAT, 405)])
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; the API is below /v1"),
+        (CHAT, 405, "GET is not allowed here; use POST"),
+    ],
+)
 def test_unknown_paths_and_methods_answer_in_json(
-    http: FlaskClient, path: str, status: int
+    http: FlaskClient, path: str, status: int, message: str
 ) -> None:
     response = http.get(path)
     assert response.status_code == status
-    assert response.json is not None and response.json["error"]["message"]
+    assert response.json is not None and response.json["error"]["message"] == message
 
 
 def test_pages_probes_and_metrics_answer(http: FlaskClient) -> None:
