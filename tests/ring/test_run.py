@@ -232,6 +232,24 @@ def test_what_no_ring_can_have_ends_the_run_with_a_sentence(
     assert not list(tmp_path.glob("bramble-*/*.sock"))
 
 
+def test_two_runs_that_start_at_once_do_not_share_sockets(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "bramble", "run", "--port", str(free_port())]
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    runs = [
+        subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    deadline = time.monotonic() + 30
+    while not (ended := [run for run in runs if run.poll() is not None]):
+        assert time.monotonic() < deadline, "both go on"
+        time.sleep(0.1)
+    for each in runs:
+        each.terminate()
+    told = [each.communicate(timeout=20)[0].decode() for each in runs]
+    assert len(ended) == 1 and ended[0].returncode == 2
+    assert "another `bramble run` has port" in "".join(told)
+
+
 def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:
     page = browser.new_page()
     page.goto(run.url)

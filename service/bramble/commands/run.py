@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -163,10 +164,17 @@ def _flags(settings: Mapping[str, object]) -> list[str]:
 def _runtime(port: int) -> Iterator[Path]:
     folder = runtime_folder(port)
     folder.mkdir(mode=0o700, exist_ok=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # it may not listen yet
+            raise BadInput(
+                f"another `bramble run` has port {port}; stop it or choose another with --port"
+            ) from None
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
