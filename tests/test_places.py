@@ -52,6 +52,14 @@ def test_a_node_without_head_names_the_one_that_has_it() -> None:
         places.default_door(PORT)
 
 
+def test_on_the_heads_own_node_its_unit_is_named() -> None:
+    places.STAGE_CONFIG.write_text(
+        "node: pi1\nhead: tcp://10.0.0.11:7100\nhead_node: pi1\nfiles: http://10.0.0.11:8080/files\n"
+    )
+    with pytest.raises(Unavailable, match="does not run: see `systemctl status bramble-head`"):
+        places.default_door(PORT)
+
+
 def test_where_nothing_runs_it_is_said_how_to_start() -> None:
     with pytest.raises(Unavailable, match=f"on port {PORT}: start one with `bramble run`"):
         places.default_door(PORT)

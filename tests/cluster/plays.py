@@ -51,10 +51,14 @@ def ansible_playbook() -> str:
 
 
 def write_site(folder: Path, hosts: str, **values: object) -> Path:
-    """Write an inventory: the text of hosts.yml, and values that differ from sites/common.yml."""
+    """Write an inventory: the text of hosts.yml, and values that differ from sites/common.yml.
+
+    `...` leaves a line out.
+    """
     (folder / "group_vars").mkdir(parents=True, exist_ok=True)
     (folder / "hosts.yml").write_text(hosts)
-    site = yaml.safe_load(SITE.read_text()) | values
+    both = yaml.safe_load(SITE.read_text()) | values
+    site = {name: value for name, value in both.items() if value is not ...}
     (folder / "group_vars" / "bramble.yml").write_text(yaml.safe_dump(site))
     return folder
 

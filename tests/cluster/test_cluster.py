@@ -148,6 +148,8 @@ def test_a_node_joins_and_one_leaves_while_a_client_keeps_asking(cluster: Cluste
     (joining,) = cluster.lab.start(4)
     before = cluster.ask("How do I add a Pi?")
     cluster.edit(pi4={"address": "10.77.0.14"})
+    alone = cluster.play("site", "--limit", "pi4", is_good=False)
+    assert "pi4 is new, and pi1, pi2, pi3 would not learn its key" in alone
     with cluster.asking() as answers:
         cluster.play("site")
         assert _nodes(cluster) == ["pi1", "pi2", "pi3", "pi4"]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.cluster.plays import ROOT, Played, ansible_playbook, environment, write_site
 
@@ -97,6 +98,63 @@ WRONG = {
 @pytest.mark.parametrize(("arguments", "sentence"), WRONG.values(), ids=WRONG)
 def test_a_wrong_inventory_gets_one_sentence(arguments: tuple, sentence: str) -> None:
     assert filters.inventory_problems(*arguments) == [sentence]
+
+
+SITE = yaml.safe_load((ROOT / "inventory/example/group_vars/bramble.yml").read_text())
+WRONG_SETTINGS = {
+    "a missing line": (
+        {"bramble_rows": ...},
+        "bramble_rows is not set: copy its line from inventory/example/group_vars/bramble.yml",
+    ),
+    "a misspelt line": (
+        {"bramble_rows": ..., "bramble_rosw": 8},
+        "bramble_rosw is no setting: did you mean bramble_rows?",
+    ),
+    "a misspelt choice": (
+        {"bramble_speculation": ..., "bramble_speculaton": "off"},
+        "bramble_speculaton is no setting: did you mean bramble_speculation?",
+    ),
+    "off without quotes": (
+        {"bramble_speculation": False},
+        'bramble_speculation is False: need auto or "off" (in quotes)',
+    ),
+    "a cache there is not": (
+        {"bramble_kv_cache": "int4"},
+        "bramble_kv_cache is 'int4': need float32 or int8",
+    ),
+    "no rows": ({"bramble_rows": 0}, "bramble_rows is 0: need a number from 1 to 65536"),
+    "no number": (
+        {"bramble_context": "lots"},
+        "bramble_context is 'lots': need a number from 0 to 2147483648",
+    ),
+    "a truth as a number": (
+        {"bramble_rows": True},
+        "bramble_rows is True: need a number from 1 to 65536",
+    ),
+    "a taken port": (
+        {"bramble_port": "22"},
+        "bramble_port is 22, which is ssh's: choose another, as 8080",
+    ),
+}
+
+
+def set_up(changes: dict) -> list[str]:
+    site = {name: value for name, value in (SITE | changes).items() if value is not ...}
+    return list(filters.setting_problems(filters.settings(site)))
+
+
+@pytest.mark.parametrize(("changes", "sentence"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
+def test_a_wrong_setting_gets_one_sentence(changes: dict, sentence: str) -> None:
+    assert set_up(changes) == [sentence]
+
+
+@pytest.mark.parametrize(
+    "words", ["inventory/example", "inventory/vagrant", "tests/cluster/sites/one"]
+)
+def test_the_settings_of_our_own_sites_are_good(words: str) -> None:
+    site = yaml.safe_load((ROOT / words / "group_vars/bramble.yml").read_text())
+    assert filters.setting_problems(filters.settings(site)) == []
+    assert set_up({"bramble_port": "80", "bramble_stage_memory_mib": 900, "bramble_mine": 1}) == []
 
 
 @pytest.mark.parametrize("name", ["pi_1", "Pi1", "-pi1", "pi1-", "pi.1", "pi1\n", "p" * 64, "π1"])
@@ -252,13 +310,13 @@ Play = Callable[..., Played]
 
 @pytest.fixture
 def play(tmp_path: Path, door: Door) -> Play:
-    """Give a function that runs site.yml with a hosts.yml; every node is behind the door."""
+    """Give a function that runs a play with a hosts.yml; every node is behind the door."""
 
-    def run(hosts: str, *words: str, **values: object) -> Played:
+    def run(hosts: str, *words: str, name: str = "site", **values: object) -> Played:
         values = {"bramble_network": "127.0.0.0/24", "ansible_port": door.port, **values}
         site = write_site(tmp_path / "site", hosts, **values)
         done = subprocess.run(
-            [ansible_playbook(), "site.yml", "-i", site, *words],
+            [ansible_playbook(), f"{name}.yml", "-i", site, *words],
             cwd=ROOT / "ansible",
             env=environment(tmp_path),
             stdin=subprocess.DEVNULL,
@@ -316,6 +374,38 @@ def test_the_play_says_what_is_wrong(play: Play, door: Door, hosts: str, sentenc
     assert played.returncode != 0
     assert played.sentences == [sentence]
     assert set(played.changed.values()) <= {0}
+    assert door.num_visitors == 0
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "sentence"),
+    [
+        ("bramble_port", 22, "bramble_port is 22, which is ssh's: choose another, as 8080"),
+        ("bramble_rosw", 8, "bramble_rosw is no setting: did you mean bramble_rows?"),
+    ],
+)
+def test_the_play_says_which_setting_is_wrong(
+    play: Play, door: Door, setting: str, value: int, sentence: str
+) -> None:
+    played = play("bramble: {hosts: {pi1: {address: 127.0.0.1}}}", **{setting: value})
+    assert played.sentences == [sentence]
+    assert door.num_visitors == 0
+
+
+def test_the_play_names_a_line_that_was_lost(play: Play, door: Door) -> None:
+    played = play("bramble: {hosts: {pi1: {address: 127.0.0.1}}}", bramble_network=...)
+    (sentence,) = played.sentences
+    assert sentence.startswith("bramble_network is not set: copy its line from inventory/example/")
+    assert door.num_visitors == 0
+
+
+def test_nothing_is_restored_from_a_folder_that_is_not_there(play: Play, door: Door) -> None:
+    hosts = "bramble: {hosts: {pi1: {address: 127.0.0.1}}}"
+    played = play(hosts, "-e", "folder=/nowhere", name="restore")
+    assert played.sentences == [
+        "/nowhere/pi1.tar.gz.base64 is not there: "
+        "`-e folder=…` names the folder that backup.yml wrote"
+    ]
     assert door.num_visitors == 0
 
 

@@ -1,5 +1,6 @@
 """The desk between a client and rings, both played by the test."""
 
+import math
 import time
 from collections import deque
 from types import SimpleNamespace
@@ -31,7 +32,7 @@ class Client:
         return True
 
     def ask(self, **members: Any) -> None:
-        asked = m.Generate("r", m.Sampling(), **({"prompt": [5, 6, 7]} | members))
+        asked = m.Generate("r", **({"sampling": m.Sampling(), "prompt": [5, 6, 7]} | members))
         self.asked.append((b"client", asked))
 
 
@@ -88,6 +89,28 @@ def test_a_reply_that_lacks_its_end_alone_gets_that_and_no_more_tokens(
     assert isinstance(accepted, m.Accepted) and isinstance(done, m.Done)
     assert (done.finish, done.completion_tokens) == (finish, 2)
     assert not desk.has_replies and not ring.scheduler.waiting
+
+
+@pytest.mark.parametrize(
+    ("members", "param"),
+    [
+        ({"max_tokens": -5}, "max_tokens"),
+        ({"sampling": m.Sampling(seed=-1)}, "seed"),
+        ({"sampling": m.Sampling(seed=1 << 64)}, "seed"),
+        ({"sampling": m.Sampling(temperature=math.nan)}, "temperature"),
+        ({"sampling": m.Sampling(repetition_penalty=1e-300)}, "repetition_penalty"),
+    ],
+)
+def test_what_no_step_can_carry_is_refused_before_it_ends_the_head(
+    members: dict[str, Any], param: str, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, ring = opened
+    client.ask(**members)
+    read(desk, client, 0.0)
+    (refused,) = client.heard
+    assert isinstance(refused, m.Refused)
+    assert (refused.family, refused.param) == ("BadInput", param)
+    assert not ring.scheduler.waiting
 
 
 def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn]) -> None:

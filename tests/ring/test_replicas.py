@@ -93,6 +93,6 @@ def test_a_ring_that_is_gone_leaves_the_other_serving_and_is_named(
         time.sleep(0.2)
     document = ring.client.status()
     assert document["state"] == "serving"
-    assert "ring 1: stage 1 (stage-3): not heard of for 10 s" in document["reason"]
+    assert "ring 1: stage 1 (stage-3): not heard of for over 10 s" in document["reason"]
     assert [each["state"] for each in document["plan"]["rings"]] == ["serving", "waiting"]
     assert len(ring.generate(greedy("x", [3, 4, 5], 10))[0]) == 10

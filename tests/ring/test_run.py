@@ -81,12 +81,16 @@ class Run:
         )
 
 
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
 @contextmanager
 def running(folder: Path, *flags: str) -> Iterator[Run]:
     """`bramble run`, ready, and ended with Ctrl-C."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
     process = subprocess.Popen(
         [sys.executable, "-m", "bramble", "run", "--port", str(port), *flags],
@@ -185,10 +189,65 @@ def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
     assert pace.returncode == 0 and "2 streams, ms between tokens" in pace.stdout
 
 
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--seed", "-1"), "seed: got -1, need 0 to"),
+        (("--max-tokens", "0"), "max_tokens: got 0, need 1 or more"),
+        (("--temperature", "nan"), "--temperature nan: need 0 to 2"),
+    ],
+)
+def test_a_question_that_cannot_be_asked_so_is_refused_and_the_next_one_answered(
+    run: Run, flags: tuple[str, str], told: str
+) -> None:
+    refused = run.command("chat", "hello", *flags)
+    assert refused.returncode == 2 and f"bramble chat: {told}" in refused.stderr
+    assert "8080" in run.ask("which port do I open in the browser")
+
+
 def test_a_port_in_use_is_said_plainly(run: Run) -> None:
     second = run.command("run")
     assert second.returncode == 2
     assert "stop what uses it or choose another with --port" in second.stderr
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (("--rows", "0"), "--rows 0: a ring has one sequence or more"),
+        (("--context", "-1"), "--context -1: need 1 or more, or 0 for the default"),
+        (("--threads", "-1"), "--threads -1: need 1 or more, or 0 for the default"),
+        (("--speculation", "maybe"), "argument --speculation: invalid choice: 'maybe'"),
+        (("--context", "5"), "a context of 5 tokens was asked for; bramble-demo needs 24 or more"),
+    ],
+)
+def test_what_no_ring_can_have_ends_the_run_with_a_sentence(
+    flags: tuple[str, ...], told: str, tmp_path: Path
+) -> None:
+    line = [sys.executable, "-m", "bramble", "run", "--port", str(free_port()), *flags]
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=30)
+    assert ended.returncode == 2
+    assert f"bramble run: {told}" in ended.stderr or f"error: {told}" in ended.stderr
+    assert not list(tmp_path.glob("bramble-*/*.sock"))
+
+
+def test_two_runs_that_start_at_once_do_not_share_sockets(tmp_path: Path) -> None:
+    line = [sys.executable, "-m", "bramble", "run", "--port", str(free_port())]
+    environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    runs = [
+        subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        for _ in range(2)
+    ]
+    deadline = time.monotonic() + 30
+    while not (ended := [run for run in runs if run.poll() is not None]):
+        assert time.monotonic() < deadline, "both go on"
+        time.sleep(0.1)
+    for each in runs:
+        each.terminate()
+    told = [each.communicate(timeout=20)[0].decode() for each in runs]
+    assert len(ended) == 1 and ended[0].returncode == 2
+    assert "another `bramble run` has port" in "".join(told)
 
 
 def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:

@@ -34,6 +34,11 @@ CASES: list[tuple[str, Any, str | None]] = [
     ("a truth as number", {"messages": USER, "max_tokens": True}, "max_tokens"),
     ("max_tokens 0", {"messages": USER, "max_tokens": 0}, "max_tokens"),
     ("top_p 0", {"messages": USER, "top_p": 0}, "top_p"),
+    (
+        "a penalty that logits cannot be divided by",
+        {"messages": USER, "repetition_penalty": 1e-300},
+        "repetition_penalty",
+    ),
     ("n 100", {"messages": USER, "n": 100}, "n"),
     ("top_logprobs alone", {"messages": USER, "top_logprobs": 2}, "top_logprobs"),
     ("an empty stop", {"messages": USER, "stop": ""}, "stop"),
@@ -89,13 +94,19 @@ def test_neutral_values_pass(http: FlaskClient) -> None:
     assert http.post(CHAT, json=body).status_code == 200
 
 
-@pytest.mark.parametrize(("path", "status"), [("/v1/nothing", 404), (CHAT, 405)])
+@pytest.mark.parametrize(
+    ("path", "status", "message"),
+    [
+        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; the API is below /v1"),
+        (CHAT, 405, "GET is not allowed here; use POST"),
+    ],
+)
 def test_unknown_paths_and_methods_answer_in_json(
-    http: FlaskClient, path: str, status: int
+    http: FlaskClient, path: str, status: int, message: str
 ) -> None:
     response = http.get(path)
     assert response.status_code == status
-    assert response.json is not None and response.json["error"]["message"]
+    assert response.json is not None and response.json["error"]["message"] == message
 
 
 def test_pages_probes_and_metrics_answer(http: FlaskClient) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from rich.console import Console
 
 from bramble.commands.door import add_door, open_door
-from bramble.errors import BrambleError
+from bramble.errors import BadInput, BrambleError
 from bramble.head.client import Client
 from bramble.wire.messages import Delta, Done, Generate, Progress, Sampling
 
@@ -40,6 +40,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
+    if args.temperature is not None and not 0 <= args.temperature <= 2:
+        raise BadInput(f"--temperature {args.temperature}: need 0 to 2")
     messages = [{"role": "system", "content": args.system}] if args.system else []
     with open_door(args) as client:
         model = client.status()["model"]

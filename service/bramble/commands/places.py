@@ -37,6 +37,10 @@ def default_door(port: int) -> str:
         raise Unavailable("this node's head answers root and the group bramble: use sudo")
     if STAGE_CONFIG.exists():
         stage = read_config(StageConfig, STAGE_CONFIG)
+        if stage.node == stage.head_node:
+            raise Unavailable(
+                "the head of this node does not run: see `systemctl status bramble-head`"
+            )
         page = stage.files.removesuffix("/files")
         raise Unavailable(f"no head runs on this node: ask on {stage.head_node}, or open {page}")
     raise Unavailable(

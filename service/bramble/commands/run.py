@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import fcntl
 import os
 import shutil
 import signal
@@ -63,7 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         default="float32",
         help="numbers of the KV cache: int8 takes a quarter of the memory (default: float32)",
     )
-    add("--speculation", default="auto", help="auto or off (default: auto)")
+    add("--speculation", choices=("auto", "off"), default="auto", help="(default: auto)")
     add("--verbose", action="store_true", help="show what every process logs")
     parser.set_defaults(run=run)
 
@@ -163,10 +164,17 @@ def _flags(settings: Mapping[str, object]) -> list[str]:
 def _runtime(port: int) -> Iterator[Path]:
     folder = runtime_folder(port)
     folder.mkdir(mode=0o700, exist_ok=True)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    with (folder / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:  # it may not listen yet
+            raise BadInput(
+                f"another `bramble run` has port {port}; stop it or choose another with --port"
+            ) from None
+        try:
+            yield folder
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextlib.contextmanager
@@ -220,16 +228,14 @@ def _announce(console: Console, state: str, url: str, seconds: float) -> None:
     if state.startswith("serving"):
         console.print(f"[green]ready[/] after {seconds:.0f} s: chat at [bold]{url}[/]", end="")
         console.print(f", API at {url}/v1, the ring at {url}/status. Ctrl-C ends it.")
-        if state != "serving":
-            console.print(f"[dim]{state}[/]")
-    else:
-        console.print(f"[dim]{state}[/]")
+    if state != "serving":
+        console.print(state, style="dim", markup=False, soft_wrap=True)
 
 
 def _line_printer(console: Console, is_verbose: bool) -> Printer:
     def show(name: str, line: str) -> None:
         if is_verbose or "level=WARNING" in line or "level=ERROR" in line:
-            console.print(f"{name} {line}", markup=False)
+            console.print(f"{name} {line}", markup=False, soft_wrap=True)
 
     return show
 
@@ -246,6 +252,11 @@ def _check(args: argparse.Namespace) -> None:
         raise BadInput(f"--stages {args.stages}: a ring has one stage or more")
     if args.replicas < 1:
         raise BadInput(f"--replicas {args.replicas}: there is one ring or more")
+    if args.rows < 1:
+        raise BadInput(f"--rows {args.rows}: a ring has one sequence or more")
+    for flag, number in (("threads", args.threads), ("context", args.context)):
+        if number < 0:
+            raise BadInput(f"--{flag} {number}: need 1 or more, or 0 for the default")
     with socket.socket() as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -16,10 +16,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bramble.errors import BadInput
+
 RESTART_S = 0.2  # before the first restart; doubles while the process keeps dying young
 RESTART_MAX_S = 10.0
 YOUNG_S = 10.0
 STOP_S = 5.0  # from SIGTERM to SIGKILL
+READ_S = 1.0  # for the last words of one that has ended
+BAD_INPUT = 2  # a command's exit code, see cli.py
 PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 Printer = Callable[[str, str], None]
@@ -30,6 +34,8 @@ class Child:
     name: str
     command: list[str]
     process: subprocess.Popen[str] | None = None
+    reader: threading.Thread | None = None
+    last_words: str = ""  # the last line that it printed
     started_at: float = 0.0
     due_at: float = 0.0
     delay_s: float = RESTART_S
@@ -50,7 +56,10 @@ class Supervisor:
         self._spawn(child)
 
     def tend(self) -> None:
-        """Restart what has died; to be called a few times a second."""
+        """Restart what has died; to be called a few times a second.
+
+        Raises BadInput with a child's own words if that is what ended it: it would do so again.
+        """
         now = time.monotonic()
         for child in self.children:
             if child.process is None and now >= child.due_at:
@@ -85,25 +94,31 @@ class Supervisor:
             start_new_session=True,  # Ctrl-C is for us alone; we end the children in order
             preexec_fn=_die_with_parent,
         )
-        threading.Thread(
-            target=self._pass_on, args=(child.name, child.process), daemon=True
-        ).start()
+        child.last_words = ""
+        child.reader = threading.Thread(
+            target=self._pass_on, args=(child, child.process), daemon=True
+        )
+        child.reader.start()
 
     def _mourn(self, child: Child, now: float) -> None:
-        assert child.process is not None
+        assert child.process is not None and child.reader is not None
         _kill_group(child.process)  # a worker of its own must not outlive it
+        child.reader.join(READ_S)
         is_young = now - child.started_at < YOUNG_S
         child.delay_s = min(child.delay_s * 2, RESTART_MAX_S) if is_young else RESTART_S
         child.due_at = now + child.delay_s
         code, child.process = child.process.returncode, None
+        if code == BAD_INPUT:
+            raise BadInput(child.last_words.partition(": ")[2])
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         self.on_event(child.name, f"{how}; restarting")
 
-    def _pass_on(self, name: str, process: subprocess.Popen[str]) -> None:
+    def _pass_on(self, child: Child, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
         with process.stdout as lines:
             for line in lines:
-                self.on_line(name, line.rstrip())
+                child.last_words = line.rstrip()
+                self.on_line(child.name, child.last_words)
 
 
 def python_command(*arguments: str) -> list[str]:

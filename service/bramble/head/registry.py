@@ -103,7 +103,7 @@ class Registry:
         for entry in self.stages:
             allowed_s = LOST_LOADING_S if entry.state == "loading" else LOST_S
             if entry.is_present and now - entry.heard_at > allowed_s:
-                entry.state, entry.reason = "lost", f"not heard of for {allowed_s:.0f} s"
+                entry.state, entry.reason = "lost", f"not heard of for over {allowed_s:.0f} s"
                 lost.append(entry)
         return lost
 

@@ -10,7 +10,18 @@ from bramble.head.sequence import Sequence, State
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Detokenizer, Tokenizer
-from bramble.wire.messages import Delta, Done, Finish, Generate, Sampled, TokenLogprob
+from bramble.wire.messages import (
+    REPETITION_PENALTIES,
+    Delta,
+    Done,
+    Finish,
+    Generate,
+    Sampled,
+    TokenLogprob,
+)
+
+INT32_MAX = (1 << 31) - 1
+UINT64_MAX = (1 << 64) - 1
 
 
 @dataclass(slots=True)
@@ -92,6 +103,7 @@ def open_request(
     Tokens that the client has already (after the head was lost) run through detokenizer and stop
     matcher again without being shown; where they are the whole reply, the sequence is finished.
     """
+    _check(asked)
     prompt = _prompt_ids(asked, tokenizer, manifest.shape.vocab_size)
     max_tokens = _most_tokens(asked, len(prompt), max_length)
     sequence = Sequence(
@@ -120,6 +132,30 @@ def open_request(
     elif len(sequence.tokens) >= max_tokens:
         sequence.state, sequence.finish = State.FINISHED, Finish.LENGTH
     return request
+
+
+def _check(asked: Generate) -> None:
+    """Refuse what steps cannot carry or the sampler not compute: it would end the head, or a stage.
+
+    The web process has checked what came over HTTP; this is for whoever else asks.
+    """
+    sampling = asked.sampling
+    ranges: dict[str, tuple[float, float]] = {
+        "temperature": (0, 2),
+        "top_k": (0, INT32_MAX),
+        "top_p": (0, 1),
+        "min_p": (0, 1),
+        "repetition_penalty": REPETITION_PENALTIES,
+        "presence_penalty": (-2, 2),
+        "frequency_penalty": (-2, 2),
+        "seed": (0, UINT64_MAX),
+        "top_logprobs": (-1, 20),
+    }
+    for name, (least, most) in ranges.items():
+        if not least <= (got := getattr(sampling, name)) <= most:  # NaN is in no range
+            raise BadInput(f"{name}: got {got}, need {least} to {most}", name)
+    if asked.max_tokens is not None and asked.max_tokens < 1:
+        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
 
 
 def _may_guess(asked: Generate, manifest: Manifest) -> bool:

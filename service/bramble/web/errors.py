@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
-from werkzeug.exceptions import HTTPException, NotFound
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from bramble.errors import (
     BadInput,
@@ -75,8 +75,9 @@ def _http_error(error: HTTPException) -> Response:
 def _explain(error: HTTPException) -> str:
     if error.code == 404 and error.description == NotFound.description:
         return f"no such URL: {request.method} {request.path[:80]}; the API is below /v1"
-    if error.code == 405:
-        return f"{request.method} is not allowed here"
+    if isinstance(error, MethodNotAllowed):
+        methods = " or ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"}))
+        return f"{request.method} is not allowed here; use {methods}"
     if error.code == 413:
         allowed = current_service().config.max_body_bytes
         return f"the body is larger than the {allowed} bytes that are read; send a shorter one"

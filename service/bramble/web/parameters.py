@@ -14,7 +14,7 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.web.conversation import read_messages
 from bramble.web.fields import INT32_MAX, Fields, is_number, refusal
-from bramble.wire.messages import Generate, Sampling
+from bramble.wire.messages import REPETITION_PENALTIES, Generate, Sampling
 
 MAX_CHOICES = 8  # replies of one HTTP request; each takes a row of the KV cache
 MAX_STOPS = 16  # OpenAI allows 4, but clients of local servers send their whole list
@@ -170,9 +170,7 @@ def _read_shape(body: Fields) -> dict[str, float | None]:
         "top_k": body.integer("top_k", -1, INT32_MAX),  # vLLM's clients send -1 for off
         "top_p": _above_zero(body, "top_p", body.number("top_p", 0.0, 1.0)),
         "min_p": body.number("min_p", 0.0, 1.0),
-        "repetition_penalty": _above_zero(
-            body, "repetition_penalty", body.number("repetition_penalty", 0.0, 10.0)
-        ),
+        "repetition_penalty": body.number("repetition_penalty", *REPETITION_PENALTIES),
         "presence_penalty": body.number("presence_penalty", -2.0, 2.0),
         "frequency_penalty": body.number("frequency_penalty", -2.0, 2.0),
     }

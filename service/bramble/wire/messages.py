@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 # ----------------------------------------------------------------------------------------- ring
 
 
+REPETITION_PENALTIES = (0.01, 10.0)  # logits are divided by it: those of 1e-40 are infinite
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How the last stage picks a token from the full logits.
