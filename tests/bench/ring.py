@@ -105,15 +105,15 @@ class Ring:
         }
 
     def _guesses(self, text: str) -> Measured:
-        """The same reply without and with guesses: random weights repeat what was, or say anything.
+        """The same reply without and with guesses.
 
-        A draw by a seed that the client chose carries no guesses in a quantised model.
+        The likeliest tokens of random weights soon go in circles, those that are drawn never. A
+        draw by a seed that the client chose carries no guesses in a quantised model.
         """
-        repeated = streams.random_ids(streams.REPEATED, self._vocab) * streams.TIMES
-        prompt, temperature = (
-            (repeated, 1e-3) if text == "repeats" else (streams.random_ids(36, self._vocab), 1.0)
-        )
+        temperature = 1e-3 if text == "repeats" else 1.0
         sampling = Sampling(temperature=temperature, seed=random.getrandbits(63))
+        prompt = streams.random_ids(streams.SMALL_PROMPT, self._vocab)
+        prompt += self._ask(prompt, streams.GUESSED_TOKENS, sampling).token_ids
         found = {}
         for name, is_seeded in (("plain", True), ("guessed", False)):
             reply = self._ask(prompt, streams.GUESSED_TOKENS, sampling, is_seeded)

@@ -16,7 +16,7 @@ DECODE_TOKENS = 64
 PREFILL_TOKENS = 512
 STREAM_PROMPT, STREAM_TOKENS = 128, 64
 TURN_PROMPT, TURN_REPLY, TURN_NEXT = 1000, 16, 24  # tokens: the talk so far, its reply, a question
-REPEATED, TIMES, GUESSED_TOKENS = 6, 6, 128  # a text that is said six times, and is gone on with
+GUESSED_TOKENS = 128
 
 Measured = dict[str, list[float]]
 
