@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -107,13 +108,14 @@ class Ring:
     def _guesses(self, text: str) -> Measured:
         """The same reply without and with guesses.
 
-        The likeliest tokens of random weights soon go in circles, those that are drawn never. A
+        Of random weights the likeliest tokens often repeat what was, those that are drawn never. A
         draw by a seed that the client chose carries no guesses in a quantised model.
         """
-        temperature = 1e-3 if text == "repeats" else 1.0
-        sampling = Sampling(temperature=temperature, seed=random.getrandbits(63))
-        prompt = streams.random_ids(streams.SMALL_PROMPT, self._vocab)
-        prompt += self._ask(prompt, streams.GUESSED_TOKENS, sampling).token_ids
+        sampling = Sampling(temperature=1e-3 if text == "repeats" else 1.0)
+        if text == "repeats":
+            prompt = streams.repeating(partial(self._ask, sampling=sampling), self._vocab)
+        else:
+            prompt = streams.random_ids(streams.SMALL_PROMPT, self._vocab)
         found = {}
         for name, is_seeded in (("plain", True), ("guessed", False)):
             reply = self._ask(prompt, streams.GUESSED_TOKENS, sampling, is_seeded)

@@ -17,6 +17,7 @@ PREFILL_TOKENS = 512
 STREAM_PROMPT, STREAM_TOKENS = 128, 64
 TURN_PROMPT, TURN_REPLY, TURN_NEXT = 1000, 16, 24  # tokens: the talk so far, its reply, a question
 GUESSED_TOKENS = 128
+FEW, TRIES = 0.2, 10  # different tokens of a text that repeats; prompts until one gives such a text
 
 Measured = dict[str, list[float]]
 
@@ -50,6 +51,16 @@ def reply(tokens: Iterable[int], asked_at: float, wanted: int) -> Reply:
 def random_ids(count: int, vocab: int) -> list[int]:
     """A prompt that no cache has seen; the first ids are special tokens and bytes."""
     return [random.randrange(300, vocab) for _ in range(count)]
+
+
+def repeating(ask: Ask, vocab: int) -> list[int]:
+    """A prompt that repeats itself, as replies of random weights do sooner or later."""
+    for _ in range(TRIES):
+        prompt = random_ids(SMALL_PROMPT, vocab)
+        said = ask(prompt, GUESSED_TOKENS).token_ids
+        if len(set(said[GUESSED_TOKENS // 2 :])) <= FEW * GUESSED_TOKENS / 2:
+            return [*prompt, *said]
+    raise Broken(f"none of {TRIES} replies repeats itself")
 
 
 def decode(ask: Ask, vocab: int) -> Measured:

@@ -43,6 +43,14 @@ def test_llama_counts_with_its_better_format() -> None:
     assert ratio.values.median == 3.0 and ratio.holds
 
 
+def test_a_text_that_repeats_is_looked_for_and_goes_with_its_prompt() -> None:
+    replies = iter([list(range(128)), [*range(64), *[7, 8] * 32]])
+    prompt = streams.repeating(lambda prompt, n: streams.Reply(next(replies), 0.1, 1.0), 1000)
+    assert len(prompt) == streams.SMALL_PROMPT + 128 and prompt[-2:] == [7, 8]
+    with pytest.raises(Broken, match="none of 10 replies repeats itself"):
+        streams.repeating(lambda prompt, n: streams.Reply(list(range(n)), 0.1, 1.0), 1000)
+
+
 def test_guesses_count_against_the_same_text_without() -> None:
     found = samples(
         ring_2={

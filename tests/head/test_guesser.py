@@ -112,7 +112,14 @@ def test_a_width_that_looked_dear_is_tried_again_after_a_while() -> None:
     assert costs.ratio(4) == 4.0
     for _ in range(SURE * FORGET):
         costs.count(1, 10.0)
-    assert costs.ratio(4) == Costs().ratio(4)
+    assert costs.ratio(4) == pytest.approx(1.3)  # as the line through 1 and 2 has it
+
+
+def test_a_width_that_is_cheap_is_known_for_as_long_as_nothing_is_guessed() -> None:
+    costs = measured(CHEAP)
+    for _ in range(20 * FORGET):
+        costs.count(1, 10.0)
+    assert [costs.ratio(width) for width in CHEAP] == [1.0, 1.1, 1.4, 2.0, 4.0]
 
 
 def test_a_step_never_counts_dearer_than_its_tokens_one_by_one() -> None:

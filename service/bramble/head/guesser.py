@@ -29,7 +29,7 @@ FADING = 0.9
 
 WINDOW = 9  # steps of a width, of which the fastest counts: slower ones waited for something else
 SURE = 2  # steps of a width before it counts as measured: the first one has buffers to bind
-FORGET = 64  # steps of one token after which other widths lose their oldest, so as to be tried anew
+FORGET = 64  # steps of one token after which widths lose their oldest: dear ones are tried anew
 SLOPE = 0.5  # of cost over tokens while nothing is measured; int4 on x86 0.4 (service/DESIGN.md)
 
 
@@ -44,9 +44,7 @@ class Costs:
         self._recent.setdefault(num_tokens, deque(maxlen=WINDOW)).append(compute_us)
         self._num_single += num_tokens == 1
         if num_tokens == 1 and self._num_single % FORGET == 0:
-            for width, recent in self._recent.items():
-                if width > 1 and recent:
-                    recent.popleft()
+            self._forget()
 
     def ratio(self, num_tokens: int) -> float:
         """Return the cost of a step of `num_tokens` against a step of one, 1 … num_tokens.
@@ -58,6 +56,14 @@ class Costs:
         slope = SLOPE if below == 1 else (known[below] - 1) / (below - 1)
         estimate = known[below] + slope * (num_tokens - below)
         return min(max(estimate, 1.0), float(num_tokens))
+
+    def _forget(self) -> None:
+        """Lose the oldest step of each width; of one that is cheap enough SURE ones stay."""
+        known = self._known()
+        for width, recent in self._recent.items():
+            is_dear = known.get(width, 0.0) > 1 + SLOPE * (width - 1)
+            if width > 1 and len(recent) > (0 if is_dear else SURE):
+                recent.popleft()
 
     def _known(self) -> dict[int, float]:
         fastest = {t: min(recent) for t, recent in self._recent.items() if len(recent) >= SURE}
