@@ -39,8 +39,8 @@ onnxruntime over the same files, llama.cpp alone and over its RPC servers, and t
 memory. The contenders are taken in turn, several rounds. Random weights of a real shape; what
 is needed is made once and kept."""
 EXAMPLE = """examples:
-  make bench                                        the whole: three rounds, about 30 minutes
-  make bench ARGS="--quick"                         what the bounds need, once: about 5 minutes
+  make bench                                        the whole: three rounds, perhaps an hour
+  make bench ARGS="--quick"                         what the bounds need, once: about 6 minutes
   make bench ARGS="--shape qwen2.5-0.5b --only ring,ceiling"     nothing is built
   make bench ARGS="--network 1gbit --json ring.json --plot ring.png"   as root
 

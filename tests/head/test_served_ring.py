@@ -14,6 +14,8 @@ from bramble.head.ring import Ring, Sender, Settings, State
 from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
 from bramble.plan.planner import GIB
+from bramble.stage.engine import StepResult
+from bramble.stage.service import _sampled
 from bramble.wire import messages as m
 
 from tests.plan.test_planner import manifest
@@ -55,21 +57,7 @@ def begun(stage: Stage) -> ServedRing:
 
 
 def answer(step: m.Step, tokens: list[int]) -> m.Sampled:
-    return m.Sampled(
-        plan_id=step.plan_id,
-        epoch=step.epoch,
-        step=step.step,
-        lane=step.lane,
-        kind=step.kind,
-        sequences=step.sequences,
-        positions=np.zeros(len(tokens), np.int32),
-        token_ids=np.array(tokens, np.int32),
-        logprobs=np.zeros(len(tokens), np.float32),
-        top_ids=np.zeros((len(tokens), 0), np.int32),
-        top_logprobs=np.zeros((len(tokens), 0), np.float32),
-        traces=step.traces,
-        digests=step.digests,
-    )
+    return _sampled(step, StepResult(None, np.array(tokens, np.int32)), (0, 0, 0))
 
 
 def test_a_stage_that_is_silent_is_lost() -> None:

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 import yaml
 from playwright.sync_api import Browser
 
+from tests.ring.conftest import free_ports
 from tests.web.conftest import get_json
 
 ROOT = Path(__file__).parent.parent.parent
@@ -81,16 +81,10 @@ class Run:
         )
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def running(folder: Path, *flags: str) -> Iterator[Run]:
     """`bramble run`, ready, and ended with Ctrl-C."""
-    port = free_port()
+    (port,) = free_ports(1)
     environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
     process = subprocess.Popen(
         [sys.executable, "-m", "bramble", "run", "--port", str(port), *flags],
@@ -224,7 +218,7 @@ def test_a_port_in_use_is_said_plainly(run: Run) -> None:
 def test_what_no_ring_can_have_ends_the_run_with_a_sentence(
     flags: tuple[str, ...], told: str, tmp_path: Path
 ) -> None:
-    line = [sys.executable, "-m", "bramble", "run", "--port", str(free_port()), *flags]
+    line = [sys.executable, "-m", "bramble", "run", "--port", str(*free_ports(1)), *flags]
     environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=30)
     assert ended.returncode == 2
@@ -233,7 +227,7 @@ def test_what_no_ring_can_have_ends_the_run_with_a_sentence(
 
 
 def test_two_runs_that_start_at_once_do_not_share_sockets(tmp_path: Path) -> None:
-    line = [sys.executable, "-m", "bramble", "run", "--port", str(free_port())]
+    line = [sys.executable, "-m", "bramble", "run", "--port", str(*free_ports(1))]
     environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
     runs = [
         subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)

@@ -20,7 +20,7 @@ def runtime_folder(port: int) -> Path:
 
 
 def local_door(port: int) -> str:
-    return f"ipc://{runtime_folder(port)}/head.sock"
+    return f"ipc://{_local_socket(port)}"
 
 
 def default_door(port: int) -> str:
@@ -31,7 +31,7 @@ def default_door(port: int) -> str:
             return f"ipc://{SYSTEM_DOOR}"
     except PermissionError:
         is_forbidden = True
-    if (runtime_folder(port) / "head.sock").exists():
+    if _local_socket(port).exists():
         return local_door(port)
     if is_forbidden:
         raise Unavailable("this node's head answers root and the group bramble: use sudo")
@@ -46,6 +46,10 @@ def default_door(port: int) -> str:
     raise Unavailable(
         f"no ring runs here on port {port}: start one with `bramble run`, or name its --port"
     )
+
+
+def _local_socket(port: int) -> Path:
+    return runtime_folder(port) / "head.sock"
 
 
 def cache_folder() -> Path:
