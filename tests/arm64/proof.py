@@ -37,10 +37,12 @@ from tests.arm64.board import HERE, ROOT, Board, board
 pytestmark = pytest.mark.timeout(1200)
 
 CHECKPOINTS = ("llama2", "llama3", "mistral", "qwen2", "qwen3")
-KINDS = ("float32", "int8", "int4")
-UNROUNDED = ("int8-unrounded", "int4-unrounded")
+KINDS = ("float32", "int8", "int4", "int4-128")
+UNROUNDED = ("int8-unrounded", "int4-unrounded", "int4-128-unrounded")
 ATOL = 1e-4  # of checkpoints' logits, as in tests/stage/test_golden_models.py
-BOUNDS = dict.fromkeys(("float32", *UNROUNDED), 1e-5) | {"int8": 0.04, "int4": 0.1}
+BOUNDS = dict.fromkeys(("float32", *UNROUNDED), 1e-5) | {
+    **{"int8": 0.04, "int4": 0.1, "int4-128": 0.1},
+}
 LOGPROB_BOUND = 0.01  # of int8: 0.00015 was measured, over 83 tokens
 PI_OS_PAGE_BYTES = 16384  # Raspberry Pi OS on a Pi 5
 QUESTIONS = (
@@ -77,7 +79,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(graph, "ACCURACY_LEVEL", 1)  # float32 activations
         for kind in UNROUNDED:
-            options = Options(quantization=kind.split("-")[0])
+            options = Options(quantization=kind.removesuffix("-unrounded"))
             export(str(EMBEDDED), folder / "models" / kind, options)
     for case in CHECKPOINTS:
         source, model = ROOT / "tests" / "golden" / case, folder / "models" / case
@@ -169,7 +171,7 @@ def test_numba_compiles_the_same_top_p_cut(machines: Machines) -> None:
 
 def test_an_export_on_aarch64_writes_the_same_files(pi: Board, shared: Path) -> None:
     command = ["python3", "-m", "bramble", "export", "/bramble/service/bramble/embedded"]
-    for kind in ("int8", "int4"):
+    for kind in ("int8", "int4", "int4-128"):
         pi.run(shared, *command, f"/shared/exported/{kind}", f"--quant={kind}", seconds=300)
         made, here = (
             manifests.read(shared / folder / kind).files for folder in ("exported", "models")

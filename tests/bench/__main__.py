@@ -18,6 +18,7 @@ from typing import Any
 
 import bramble
 from bramble.errors import BadInput, BrambleError
+from bramble.export.quantize import KINDS as WEIGHTS
 from bramble.model import manifest as manifests
 from bramble.model.manifest import layer_name
 
@@ -57,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     )
     add = made.add_argument
     add("--shape", choices=SHAPES, default=SHAPES[0], help=f"default: {SHAPES[0]}")
+    add("--quant", choices=WEIGHTS, default="int4", help="of Bramble's weights (default: int4)")
     add("--quick", action="store_true", help="one round of the measurements with a bound")
     add("--rounds", type=int, help=f"default: {ROUNDS}; with --quick {QUICK_ROUNDS}")
     add("--only", default=",".join(KINDS), help="some of ring,ceiling,llama,memory (default: all)")
@@ -75,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     cache = Cache(args.cache.resolve(), tell)
     if "llama" in kinds:
         check_compiler()
-    model = cache.model(args.shape)
+    model = cache.model(args.shape, args.quant)
     if not args.no_plot:
         cache.python()
     with _site(args.network) as site:
@@ -156,6 +158,7 @@ def _token_bytes(model: Path, groups: list[list[Contender]]) -> dict[str, int]:
 def _about(args: argparse.Namespace, rounds: int) -> dict[str, Any]:
     return {
         "shape": args.shape,
+        "quantization": args.quant,
         "bramble": bramble.__version__,
         "onnxruntime": version("onnxruntime"),
         "llama-cpp-python": LLAMA_CPP,
@@ -178,7 +181,7 @@ def _processor() -> str:
 
 def _write(args: argparse.Namespace, cache: Cache, found: dict[str, Any]) -> None:
     stamp = found["ended"][:16].replace(":", "").replace("-", "")
-    target = args.json or cache.folder / "results" / f"{args.shape}-{stamp}.json"
+    target = args.json or cache.folder / "results" / f"{args.shape}-{args.quant}-{stamp}.json"
     target.parent.mkdir(parents=True, exist_ok=True)
     target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     tell(f"figures: {target}")

@@ -51,14 +51,15 @@ class Cache:
         """Where stages keep packed weights."""
         return self.folder / "packed"
 
-    def model(self, shape: str) -> Path:
+    def model(self, shape: str, kind: str = "int4") -> Path:
         """The model folder of a shape. Raises BadInput for an unknown one."""
-        command = python_command("bramble", "export", "--synthetic", shape)
+        command = python_command("bramble", "export", "--quant", kind, "--synthetic", shape)
 
         def make(place: Path) -> None:
             self._run([*command, str(place / shape)])
 
-        return self._once(f"models/{shape}", make, f"exporting {shape}") / shape
+        name = shape if kind == "int4" else f"{shape}-{kind}"
+        return self._once(f"models/{name}", make, f"exporting {name}") / shape
 
     def python(self) -> Path:
         """The interpreter of the bench's own environment, with gguf and matplotlib."""

@@ -267,7 +267,7 @@ def test_a_model_whose_name_tells_no_size_is_left_to_the_planner() -> None:
 
 def test_a_quantization_there_is_not_gets_one_sentence() -> None:
     (sentence,) = filters.model_problems("embedded", "int5", THREE_8_GB)
-    assert sentence == "bramble_quantization is 'int5': need one of int4, int8, float32"
+    assert sentence == "bramble_quantization is 'int5': need one of int4, int4-128, int8, float32"
 
 
 # --------------------------------------------------------------- through the play that a user runs

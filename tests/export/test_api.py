@@ -78,6 +78,13 @@ def test_parts_may_differ_in_quantisation(tmp_path: Path, kinds: tuple[str, str,
     manifests.verify(tmp_path / "m", [part.name for part in manifest.parts])
 
 
+def test_inputs_that_make_no_whole_blocks_are_refused_with_what_to_do(tmp_path: Path) -> None:
+    sentence = "int4-128 needs a multiple of 128 inputs, and self_attn.q_proj has 64"
+    with pytest.raises(BadInput, match=sentence):
+        export(str(GOLDEN / "llama3"), tmp_path / "m", Options("int4-128"))
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("kind", ["int4", "int8", "float32"])
 def test_a_tied_table_is_stored_once(tmp_path: Path, kind: str) -> None:
     manifest = export(str(GOLDEN / "llama3"), tmp_path / "m", Options(kind))

@@ -5,7 +5,7 @@ from math import prod
 import pytest
 from bramble.errors import BadInput
 from bramble.export.synthetic import SHAPES, decoder_of
-from bramble.plan.pace import BYTES_PER_PARAMETER
+from bramble.model.manifest import BYTES_PER_WEIGHT
 from bramble.plan.paper import paper_manifest
 
 REAL = sorted(set(SHAPES) - {"tiny"})  # of that, norms and padding are a third
@@ -16,7 +16,7 @@ def test_its_parts_weigh_what_the_exporters_tensors_do(name: str) -> None:
     decoder = decoder_of(name)
     paper = paper_manifest(name, decoder.shape, decoder.is_tied, "int4")
     tensors = {
-        key: prod(size) * BYTES_PER_PARAMETER["int4"] for key, size in decoder.tensors().items()
+        key: prod(size) * BYTES_PER_WEIGHT["int4"] for key, size in decoder.tensors().items()
     }
     layer = sum(size for key, size in tensors.items() if key.startswith("model.layers.0."))
     assert paper.part_bytes("layer-000") == pytest.approx(layer, rel=0.01)
@@ -40,5 +40,5 @@ def test_int8_takes_1_8_times_the_room_of_int4() -> None:
 
 
 def test_a_quantisation_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(BadInput, match="int4, int8, float32"):
+    with pytest.raises(BadInput, match="int4, int4-128, int8, float32"):
         paper_manifest("q", decoder_of("qwen3-4b").shape, True, "int3")

@@ -57,7 +57,7 @@ def test_boards_are_written_as_it_comes(nodes: tuple[str, ...], capsys: Capture)
         (["--nodes", "pi5-8gb", "--against=other.json"], "--against goes with --calibration"),
         (["--nodes", "pi5-16gb", "--prompt=-5"], "each has to be 1 or more"),
         (["--nodes", "pi5-8gb", "--model=llama-9"], "neither a model folder nor one of the shapes"),
-        (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int8, float32"),
+        (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int4-128, int8, float32"),
         (["--nodes", "pi5-8gb", "--streams=1,x"], "need numbers with commas"),
         (["--nodes", "pi5-16gb", "--prompt=9000"], "both together 8192 or less"),
         (["--nodes", "pi5-8gb"], "Would fit: 5x pi5-2gb, 3x pi5-4gb, 2x pi5-8gb, 1x pi5-16gb"),

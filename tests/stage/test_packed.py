@@ -40,13 +40,13 @@ def large(tmp_path_factory):
     folder = tmp_path_factory.mktemp("large") / "large"
     shutil.copytree(GOLDENS / "llama2", folder)
     config = json.loads((folder / "config.json").read_text())
-    config |= {"hidden_size": 1536, "intermediate_size": 2080, "num_hidden_layers": 1}
+    config |= {"hidden_size": 1536, "intermediate_size": 2176, "num_hidden_layers": 1}
     config |= {"num_attention_heads": 24, "num_key_value_heads": 8, "head_dim": 64}
-    config |= {"vocab_size": 2080}
+    config |= {"vocab_size": 2176}
     (folder / "config.json").write_text(json.dumps(config))
     random, tensors = np.random.default_rng(0), {}
     checkpoint = Checkpoint(folder)
-    sizes = {64: 1536, 96: 2080, 160: 2080, 32: 512}
+    sizes = {64: 1536, 96: 2176, 160: 2176, 32: 512}
     for name in checkpoint.names():
         if ".layers.1." in name or ".layers.2." in name:
             continue
@@ -62,7 +62,7 @@ def large(tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("quantization", ["int4", "int8", "float32"])
+@pytest.mark.parametrize("quantization", ["int4", "int4-128", "int8", "float32"])
 def test_large_weights_are_kept_packed_and_give_the_same_bits(quantization, large, tmp_path):
     folder = tmp_path / "model"
     export(str(large), folder, Options(quantization=quantization))

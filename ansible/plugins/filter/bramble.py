@@ -10,7 +10,7 @@ from collections import Counter
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
 OBJECTIVES = ("latency", "throughput", "capacity")
-BYTES_PER_WEIGHT = {"int4": 0.62, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
+BYTES_PER_WEIGHT = {"int4": 0.62, "int4-128": 0.54, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
 REQUIRED = (  # each has a line in inventory/example
     *("network", "gateway", "dns", "manage_network", "admin_networks", "timezone"),
     *("model", "quantization", "context", "rows", "port", "wheelhouse"),

@@ -52,7 +52,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("--nodes", nargs="+", metavar="N", help="boards in the ring's order: 4x pi5-16gb …")
     add("--model", help=f"a model folder, or a shape: {', '.join([*SHAPES, *MIXTURES])}")
-    add("--quant", default="int4", help="int4 (default), int8 or float32; a folder has its own")
+    add(
+        "--quant",
+        default="int4",
+        help="int4 (default), int4-128, int8 or float32; a folder has its own",
+    )
     add("--link", default="1gbe", choices=LINKS, help="between the boards (default: 1gbe)")
     add("--objective", default=THROUGHPUT, choices=OBJECTIVES, help="(default: throughput)")
     add("--prompt", type=int, default=512, help="tokens of a prompt (default: 512)")

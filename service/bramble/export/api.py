@@ -20,13 +20,21 @@ from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
 from bramble.export.graph import CacheScales
 from bramble.export.parts import PartWriter
-from bramble.export.quantize import KINDS
+from bramble.export.quantize import BLOCK, KINDS
 from bramble.export.source import Source, open_folder
 from bramble.export.synthetic import open_synthetic
 from bramble.export.verify import Range, golden
 from bramble.model import manifest as manifests
 from bramble.model.disk import check_space
-from bramble.model.manifest import File, Manifest, Part, Quantization, Shape, sha256_of
+from bramble.model.manifest import (
+    BYTES_PER_WEIGHT,
+    File,
+    Manifest,
+    Part,
+    Quantization,
+    Shape,
+    sha256_of,
+)
 from bramble.model.tokenizer import Tokenizer
 
 # Any text does; this one has common words, digits and punctuation.
@@ -37,7 +45,6 @@ GOLDEN_TEXT = (
 GOLDEN_TOKENS = 24
 SAMPLE_TOKENS = 256
 CACHE_ROOM = 1.5  # of an int8 cache above the sample's largest keys and values, see DESIGN.md
-BYTES_PER_WEIGHT = {"int4": 0.625, "int8": 1.125, "float32": 4.0}  # with scales
 DEFAULTS = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 EMBEDDED = Path(__file__).parent.parent / "embedded"
@@ -64,6 +71,7 @@ class Options:
             layers=self.quantization,
             embed=self.embed or self.quantization,
             lm_head=self.lm_head or self.quantization,
+            block_size=BLOCK.get(self.quantization, 32),
         )
         for kind in (kinds.layers, kinds.embed, kinds.lm_head):
             if kind not in KINDS:
@@ -121,6 +129,7 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
     """Write `dest` from an opened source; errors as in `export`."""
     decoder, kinds = describe(source.config), options.kinds()
     _check_tensors(decoder, source)
+    _check_blocks(decoder, kinds)
     check_space(dest, _estimate_bytes(decoder, kinds))
     with destination(dest, options.may_replace) as folder:
         files = _copy(source, folder)
@@ -249,6 +258,20 @@ def _check_tensors(decoder: Decoder, source: Source) -> None:
             and not name.endswith("rotary_emb.inv_freq")
         ):
             raise BadInput(f"tensor {name!r} does not belong to {decoder.architecture}")
+
+
+def _check_blocks(decoder: Decoder, kinds: Quantization) -> None:
+    """Every matrix's inputs must come in whole blocks."""
+    hidden = decoder.shape.hidden_size
+    inputs = [(kinds.layers, name, size[1]) for name, size in decoder.matrices().items()]
+    inputs += [(kinds.embed, "embed_tokens", hidden), (kinds.lm_head, "lm_head", hidden)]
+    for kind, name, count in inputs:
+        block = BLOCK.get(kind, 1)
+        if count % block:
+            raise BadInput(
+                f"{kind} needs a multiple of {block} inputs, and {name} has {count}; "
+                f"choose --quant {'int4' if block > 32 and count % 32 == 0 else 'float32'}"
+            )
 
 
 def _estimate_bytes(decoder: Decoder, kinds: Quantization) -> int:

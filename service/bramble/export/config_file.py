@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from bramble.errors import BadInput
-from bramble.export.quantize import BLOCK
 from bramble.model.manifest import Rope, Shape
 from bramble.model.rope import scaling_type
 
@@ -90,14 +89,6 @@ class ConfigFile:
 
 
 def _check_shape(shape: Shape) -> None:
-    inputs = {
-        "hidden_size": shape.hidden_size,
-        "intermediate_size": shape.intermediate_size,
-        "num_attention_heads × head_dim": shape.num_heads * shape.head_dim,
-    }
-    for name, value in inputs.items():
-        if value % BLOCK:
-            raise BadInput(f"config.json: {name} is {value}, need a multiple of {BLOCK}")
     if shape.head_dim % 8:  # GroupQueryAttention's own limit
         raise BadInput(f"config.json: head_dim is {shape.head_dim}, need a multiple of 8")
     if shape.num_heads % shape.num_kv_heads:

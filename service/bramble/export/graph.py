@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from bramble.export.data_file import Stored
 from bramble.export.decoder import Decoder
-from bramble.export.quantize import BITS, BLOCK
+from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS
 
 MICROSOFT = "com.microsoft"
 OPSET = 21
@@ -35,6 +35,11 @@ def codes(matrix: str) -> str:
 def scales(matrix: str) -> str:
     """The initializer that holds a quantised matrix's float32 scales, one per block."""
     return f"{matrix}.scales"
+
+
+def zeros(matrix: str) -> str:
+    """The initializer that holds a quantised matrix's zero points, one per block."""
+    return f"{matrix}.zeros"
 
 
 class Graph:
@@ -80,7 +85,11 @@ class Graph:
             product = f"{name}.product" if bias else name
             self.node("FusedMatMul", [value, matrix], product, domain=MICROSOFT, transB=1)
             return self.node("Add", [product, bias], name) if bias else product
-        inputs = [value, codes(matrix), scales(matrix), *(["", "", bias] if bias else [])]
+        inputs = [value, codes(matrix), scales(matrix)]
+        if kind in WITH_ZEROS:
+            inputs.append(zeros(matrix))
+        if bias:
+            inputs += [""] * (5 - len(inputs)) + [bias]
         return self.node(
             "MatMulNBits",
             inputs,
@@ -89,7 +98,7 @@ class Graph:
             N=size[0],
             K=size[1],
             bits=BITS[kind],
-            block_size=BLOCK,
+            block_size=BLOCK[kind],
             accuracy_level=ACCURACY_LEVEL,
         )
 
@@ -113,13 +122,16 @@ def embed(decoder: Decoder, kind: str, weights: Sequence[Stored]) -> onnx.ModelP
     if kind == "float32":
         graph.node("Gather", [EMBEDDING, "token_ids"], "hidden", axis=0)
     else:
+        inputs = [codes(EMBEDDING), "token_ids", scales(EMBEDDING)]
+        if kind in WITH_ZEROS:
+            inputs.append(zeros(EMBEDDING))
         graph.node(
             "GatherBlockQuantized",
-            [codes(EMBEDDING), "token_ids", scales(EMBEDDING)],
+            inputs,
             "hidden",
             domain=MICROSOFT,
             bits=BITS[kind],
-            block_size=BLOCK,
+            block_size=BLOCK[kind],
             gather_axis=0,
             quantize_axis=1,
         )

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from bramble.export import graph
 from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
-from bramble.export.graph import EMBEDDING, CacheScales, codes, scales
-from bramble.export.quantize import BITS, BLOCK, quantize
+from bramble.export.graph import EMBEDDING, CacheScales, codes, scales, zeros
+from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, quantize
 from bramble.export.weights import Weights
 from bramble.model.manifest import File, Part, Quantization, layer_name, sha256_of
 
@@ -118,17 +118,22 @@ class PartWriter:
         if kind == "float32":
             data.add(name, "float32", (n, k), self._chunks(source))
             return
-        kept: list[NDArray[np.float32]] = []
+        kept_scales: list[NDArray[np.float32]] = []
+        kept_zeros: list[NDArray[np.uint8]] = []
 
         def pieces() -> Iterator[NDArray[np.uint8]]:
             for rows in self._chunks(source):
-                packed, scale = quantize(rows, kind)
-                kept.append(scale)
-                yield packed
+                made = quantize(rows, kind)
+                kept_scales.append(made.scales)
+                if made.zeros is not None:
+                    kept_zeros.append(made.zeros)
+                yield made.codes
 
-        width = BLOCK * BITS[kind] // 8
-        data.add(codes(name), "uint8", (n, k // BLOCK, width), pieces())
-        data.add(scales(name), "float32", (n, k // BLOCK), kept)
+        blocks, bits = k // BLOCK[kind], BITS[kind]
+        data.add(codes(name), "uint8", (n, blocks, BLOCK[kind] * bits // 8), pieces())
+        data.add(scales(name), "float32", (n, blocks), kept_scales)
+        if kind in WITH_ZEROS:
+            data.add(zeros(name), "uint8", (n, (blocks * bits + 7) // 8), kept_zeros)
 
     def _chunks(self, source: str) -> Iterator[NDArray[np.float32]]:
         n, k = self.weights.shape(source)

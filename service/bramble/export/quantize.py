@@ -1,83 +1,137 @@
 """Weights to blocks of small integers and back, in the byte layout of onnxruntime's kernels.
 
-Symmetric, 32 weights along the input share a float32 scale; stored unsigned, so that the zero
-point is the kernels' default: 8 for int4 (low nibble first), 128 for int8.
+Along the input, a block of weights shares a float32 scale; stored unsigned. int4 and int8 are
+symmetric, so that the zero point is the kernels' default: 8 and 128. int4-128 has wider blocks,
+and a zero point of its own for each of them. Two int4 codes share a byte, low nibble first.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+
 import numpy as np
 from numpy.typing import NDArray
 
-BLOCK = 32
-BITS = {"int4": 4, "int8": 8}
-KINDS = ("int4", "int8", "float32")
+BITS = {"int4": 4, "int4-128": 4, "int8": 8}
+BLOCK = {"int4": 32, "int4-128": 128, "int8": 32}  # weights that share a scale
+WITH_ZEROS = ("int4-128",)
+KINDS = (*BITS, "float32")
 
 # int4: the block's largest weight, with its sign, is put at -8 times the scale, as llama.cpp's
 # Q4_0 does; slightly smaller scales clip it and round the other 31 better.
 INT4_DIVISORS = (-8.0, -8.6)
 
+# int4-128: the shares of a block's range that its 16 levels span; what lies outside is clipped
+RANGE_SHARES = (1.0, 0.93, 0.86, 0.79)
+
 Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 
 
-def quantize(rows: Floats, kind: str) -> tuple[Bytes, Floats]:
-    """Quantise float32 (n, k), k a multiple of 32, to `kind` int4 or int8.
+@dataclass(frozen=True, slots=True)
+class Quantized:
+    """A matrix (n, k) in k / block blocks per row."""
 
-    returns    uint8 (n, k / 32, 32 * bits / 8) and scales float32 (n, k / 32)
-    """
-    blocks = rows.reshape(rows.shape[0], -1, BLOCK)
-    return _int4(blocks) if kind == "int4" else _int8(blocks)
+    codes: Bytes  # (n, blocks, block * bits / 8)
+    scales: Floats  # (n, blocks)
+    zeros: Bytes | None  # (n, ceil(blocks * bits / 8)); None where it is the kernels' default
 
 
-def dequantize(data: Bytes, scales: Floats, kind: str) -> Floats:
+def quantize(rows: Floats, kind: str) -> Quantized:
+    """Quantise float32 (n, k), k a multiple of BLOCK[kind]."""
+    blocks = rows.reshape(rows.shape[0], -1, BLOCK[kind])
+    if kind == "int8":
+        return _int8(blocks)
+    return _int4_with_zeros(blocks) if kind in WITH_ZEROS else _int4(blocks)
+
+
+def dequantize(quantized: Quantized, kind: str) -> Floats:
     """Turn what `quantize` made back into float32 (n, k)."""
-    if kind == "int4":
-        levels = np.stack([data & 15, data >> 4], axis=-1).reshape(*data.shape[:2], BLOCK)
-    else:
-        levels = data
-    zero = np.float32(1 << (BITS[kind] - 1))
-    values = (levels.astype(np.float32) - zero) * scales[:, :, None]
-    return np.asarray(values.reshape(data.shape[0], -1), np.float32)
+    codes, scales = quantized.codes, quantized.scales
+    levels = _nibbles(codes) if BITS[kind] == 4 else codes
+    zeros = np.full(scales.shape, 1 << (BITS[kind] - 1), np.float32)
+    if quantized.zeros is not None:
+        zeros = _nibbles(quantized.zeros)[:, : scales.shape[1]].astype(np.float32)
+    values = (levels.astype(np.float32) - zeros[:, :, None]) * scales[:, :, None]
+    return np.asarray(values.reshape(len(codes), -1), np.float32)
 
 
-def _int8(blocks: Floats) -> tuple[Bytes, Floats]:
+def _int8(blocks: Floats) -> Quantized:
     scales = np.abs(blocks).max(axis=-1) / np.float32(127)
     levels = np.rint(blocks * _inverse(scales)[:, :, None])
-    return (levels + 128).astype(np.uint8), scales
+    return Quantized((levels + 128).astype(np.uint8), scales, None)
 
 
-def _int4(blocks: Floats) -> tuple[Bytes, Floats]:
+def _int4(blocks: Floats) -> Quantized:
     largest, smallest = blocks.max(axis=-1), blocks.min(axis=-1)
     extreme: Floats = np.where(largest > -smallest, largest, smallest)
-    best = _int4_levels(blocks, INT4_DIVISORS[0], extreme)
-    for divisor in INT4_DIVISORS[1:]:
-        other = _int4_levels(blocks, divisor, extreme)
-        is_better = other[2] < best[2]
-        best = (
-            np.where(is_better[:, :, None], other[0], best[0]),
-            np.where(is_better, other[1], best[1]),
-            np.where(is_better, other[2], best[2]),
-        )
-    levels, scales, _ = best
-    codes = (levels + 8).astype(np.uint8)
-    packed: Bytes = codes[:, :, 0::2] | (codes[:, :, 1::2] << np.uint8(4))
-    return packed, scales
+    zeros = np.full(extreme.shape, 8, np.float32)
+    tried = (
+        _int4_levels(blocks, np.float32(divisor) * _inverse(extreme), zeros)
+        for divisor in INT4_DIVISORS
+    )
+    levels, scales, _ = _best(tried)
+    return Quantized(_pairs((levels + 8).astype(np.uint8)), scales, None)
 
 
-def _int4_levels(blocks: Floats, divisor: float, extreme: Floats) -> tuple[Floats, Floats, Floats]:
-    """Round to -8 … 7 times extreme / divisor, then fit the scale by least squares.
+def _int4_with_zeros(blocks: Floats) -> Quantized:
+    # 0 is always among the levels, so a block that is all zeros stays so
+    largest = np.maximum(blocks.max(axis=-1), 0)
+    smallest = np.minimum(blocks.min(axis=-1), 0)
+    inverse = 15 * _inverse(largest - smallest)
+    # The same share of either side is clipped, so the zero point is every share's
+    zeros: Floats = np.rint(-smallest * inverse)
+    tried = (_int4_levels(blocks, inverse / np.float32(share), zeros) for share in RANGE_SHARES)
+    levels, scales, _ = _best(tried)
+    codes = (levels + zeros[:, :, None]).astype(np.uint8)
+    return Quantized(_pairs(codes), scales, _pairs(zeros.astype(np.uint8)))
 
-    returns    levels float32 (n, b, 32), scales and squared errors float32 (n, b)
+
+def _int4_levels(blocks: Floats, inverse: Floats, zeros: Floats) -> tuple[Floats, Floats, Floats]:
+    """Round blocks * inverse to the 16 levels around `zeros`, then fit scales by least squares.
+
+    inverse, zeros    float32 (n, b)
+    returns           levels float32 (n, b, block), scales and squared errors float32 (n, b)
     """
-    levels = blocks * (np.float32(divisor) * _inverse(extreme))[:, :, None]
+    levels = blocks * inverse[:, :, None]
     np.rint(levels, out=levels)
-    np.clip(levels, -8, 7, out=levels)
+    np.clip(levels, -zeros[:, :, None], 15 - zeros[:, :, None], out=levels)
     products = np.einsum("nbi,nbi->nb", levels, blocks)
     squares = np.einsum("nbi,nbi->nb", levels, levels)
     scales = products / np.maximum(squares, np.float32(1))
     # sum((w - s*l)^2) = sum(w^2) - products^2 / squares at the fitted s; sum(w^2) is common
     return levels, scales, -products * scales
+
+
+def _best(tried: Iterable[tuple[Floats, Floats, Floats]]) -> tuple[Floats, Floats, Floats]:
+    """Each block's levels, scale and error where the error is least; the first of equals."""
+    return reduce(_better, tried)
+
+
+def _better(
+    best: tuple[Floats, Floats, Floats], other: tuple[Floats, Floats, Floats]
+) -> tuple[Floats, Floats, Floats]:
+    is_better = other[2] < best[2]
+    return (
+        np.where(is_better[:, :, None], other[0], best[0]),
+        np.where(is_better, other[1], best[1]),
+        np.where(is_better, other[2], best[2]),
+    )
+
+
+def _pairs(codes: Bytes) -> Bytes:
+    """Two codes per byte along the last axis, low nibble first; an odd one is beside 0."""
+    high = codes[..., 1::2] << np.uint8(4)
+    if codes.shape[-1] % 2:
+        high = np.pad(high, [(0, 0)] * (codes.ndim - 1) + [(0, 1)])
+    return np.asarray(codes[..., 0::2] | high)
+
+
+def _nibbles(pairs: Bytes) -> Bytes:
+    """What `_pairs` packed, with an odd code's 0 behind it."""
+    return np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(*pairs.shape[:-1], -1)
 
 
 def _inverse(scales: Floats) -> Floats:

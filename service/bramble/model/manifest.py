@@ -19,6 +19,8 @@ FORMAT = 1  # rises whenever an older reader would misread a newer folder
 FILE_NAME = "manifest.json"
 DIGEST_SIZE = 8  # norm and seven projections, see model/digest.py
 CHUNK_BYTES = 1 << 20  # of a file that is hashed
+# Of one weight with its scale, and its share of a zero point, by quantisation
+BYTES_PER_WEIGHT = {"int4": 0.625, "int4-128": 0.535, "int8": 1.125, "float32": 4.0}
 CACHE_BYTES = {"float32": 4, "int8": 1}  # of one number in the KV cache, by kind
 
 
@@ -63,12 +65,12 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Bits per part: "int4", "int8" or "float32"; blocks of `block_size` along the input."""
+    """Each part's kind, one of BYTES_PER_WEIGHT: "int4-128" is int4 in blocks of 128 weights."""
 
     layers: str
     embed: str
     lm_head: str
-    block_size: int = 32
+    block_size: int = 32  # along the input, of the layers
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import BYTES_PER_WEIGHT, Manifest, shard_parts
 from bramble.plan.planner import StagePlan
-
-BYTES_PER_PARAMETER = {"int4": 0.625, "int8": 1.125, "float32": 4.0}  # block 32, float32 scales
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +93,8 @@ def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool, kv_cache
     return Load(
         layer_bytes=layers,
         head_bytes=head,
-        parameters=layers * active / BYTES_PER_PARAMETER[kinds.layers],
-        head_parameters=head / BYTES_PER_PARAMETER[kinds.lm_head],
+        parameters=layers * active / BYTES_PER_WEIGHT[kinds.layers],
+        head_parameters=head / BYTES_PER_WEIGHT[kinds.lm_head],
         kv_bytes_per_token=shape.kv_bytes_per_token(stop - start, kv_cache),
         attention_width=(stop - start) * shape.num_heads * shape.head_dim * 2,
         experts=experts,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from bramble.errors import BadInput
 from bramble.model.manifest import (
+    BYTES_PER_WEIGHT,
     File,
     Manifest,
     Part,
@@ -15,7 +16,6 @@ from bramble.model.manifest import (
     layer_name,
     shard_parts,
 )
-from bramble.plan.pace import BYTES_PER_PARAMETER
 
 SHA256 = "0" * 64  # of nothing: no stage can be assigned such a model
 
@@ -40,11 +40,11 @@ def paper_manifest(
 ) -> Manifest:
     """The manifest that an export of this shape would have, but for norms, graphs and padding.
 
-    kind    "int4", "int8" or "float32", of layers, embedding and lm_head
+    kind    one of BYTES_PER_WEIGHT, of layers, embedding and lm_head
     Within 1 % of an export's bytes: tests/plan/test_paper.py.
     """
-    if kind not in BYTES_PER_PARAMETER:
-        kinds = ", ".join(BYTES_PER_PARAMETER)
+    if kind not in BYTES_PER_WEIGHT:
+        kinds = ", ".join(BYTES_PER_WEIGHT)
         raise BadInput(f"quantisation is {kind!r}, it has to be one of {kinds}")
     attention, mlp = _attention(shape), _mlp(shape)
     count = experts.count if experts else 1
@@ -53,7 +53,7 @@ def paper_manifest(
     parameters = {layer_name(index): layer for index in range(shape.num_layers)}
     parameters |= {"embed": table} if is_tied else {"embed": table, "lm_head": table}
     files = {
-        f"shards/{part}.data": File(SHA256, int(size * BYTES_PER_PARAMETER[kind]))
+        f"shards/{part}.data": File(SHA256, int(size * BYTES_PER_WEIGHT[kind]))
         for part, size in parameters.items()
     }
     parts = shard_parts(0, shape.num_layers, True, True)

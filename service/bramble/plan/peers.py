@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from bramble.model.manifest import Manifest
 from bramble.plan.devices import GIGABIT, PI5_PARAMETERS_S, PI5_READ_BYTES_S, PI5_STREAMING
-from bramble.plan.pace import BYTES_PER_PARAMETER, whole_load
+from bramble.model.manifest import BYTES_PER_WEIGHT
+from bramble.plan.pace import whole_load
 from bramble.plan.published import (
     DLLAMA,
     DLLAMA_03,
@@ -70,7 +71,7 @@ def tensor_parallel(manifest: Manifest, num_nodes: int) -> float:
         shape.num_layers,
         shape.hidden_size,
         shape.vocab_size,
-        load.layer_bytes / BYTES_PER_PARAMETER[manifest.quantization.layers] / 1e6,
+        load.layer_bytes / BYTES_PER_WEIGHT[manifest.quantization.layers] / 1e6,
         manifest.is_tied,
         load.experts,
         load.picked,
