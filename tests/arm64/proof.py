@@ -41,7 +41,9 @@ KINDS = ("float32", "int8", "int4", "int4-128")
 UNROUNDED = ("int8-unrounded", "int4-unrounded", "int4-128-unrounded")
 ATOL = 1e-4  # of checkpoints' logits, as in tests/stage/test_golden_models.py
 BOUNDS = dict.fromkeys(("float32", *UNROUNDED), 1e-5) | {
-    **{"int8": 0.04, "int4": 0.1, "int4-128": 0.1},
+    "int8": 0.04,
+    "int4": 0.1,
+    "int4-128": 0.1,
 }
 LOGPROB_BOUND = 0.01  # of int8: 0.00015 was measured, over 83 tokens
 PI_OS_PAGE_BYTES = 16384  # Raspberry Pi OS on a Pi 5

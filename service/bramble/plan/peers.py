@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bramble.model.manifest import Manifest
+from bramble.model.manifest import BYTES_PER_WEIGHT, Manifest
 from bramble.plan.devices import GIGABIT, PI5_PARAMETERS_S, PI5_READ_BYTES_S, PI5_STREAMING
-from bramble.model.manifest import BYTES_PER_WEIGHT
 from bramble.plan.pace import whole_load
 from bramble.plan.published import (
     DLLAMA,
