@@ -1,7 +1,7 @@
 """Chunks become as short as the running streams' pace asks for, and no shorter."""
 
 import pytest
-from bramble.head.pace import FIXED_TOKENS, MIN_CHUNK, PACE, Pace, lone_chunk_tokens
+from bramble.head.pace import FIXED_TOKENS, MIN_CHUNK, PACE, Pace
 
 DECODE_US, FIXED_US, TOKEN_US = 100_000, 50_000, 2_000
 
@@ -15,7 +15,7 @@ def settled(num_stages: int, decode_us: float = DECODE_US) -> int:
     pace, tokens = Pace(), 128
     for _ in range(60):
         pace.count_decode(decode_us)
-        pace.count_chunk(tokens, chunk_us(tokens))
+        pace.count_chunk(tokens, [chunk_us(tokens)])
         tokens = pace.chunk_tokens(num_stages, 128)
     return tokens
 
@@ -58,9 +58,31 @@ def test_a_lone_prompt_passes_the_ring_about_as_fast_as_any_chunks_let_it(
     def ring_time(chunk: int) -> float:
         return (num_tokens / chunk + num_stages - 1) * (FIXED_TOKENS + chunk)
 
-    chosen = lone_chunk_tokens(num_stages, num_tokens, 512)
+    chosen = Pace().lone_chunk_tokens(num_stages, num_tokens, 512)
     assert ring_time(chosen) <= 1.03 * min(map(ring_time, range(8, 512)))
 
 
 def test_one_stage_has_no_others_to_wait_for() -> None:
-    assert lone_chunk_tokens(1, 100, 128) == 128
+    assert Pace().lone_chunk_tokens(1, 100, 128) == 128
+
+
+@pytest.mark.parametrize("shares", [(1.0, 0.78), (1.0, 0.95), (1.0, 1.0), (1.0, 0.7, 0.6)])
+def test_chunks_shrink_where_the_first_stage_is_the_slowest(shares: tuple[float, ...]) -> None:
+    pace = Pace()
+    pace.count_chunk(64, [share * chunk_us(64) for share in shares])
+
+    def ring_time(lengths: list[int]) -> float:
+        """Each stage takes a chunk when it has done the one before, and the stage before it has."""
+        done = [0.0] * (len(shares) + 1)
+        for length in lengths:
+            for i, share in enumerate(shares):
+                done[i + 1] = max(done[i], done[i + 1]) + share * (FIXED_TOKENS + length)
+        return done[-1]
+
+    lengths = []
+    while (rest := 512 - sum(lengths)) > 0:
+        lengths.append(min(rest, pace.lone_chunk_tokens(len(shares), rest, 128)))
+    equal = min(ring_time([c] * (512 // c) + [512 % c]) for c in range(16, 129))
+    assert ring_time(lengths) <= 1.03 * equal
+    if min(shares) < 0.8:
+        assert ring_time(lengths) < 0.985 * equal

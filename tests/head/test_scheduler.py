@@ -261,7 +261,7 @@ def test_running_sequences_decode_while_a_long_prompt_enters() -> None:
 def test_chunks_are_short_while_a_stream_runs_and_of_full_width_when_none_does() -> None:
     scheduler = Scheduler(limits(num_stages=2, num_rows=4, prefill_tokens=64))
     scheduler.pace.count_decode(100)
-    scheduler.pace.count_chunk(64, 100 * 64)
+    scheduler.pace.count_chunk(64, [100 * 64])
     short, long = sequence([1, 2, 3], 20), sequence(list(range(600)), 610)
     ring = CheckingRing(scheduler.limits)
     scheduler.add(short)

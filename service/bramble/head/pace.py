@@ -6,6 +6,7 @@ Learns from what steps took; has no clock of its own.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 PACE = 3.0  # longest gap between a stream's tokens while one prompt enters, in undisturbed gaps
@@ -21,12 +22,16 @@ class Pace:
 
     decode_us: float = 0.0  # of a decode step, of whatever width they are at present
     token_us: float = 0.0  # of a prompt's token, in chunks of whatever length they are at present
+    later_share: float = 0.0  # of a chunk's time at the first stage: at the slowest one behind it
 
     def count_decode(self, compute_us: float) -> None:
         self.decode_us = _mean(self.decode_us, compute_us)
 
-    def count_chunk(self, num_tokens: int, compute_us: float) -> None:
-        self.token_us = _mean(self.token_us, compute_us / num_tokens)
+    def count_chunk(self, num_tokens: int, stage_us: Sequence[float]) -> None:
+        """stage_us is each stage's compute, in the ring's order."""
+        self.token_us = _mean(self.token_us, sum(stage_us) / num_tokens)
+        if len(stage_us) > 1 and stage_us[0] > 0:
+            self.later_share = _mean(self.later_share, max(stage_us[1:]) / stage_us[0])
 
     def chunk_tokens(self, num_stages: int, max_tokens: int, share: float = 1.0) -> int:
         """Return how long chunks may be, of which `num_stages` are under way at once.
@@ -43,17 +48,20 @@ class Pace:
         return min(max_tokens, max(MIN_CHUNK, int(chunk_us / self.token_us)))
 
 
-def lone_chunk_tokens(num_stages: int, num_tokens: int, max_tokens: int) -> int:
-    """Return how long chunks are best while no stream runs and `num_tokens` are to enter.
+    def lone_chunk_tokens(self, num_stages: int, num_tokens: int, max_tokens: int) -> int:
+        """Return how long the next chunk is best, no stream running, `num_tokens` still to enter.
 
-    The last stage waits for the first chunk and the first stage idles behind the last one, so
-    that (num_tokens / c + num_stages - 1) chunks' time passes, (FIXED_TOKENS + c) each: least at
-    the root of FIXED_TOKENS * num_tokens / (num_stages - 1).
-    """
-    if num_stages == 1:
-        return max_tokens
-    best = math.isqrt(FIXED_TOKENS * num_tokens // (num_stages - 1))
-    return min(max_tokens, max(MIN_LONE_CHUNK, best))
+        Of stages that are equally fast the last one waits for the first chunk and the first one
+        idles behind the last chunk, so that (num_tokens / c + num_stages - 1) chunks' time passes,
+        (FIXED_TOKENS + c) each: least at the root of FIXED_TOKENS * num_tokens / (num_stages - 1).
+        Where the others are faster than the first stage by `later_share`, only the last chunk
+        counts: each may be shorter by that share than the one before it, and nobody waits.
+        """
+        if num_stages == 1:
+            return max_tokens
+        equal = math.isqrt(FIXED_TOKENS * num_tokens // (num_stages - 1))
+        shrinking = int(num_tokens * (1 - self.later_share)) if self.later_share else 0
+        return min(max_tokens, max(MIN_LONE_CHUNK, equal, shrinking))
 
 
 def _mean(mean: float, newest: float) -> float:

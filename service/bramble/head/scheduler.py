@@ -15,7 +15,7 @@ from itertools import count
 from bramble.errors import QueueFull
 from bramble.head.guesser import Costs
 from bramble.head.lanes import Lane, Lanes
-from bramble.head.pace import Pace, lone_chunk_tokens
+from bramble.head.pace import Pace
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
 from bramble.wire.messages import Finish, StepKind
@@ -327,7 +327,7 @@ class Scheduler:
             share = (1 + len(self._prefilling)) / self._num_streams()
             return self.pace.chunk_tokens(num_stages, longest, share)
         num_tokens = sum(len(s.tokens) - s.num_sent for s in (sequence, *self._prefilling))
-        return lone_chunk_tokens(num_stages, num_tokens, longest)
+        return self.pace.lone_chunk_tokens(num_stages, num_tokens, longest)
 
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""

@@ -90,10 +90,11 @@ class ServedRing:
         is_prefill = plan.kind is m.StepKind.PREFILL
         num_tokens = sum(map(len, plan.token_ids))
         self.speed.count(now, num_emitted, num_tokens if is_prefill else 0)
-        compute_us = float(sampled.traces[:, 1].sum())
+        stage_us = sampled.traces[:, 1].tolist()
         if is_prefill:
-            self.scheduler.pace.count_chunk(num_tokens, compute_us)
+            self.scheduler.pace.count_chunk(num_tokens, stage_us)
             return
+        compute_us = float(sum(stage_us))
         self.speed.trace(sampled.traces)
         self.scheduler.pace.count_decode(compute_us)
         if len(plan.ids) == 1:
