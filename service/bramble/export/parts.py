@@ -18,11 +18,10 @@ from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
 from bramble.export.graph import EMBEDDING, CacheScales, codes, scales, zeros
 from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, quantize
-from bramble.export.weights import Weights
+from bramble.export.weights import Weights, chunks
 from bramble.model.manifest import File, Part, Quantization, layer_name, sha256_of
 
 FOLDER = "shards"
-CHUNK_WEIGHTS = 1 << 20  # quantising takes about 30 bytes of memory per weight
 
 Advance = Callable[[int], None]  # takes the number of weights just written
 
@@ -136,9 +135,6 @@ class PartWriter:
             data.add(zeros(name), "uint8", (n, (blocks * bits + 7) // 8), kept_zeros)
 
     def _chunks(self, source: str) -> Iterator[NDArray[np.float32]]:
-        n, k = self.weights.shape(source)
-        step = max(CHUNK_WEIGHTS // k, 1)
-        for start in range(0, n, step):
-            rows = self.weights.rows(source, start, min(start + step, n))
+        for _, rows in chunks(self.weights, source):
             yield rows
             self.advance(rows.size)
