@@ -20,7 +20,7 @@ from bramble.export import api
 from bramble.export.quantize import KINDS
 from bramble.export.synthetic import SHAPES
 from bramble.model.disk import size
-from bramble.model.manifest import Manifest
+from bramble.model.manifest import Fidelity, Manifest
 
 EXAMPLES = """examples:
   bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
@@ -83,7 +83,18 @@ def _summary(manifest: Manifest, dest: Path, seconds: float) -> str:
     return (
         f"{dest}: {manifest.architecture}, {manifest.num_parameters / 1e9:.2f}B parameters, "
         f"{manifest.quantization.layers}, {size(written)} in {seconds:.0f} s, "
-        f"peak memory {size(peak_bytes)}"
+        f"peak memory {size(peak_bytes)}{_cost(manifest.fidelity)}"
+    )
+
+
+def _cost(fidelity: Fidelity | None) -> str:
+    """What quantisation cost, if that was measured."""
+    if fidelity is None:
+        return ""
+    return (
+        "; against the float32 original: the same most likely token at "
+        f"{100 * fidelity.same_first:.3g} % of {fidelity.tokens} places, "
+        f"{fidelity.divergence:.2g} nats apart"
     )
 
 
