@@ -12,7 +12,8 @@ import pytest
 from bramble.export import sample
 from bramble.export.api import EMBEDDED, Options, export, export_embedded, export_synthetic
 from bramble.export.architectures import describe
-from bramble.export.fidelity import Original, compare, fidelity
+from bramble.export.fidelity import compare, fidelity
+from bramble.export.original import Original
 from bramble.export.source import open_folder
 from bramble.export.verify import Sample, golden
 from bramble.model import manifest as manifests

@@ -18,7 +18,10 @@ from bramble.export import sample
 from bramble.export.architectures import describe
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
-from bramble.export.fidelity import Original, fidelity
+from bramble.export.calibration import Calibration, calibration_ids
+from bramble.export.compensate import can_compensate
+from bramble.export.fidelity import fidelity
+from bramble.export.original import Original
 from bramble.export.graph import CacheScales
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import BLOCK, KINDS
@@ -65,6 +68,7 @@ class Options:
     lm_head: str | None = None
     revision: str | None = None  # of a hub id: branch, tag or commit
     may_replace: bool = False
+    is_calibrated: bool = True  # int4 weights make up for one another's errors, see compensate.py
     source_id: str | None = None  # the manifest's source.id of a folder; None = the folder's name
 
     def kinds(self) -> Quantization:
@@ -138,7 +142,8 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         token_ids = _golden_ids(folder, decoder.shape.vocab_size)
         total = sum(prod(size) for size in decoder.tensors().values())
         advance = _Counter(progress, "weights", total)
-        writer = PartWriter(folder, decoder, kinds, source.weights, advance)
+        calibration = _calibration(source, decoder, folder, options)
+        writer = PartWriter(folder, decoder, kinds, source.weights, advance, calibration)
         parts = writer.write()
         manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
         manifest = replace(manifest, name=dest.name)
@@ -228,6 +233,19 @@ def _sample_ids(folder: Path, shape: Shape) -> tuple[int, ...]:
     """Text that ranges of keys and values, and fidelity, are measured on: ids the model has."""
     ids = [i for i in Tokenizer(folder).encode(sample.TEXT) if i < shape.vocab_size] or [0]
     return tuple(ids[: min(SAMPLE_TOKENS, shape.max_length)])
+
+
+def _calibration(
+    source: Source, decoder: Decoder, folder: Path, options: Options
+) -> Calibration | None:
+    """None where nothing is rounded so coarsely, or weights are random."""
+    kinds = options.kinds()
+    is_coarse = any(map(can_compensate, (kinds.layers, kinds.embed, kinds.lm_head)))
+    if not (is_coarse and options.is_calibrated) or source.origin["kind"] == "synthetic":
+        return None
+    shape = decoder.shape
+    token_ids = calibration_ids(Tokenizer(folder), shape.vocab_size, shape.max_length)
+    return Calibration(Original(decoder, source.weights), token_ids)
 
 
 def _fidelity(
