@@ -17,7 +17,7 @@ PREFILL_TOKENS = 512
 STREAM_PROMPT, STREAM_TOKENS = 128, 64
 TURN_PROMPT, TURN_REPLY, TURN_NEXT = 1000, 16, 24  # tokens: the talk so far, its reply, a question
 GUESSED_TOKENS = 128
-FEW, TRIES = 0.2, 10  # different tokens of a text that repeats; prompts until one gives such a text
+FEW, TRIES = 0.2, 40  # different tokens of a text that repeats; prompts until one gives such a text
 
 Measured = dict[str, list[float]]
 

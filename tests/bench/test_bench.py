@@ -47,7 +47,7 @@ def test_a_text_that_repeats_is_looked_for_and_goes_with_its_prompt() -> None:
     replies = iter([list(range(128)), [*range(64), *[7, 8] * 32]])
     prompt = streams.repeating(lambda prompt, n: streams.Reply(next(replies), 0.1, 1.0), 1000)
     assert len(prompt) == streams.SMALL_PROMPT + 128 and prompt[-2:] == [7, 8]
-    with pytest.raises(Broken, match="none of 10 replies repeats itself"):
+    with pytest.raises(Broken, match="none of 40 replies repeats itself"):
         streams.repeating(lambda prompt, n: streams.Reply(list(range(n)), 0.1, 1.0), 1000)
 
 
