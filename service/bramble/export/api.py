@@ -16,13 +16,13 @@ import bramble
 from bramble.errors import BadInput
 from bramble.export import sample
 from bramble.export.architectures import describe
-from bramble.export.decoder import Decoder
-from bramble.export.destination import check_free, destination
 from bramble.export.calibration import Calibration, calibration_ids
 from bramble.export.compensate import can_compensate
+from bramble.export.decoder import Decoder
+from bramble.export.destination import check_free, destination
 from bramble.export.fidelity import fidelity
-from bramble.export.original import Original
 from bramble.export.graph import CacheScales
+from bramble.export.original import Original
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import BLOCK, KINDS
 from bramble.export.source import Source, open_folder

@@ -21,7 +21,7 @@ NUM_SINKS = 1
 
 
 class Calibration:
-    """Goes through the layers once, in their order; a layer's float32 weights are held meanwhile."""
+    """Goes through the layers once, in their order; holds one layer's float32 weights."""
 
     def __init__(self, original: Original, token_ids: tuple[int, ...]) -> None:
         self._original = original

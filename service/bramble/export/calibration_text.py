@@ -27,7 +27,8 @@ that comes to between 25 and 35 euros, because rice and lentils last for more th
 Sunlight looks white, but it is a mix of all colours. When it passes through the air, it bumps \
 into tiny particles that scatter blue light in every direction much more than red light. So during \
 the day blue reaches your eyes from the whole sky. In the evening the light has to travel through \
-far more air. Most of the blue has been scattered away by then, and what arrives is orange and red.""",
+far more air. Most of the blue has been scattered away by then, and what arrives is orange or \
+red.""",
     "Write a Python function that counts the words of a file, most frequent first.",
     """\
 Here is one way to do it:
@@ -105,11 +106,11 @@ services:
 Theorem. There are infinitely many primes. Proof. Suppose p1, ..., pn were all of them, and let \
 N = p1 p2 ... pn + 1. No p_i divides N, so N has a prime factor that is not in the list. []
 
-La plaza estaba casi vacía cuando empezó a llover; solo un perro dormía debajo del banco. Gli amici \
-arrivarono tardi, ma la cena era ancora calda. Der Zug nach Hamburg fährt heute von Gleis 7 ab. \
+La plaza estaba casi vacía cuando empezó a llover; solo un perro dormía debajo del banco. Gli \
+amici arrivarono tardi, ma la cena era ancora calda. Der Zug nach Hamburg fährt heute von Gleis 7 ab. \
 Os alunos leram o livro inteiro em dois dias. Wczoraj wieczorem padał śnieg. Вечером мы пили чай и \
-долго разговаривали. 我们明天早上八点出发，请不要迟到。 図書館は午後六時に閉まります。 오늘은 날씨가 \
-정말 좋네요. الكتاب على الطاولة. मुझे चाय पसंद है।
+долго разговаривали. 我们明天早上八点出发，请不要迟到。 図書館は午後六時に閉まります。 \
+오늘은 날씨가 정말 좋네요. الكتاب على الطاولة. मुझे चाय पसंद है।
 
 Q: What is the capital of Australia?
 A: Canberra, not Sydney.

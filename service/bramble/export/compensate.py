@@ -88,18 +88,25 @@ def quantize(rows: Floats, kind: str, known: Inputs) -> Quantized:
 
 
 def _learn(seen: Floats) -> tuple[Floats, Floats]:
+    """Return importance and shares of a chunk, of which seen is float32 (tokens, chunk)."""
     moments = (seen.T @ seen / len(seen)).astype(np.float64)
     importance = np.diag(moments).copy()
     importance += 1e-4 * importance.mean() or 1.0  # an input that was never seen is not nothing
-    np.fill_diagonal(moments, importance * (1 + DAMPING))
-    upper = np.linalg.cholesky(np.linalg.inv(moments)).T
+    sizes = np.sqrt(importance)
+    together = moments / np.outer(sizes, sizes)
+    np.fill_diagonal(together, 0)
+    # Of inputs with nothing in common so many tokens would show 1 / tokens
+    shown, by_chance = np.sum(together**2), len(sizes) * (len(sizes) - 1) / len(seen)
+    together *= max(0.0, 1 - by_chance / shown) / (1 + DAMPING) if shown else 0.0
+    np.fill_diagonal(together, 1)
+    upper = np.linalg.cholesky(np.linalg.inv(together)).T / sizes
     shares = upper / np.diag(upper)[:, None]
     return importance.astype(np.float32), np.ascontiguousarray(shares, np.float32)
 
 
 @cache
 def _kernel() -> Callable[..., None]:
-    """Compiled once and for all where a folder for it can be written; numba takes 0.3 s to import."""
+    """Compiled once where a folder for it can be written; numba takes 0.3 s to import."""
     import numba
 
     try:

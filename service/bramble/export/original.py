@@ -1,4 +1,4 @@
-"""A checkpoint's model in float32, straight from its tensors: one layer at a time, written nowhere."""
+"""A checkpoint's model in float32, straight from its tensors: a layer at a time, written nowhere."""
 
 from __future__ import annotations
 
@@ -35,11 +35,12 @@ class Original:
         advance    is told of each part that ran
         returns    float32 (tokens, hidden_size) behind the last layer
         """
-        hidden = self._embed(token_ids)
         advance(1)
+        found: Floats = np.zeros(0, np.float32)
         for hidden, _ in self.layers(token_ids):
             advance(1)
-        return hidden
+            found = hidden
+        return found
 
     def layers(
         self, token_ids: tuple[int, ...], taps: tuple[str, ...] = ()
@@ -63,7 +64,9 @@ class Original:
 
     def normed(self, hidden: Floats) -> Floats:
         """What the lm_head multiplies, of hidden float32 (tokens, hidden_size)."""
-        scale = np.sqrt(np.mean(hidden * hidden, axis=-1, keepdims=True) + self.decoder.norm_epsilon)
+        scale = np.sqrt(
+            np.mean(hidden * hidden, axis=-1, keepdims=True) + self.decoder.norm_epsilon
+        )
         return np.asarray(hidden / scale * self.weights.rows(NORM, 0, hidden.shape[-1]), np.float32)
 
     def logits(self, hidden: Floats) -> Floats:
