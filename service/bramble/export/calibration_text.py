@@ -107,10 +107,10 @@ Theorem. There are infinitely many primes. Proof. Suppose p1, ..., pn were all o
 N = p1 p2 ... pn + 1. No p_i divides N, so N has a prime factor that is not in the list. []
 
 La plaza estaba casi vacía cuando empezó a llover; solo un perro dormía debajo del banco. Gli \
-amici arrivarono tardi, ma la cena era ancora calda. Der Zug nach Hamburg fährt heute von Gleis 7 ab. \
-Os alunos leram o livro inteiro em dois dias. Wczoraj wieczorem padał śnieg. Вечером мы пили чай и \
-долго разговаривали. 我们明天早上八点出发，请不要迟到。 図書館は午後六時に閉まります。 \
-오늘은 날씨가 정말 좋네요. الكتاب على الطاولة. मुझे चाय पसंद है।
+amici arrivarono tardi, ma la cena era ancora calda. Der Zug nach Hamburg fährt heute von \
+Gleis 7 ab. Os alunos leram o livro inteiro em dois dias. Wczoraj wieczorem padał śnieg. \
+Вечером мы пили чай и долго разговаривали. 我们明天早上八点出发，请不要迟到。 \
+図書館は午後六時に閉まります。 오늘은 날씨가 정말 좋네요. الكتاب على الطاولة. मुझे चाय पसंद है।
 
 Q: What is the capital of Australia?
 A: Canberra, not Sydney.

@@ -1,4 +1,4 @@
-"""A checkpoint's model in float32, straight from its tensors: a layer at a time, written nowhere."""
+"""A checkpoint's model in float32, straight from its tensors: a layer at a time, never written."""
 
 from __future__ import annotations
 

@@ -107,6 +107,7 @@ def load(model: Path | bytes) -> Run:
     """Load an ONNX model, from its file or as bytes; it is in memory as long as the result is."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors only
+    options.enable_cpu_mem_arena = False  # it grows by doubling, and keeps what it has
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
     return lambda feed: session.run(None, feed)
 
