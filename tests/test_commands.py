@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -226,6 +227,11 @@ def test_the_embedded_model_is_exported_as_bramble_run_has_it(
     manifest = manifests.read(tmp_path / "demo")
     assert (manifest.name, manifest.quantization.layers) == ("demo", "int8")
     assert manifest.source["id"] == EMBEDDED_ID
+    assert re.search(
+        r"peak memory .*; against the float32 original: the same most likely token at "
+        r"9\d(\.\d)? % of 256 places, 0\.00\d+ nats apart\n$",
+        capsys.readouterr().out,
+    )
     assert main(["export", "--embedded", "--quant=int4", str(tmp_path / "small")]) == 0
     assert manifests.read(tmp_path / "small").quantization.layers == "int4"
     assert main(["export", "--embedded", "--synthetic=tiny", str(tmp_path / "both")]) == 2

@@ -4,13 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from bramble.errors import BadInput, BadShard
 from bramble.model import manifest as manifests
-from bramble.model.manifest import File, Golden, Manifest, Part, Quantization, Rope, Shape
+from bramble.model.manifest import (
+    Fidelity,
+    File,
+    Golden,
+    Manifest,
+    Part,
+    Quantization,
+    Rope,
+    Shape,
+)
 
 
 def example() -> Manifest:
@@ -33,6 +43,7 @@ def example() -> Manifest:
         parts=(*parts, Part("lm_head", "shards/lm_head.onnx", tied)),
         files=files,
         golden=Golden((1, 2), (3,), (0.5,), ((1.0, 2.0),), 1e-3),
+        fidelity=Fidelity(256, 0.02, 0.93),
     )
 
 
@@ -40,6 +51,15 @@ def test_it_reads_back_as_written(tmp_path: Path) -> None:
     written = manifests.write(example(), tmp_path)
     assert manifests.read(tmp_path) == example()
     assert manifests.sha256(tmp_path) == written
+
+
+def test_a_folder_of_before_comparisons_reads(tmp_path: Path) -> None:
+    manifests.write(example(), tmp_path)
+    path = tmp_path / manifests.FILE_NAME
+    document = json.loads(path.read_text())
+    del document["fidelity"]
+    path.write_text(json.dumps(document))
+    assert manifests.read(tmp_path) == replace(example(), fidelity=None)
 
 
 def test_a_shared_file_counts_once() -> None:

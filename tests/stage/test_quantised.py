@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 
 import numpy as np
+import onnx
 import pytest
 from bramble.export import graph
 from bramble.export.api import EMBEDDED, Options, export
-from bramble.export.quantize import dequantize, quantize
+from bramble.export.quantize import Quantized, dequantize
 from bramble.export.safetensors import Checkpoint
 from bramble.model import manifest as manifests
+from onnx.numpy_helper import to_array
 from ring import GOLDENS, Logits
 from safetensors.numpy import save_file
 
@@ -20,21 +22,37 @@ ROUNDED = 0.2
 EXACT = 1e-4  # with activations in float32: sums in another order
 
 
-def dequantised(source, kinds, folder):
-    """Write a checkpoint with every quantised weight replaced by what it stands for."""
+def dequantised(source, written, folder):
+    """Write a checkpoint with every quantised weight replaced by what the written model has."""
     shutil.copytree(source, folder)
-    checkpoint = Checkpoint(folder)
+    checkpoint, found = Checkpoint(folder), weights(written)
     tensors = {}
     for name in checkpoint.names():
         shape = checkpoint.shape(name)
-        tensor = tensors[name] = checkpoint.rows(name, 0, shape[0]).reshape(shape)
-        part = "embed" if "embed_tokens" in name else "lm_head" if "lm_head" in name else "layers"
-        if tensor.ndim == 2 and (kind := getattr(kinds, part)) != "float32":
-            tensors[name] = dequantize(quantize(tensor, kind), kind)
+        plain = checkpoint.rows(name, 0, shape[0]).reshape(shape)
+        tensors[name] = found.get(name, plain)
+        assert (name in found) == (plain.ndim == 2)
     for path in folder.glob("*.safetensors*"):  # one case comes in several files
         path.unlink()
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
     return folder
+
+
+def weights(folder):
+    """Return a model folder's quantised matrices as float32, by their names in a checkpoint."""
+    manifest, matrices = manifests.read(folder), {}
+    for part in manifest.parts:
+        stored = {
+            t.name: to_array(t, str(folder / "shards"))
+            for t in onnx.load(folder / part.onnx, load_external_data=False).graph.initializer
+        }
+        prefix = f"model.layers.{int(part.name[-3:])}." if part.name.startswith("layer") else ""
+        kind = getattr(manifest.quantization, "layers" if prefix else part.name)
+        for name in [name.removesuffix(".codes") for name in stored if name.endswith(".codes")]:
+            codes, scales = stored[f"{name}.codes"], stored[f"{name}.scales"]
+            made = Quantized(codes.reshape(*scales.shape, -1), scales, stored.get(f"{name}.zeros"))
+            matrices[prefix + name] = dequantize(made, kind)
+    return matrices
 
 
 @pytest.mark.parametrize("kind", ["int4", "int8"])
@@ -51,7 +69,7 @@ def test_logits_of_wide_blocks_are_those_of_the_dequantised_weights(tmp_path, mo
 
 
 def check(checkpoint, kind, folder, prompt, tmp_path, monkeypatch):
-    source = dequantised(checkpoint, manifests.read(folder).quantization, tmp_path / "source")
+    source = dequantised(checkpoint, folder, tmp_path / "source")
     export(str(source), tmp_path / "float32", Options(quantization="float32"))
     monkeypatch.setattr(graph, "ACCURACY_LEVEL", 1)
     export(str(checkpoint), tmp_path / "level-1", Options(quantization=kind))

@@ -16,18 +16,23 @@ import bramble
 from bramble.errors import BadInput
 from bramble.export import sample
 from bramble.export.architectures import describe
+from bramble.export.calibration import Calibration, calibration_ids
+from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
+from bramble.export.fidelity import fidelity
 from bramble.export.graph import CacheScales
+from bramble.export.original import Original
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import BLOCK, KINDS
 from bramble.export.source import Source, open_folder
 from bramble.export.synthetic import open_synthetic
-from bramble.export.verify import Range, golden
+from bramble.export.verify import Range, Sample, golden
 from bramble.model import manifest as manifests
 from bramble.model.disk import check_space
 from bramble.model.manifest import (
     BYTES_PER_WEIGHT,
+    Fidelity,
     File,
     Manifest,
     Part,
@@ -63,6 +68,7 @@ class Options:
     lm_head: str | None = None
     revision: str | None = None  # of a hub id: branch, tag or commit
     may_replace: bool = False
+    is_calibrated: bool = True  # int4 weights make up for one another's errors, see compensate.py
     source_id: str | None = None  # the manifest's source.id of a folder; None = the folder's name
 
     def kinds(self) -> Quantization:
@@ -136,15 +142,18 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         token_ids = _golden_ids(folder, decoder.shape.vocab_size)
         total = sum(prod(size) for size in decoder.tensors().values())
         advance = _Counter(progress, "weights", total)
-        writer = PartWriter(folder, decoder, kinds, source.weights, advance)
+        calibration = _calibration(source, decoder, folder, options)
+        writer = PartWriter(folder, decoder, kinds, source.weights, advance, calibration)
         parts = writer.write()
         manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
         manifest = replace(manifest, name=dest.name)
         advance = _Counter(progress, "golden check", len(parts))
         sample_ids = _sample_ids(folder, decoder.shape)
-        check, ranges = golden(folder, manifest, token_ids, sample_ids, advance)
-        parts = _with_int8_cache(writer, parts, ranges)
-        manifest = replace(manifest, golden=check, parts=parts, files=files | writer.files)
+        check, ran = golden(folder, manifest, token_ids, sample_ids, advance)
+        found = _fidelity(source, decoder, folder, manifest, ran, progress)
+        parts = _with_int8_cache(writer, parts, ran.ranges)
+        files |= writer.files
+        manifest = replace(manifest, golden=check, fidelity=found, parts=parts, files=files)
         manifests.write(manifest, folder)
     return manifest
 
@@ -221,9 +230,40 @@ def _golden_ids(folder: Path, vocab_size: int) -> tuple[int, ...]:
 
 
 def _sample_ids(folder: Path, shape: Shape) -> tuple[int, ...]:
-    """Text that the range of keys and values is measured on: ids the model has."""
+    """Text that ranges of keys and values, and fidelity, are measured on: ids the model has."""
     ids = [i for i in Tokenizer(folder).encode(sample.TEXT) if i < shape.vocab_size] or [0]
     return tuple(ids[: min(SAMPLE_TOKENS, shape.max_length)])
+
+
+def _calibration(
+    source: Source, decoder: Decoder, folder: Path, options: Options
+) -> Calibration | None:
+    """None where nothing is rounded so coarsely, or weights are random."""
+    kinds = options.kinds()
+    is_coarse = any(map(can_compensate, (kinds.layers, kinds.embed, kinds.lm_head)))
+    if not (is_coarse and options.is_calibrated) or source.origin["kind"] == "synthetic":
+        return None
+    shape = decoder.shape
+    token_ids = calibration_ids(Tokenizer(folder), shape.vocab_size, shape.max_length)
+    return Calibration(Original(decoder, source.weights), token_ids)
+
+
+def _fidelity(
+    source: Source,
+    decoder: Decoder,
+    folder: Path,
+    manifest: Manifest,
+    ran: Sample,
+    progress: Progress,
+) -> Fidelity | None:
+    """None where it would say nothing: nothing is quantised, or weights are random."""
+    kinds = manifest.quantization
+    is_quantised = {kinds.layers, kinds.embed, kinds.lm_head} != {"float32"}
+    if not is_quantised or source.origin["kind"] == "synthetic":
+        return None
+    advance = _Counter(progress, "comparison", len(manifest.parts))
+    lm_head = folder / manifest.part("lm_head").onnx
+    return fidelity(Original(decoder, source.weights), ran, lm_head, advance)
 
 
 def _with_int8_cache(

@@ -20,7 +20,7 @@ from bramble.export import api
 from bramble.export.quantize import KINDS
 from bramble.export.synthetic import SHAPES
 from bramble.model.disk import size
-from bramble.model.manifest import Manifest
+from bramble.model.manifest import Fidelity, Manifest
 
 EXAMPLES = """examples:
   bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
@@ -49,6 +49,11 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--quant", choices=KINDS, help="of the weights (default: int4; of --embedded int8)")
     add("--embed", choices=KINDS, help="of the embedding (default: as --quant)")
     add("--lm-head", choices=KINDS, help="of the last projection (default: as --quant)")
+    add(
+        "--no-calibration",
+        action="store_true",
+        help="round int4 weights one by one: exports sooner, farther from the original",
+    )
     add("--revision", help="the hub's branch, tag or commit (default: its main branch)")
     add("--synthetic", metavar="SHAPE", help=f"random weights: {', '.join(SHAPES)}")
     add("--embedded", action="store_true", help="the demonstration model that ships with Bramble")
@@ -61,7 +66,14 @@ def run(args: argparse.Namespace) -> int:
     if (args.source is not None) + (args.synthetic is not None) + args.embedded != 1:
         raise BadInput("give one of: SOURCE DEST, --synthetic SHAPE DEST, --embedded DEST")
     quantization = args.quant or (api.EMBEDDED_QUANTIZATION if args.embedded else "int4")
-    options = api.Options(quantization, args.embed, args.lm_head, args.revision, args.force)
+    options = api.Options(
+        quantization,
+        args.embed,
+        args.lm_head,
+        args.revision,
+        args.force,
+        is_calibrated=not args.no_calibration,
+    )
     signal.signal(signal.SIGTERM, _interrupt)
     for name in HUB_SETTINGS:
         os.environ.setdefault(name, "1")
@@ -83,7 +95,18 @@ def _summary(manifest: Manifest, dest: Path, seconds: float) -> str:
     return (
         f"{dest}: {manifest.architecture}, {manifest.num_parameters / 1e9:.2f}B parameters, "
         f"{manifest.quantization.layers}, {size(written)} in {seconds:.0f} s, "
-        f"peak memory {size(peak_bytes)}"
+        f"peak memory {size(peak_bytes)}{_cost(manifest.fidelity)}"
+    )
+
+
+def _cost(fidelity: Fidelity | None) -> str:
+    """What quantisation cost, if that was measured."""
+    if fidelity is None:
+        return ""
+    return (
+        "; against the float32 original: the same most likely token at "
+        f"{100 * fidelity.same_first:.3g} % of {fidelity.tokens} places, "
+        f"{fidelity.divergence:.2g} nats apart"
     )
 
 

@@ -13,16 +13,17 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bramble.export import graph
+from bramble.export import compensate, graph
+from bramble.export.calibration import Calibration
+from bramble.export.compensate import Inputs, can_compensate
 from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
 from bramble.export.graph import EMBEDDING, CacheScales, codes, scales, zeros
 from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, quantize
-from bramble.export.weights import Weights
+from bramble.export.weights import Weights, chunks
 from bramble.model.manifest import File, Part, Quantization, layer_name, sha256_of
 
 FOLDER = "shards"
-CHUNK_WEIGHTS = 1 << 20  # quantising takes about 30 bytes of memory per weight
 
 Advance = Callable[[int], None]  # takes the number of weights just written
 
@@ -36,15 +37,18 @@ class PartWriter:
     quantization: Quantization
     weights: Weights
     advance: Advance
+    calibration: Calibration | None = None
     files: dict[str, File] = field(default_factory=dict)
     _tensors: dict[str, list[Stored]] = field(default_factory=dict, init=False)  # of each layer
 
     def write(self) -> tuple[Part, ...]:
         """Write embed, every layer and lm_head, in this order."""
         (self.folder / FOLDER).mkdir()
-        embed, table = self._embed()
         layers = [self._layer(index) for index in range(self.decoder.shape.num_layers)]
-        return (embed, *layers, self._lm_head(table))
+        # The inputs of lm_head are known behind the layers, and a tied table is rounded for them
+        known = self.calibration.lm_head() if self.calibration else None
+        embed, table = self._embed(known if self.decoder.is_tied else None)
+        return (embed, *layers, self._lm_head(table, known))
 
     def add_int8_cache(self, part: Part, index: int, scales: CacheScales) -> Part:
         """Write a layer's other graph, over the same data, whose KV cache is int8."""
@@ -54,10 +58,10 @@ class PartWriter:
         self.files[name] = self._write(name, model)
         return replace(part, int8_cache=name)
 
-    def _embed(self) -> tuple[Part, list[Stored]]:
+    def _embed(self, known: Inputs | None) -> tuple[Part, list[Stored]]:
         kind = self.quantization.embed
         with self._data("embed") as data:
-            self._matrix(data, EMBEDDING, EMBEDDING, kind)
+            self._matrix(data, EMBEDDING, EMBEDDING, kind, known)
         # One row of GatherBlockQuantized's table is flat, where MatMulNBits sees blocks
         tensors = [
             replace(stored, shape=(stored.shape[0], stored.bytes // stored.shape[0]))
@@ -70,24 +74,25 @@ class PartWriter:
 
     def _layer(self, index: int) -> Part:
         kind, name = self.quantization.layers, layer_name(index)
+        known = self.calibration.layer() if self.calibration else {}
         with self._data(name) as data:
             for tensor, size in self.decoder.layer_tensors().items():
                 source = f"model.layers.{index}.{tensor}"
                 if len(size) == 1:
                     self._vector(data, tensor, source)
                 else:
-                    self._matrix(data, tensor, source, kind)
+                    self._matrix(data, tensor, source, kind, known.get(tensor))
         self._tensors[name] = data.tensors
         return self._part(name, data, graph.layer(self.decoder, index, kind, data.tensors))
 
-    def _lm_head(self, table: list[Stored]) -> Part:
+    def _lm_head(self, table: list[Stored], known: Inputs | None) -> Part:
         kind = self.quantization.lm_head
         is_shared = self.decoder.is_tied and kind == self.quantization.embed
         with self._data("lm_head") as data:
             self._vector(data, "model.norm.weight", "model.norm.weight")
             if not is_shared:
                 matrix = EMBEDDING if self.decoder.is_tied else "lm_head.weight"
-                self._matrix(data, matrix, matrix, kind)
+                self._matrix(data, matrix, matrix, kind, known)
         tensors = data.tensors + (table if is_shared else [])
         model = graph.lm_head(self.decoder, kind, tensors)
         return self._part("lm_head", data, model, (f"{FOLDER}/embed.data",) if is_shared else ())
@@ -113,7 +118,9 @@ class PartWriter:
         data.add(name, "float32", size, [self.weights.rows(source, 0, size[0])])
         self.advance(size[0])
 
-    def _matrix(self, data: DataFile, name: str, source: str, kind: str) -> None:
+    def _matrix(
+        self, data: DataFile, name: str, source: str, kind: str, known: Inputs | None
+    ) -> None:
         n, k = self.weights.shape(source)
         if kind == "float32":
             data.add(name, "float32", (n, k), self._chunks(source))
@@ -123,7 +130,10 @@ class PartWriter:
 
         def pieces() -> Iterator[NDArray[np.uint8]]:
             for rows in self._chunks(source):
-                made = quantize(rows, kind)
+                if known is not None and can_compensate(kind):
+                    made = compensate.quantize(rows, kind, known)
+                else:
+                    made = quantize(rows, kind)
                 kept_scales.append(made.scales)
                 if made.zeros is not None:
                     kept_zeros.append(made.zeros)
@@ -136,9 +146,6 @@ class PartWriter:
             data.add(zeros(name), "uint8", (n, (blocks * bits + 7) // 8), kept_zeros)
 
     def _chunks(self, source: str) -> Iterator[NDArray[np.float32]]:
-        n, k = self.weights.shape(source)
-        step = max(CHUNK_WEIGHTS // k, 1)
-        for start in range(0, n, step):
-            rows = self.weights.rows(source, start, min(start + step, n))
+        for _, rows in chunks(self.weights, source):
             yield rows
             self.advance(rows.size)

@@ -47,6 +47,11 @@ def quantize(rows: Floats, kind: str) -> Quantized:
     return _int4_with_zeros(blocks) if kind in WITH_ZEROS else _int4(blocks)
 
 
+def pack(codes: Bytes, scales: Floats, zeros: Bytes | None) -> Quantized:
+    """Put int4 codes uint8 (n, blocks, block), and zero points (n, blocks), two into a byte."""
+    return Quantized(_pairs(codes), scales, None if zeros is None else _pairs(zeros))
+
+
 def dequantize(quantized: Quantized, kind: str) -> Floats:
     """Turn what `quantize` made back into float32 (n, k)."""
     codes, scales = quantized.codes, quantized.scales
@@ -73,7 +78,7 @@ def _int4(blocks: Floats) -> Quantized:
         for divisor in INT4_DIVISORS
     )
     levels, scales, _ = _best(tried)
-    return Quantized(_pairs((levels + 8).astype(np.uint8)), scales, None)
+    return pack((levels + 8).astype(np.uint8), scales, None)
 
 
 def _int4_with_zeros(blocks: Floats) -> Quantized:
@@ -86,7 +91,7 @@ def _int4_with_zeros(blocks: Floats) -> Quantized:
     tried = (_int4_levels(blocks, inverse / np.float32(share), zeros) for share in RANGE_SHARES)
     levels, scales, _ = _best(tried)
     codes = (levels + zeros[:, :, None]).astype(np.uint8)
-    return Quantized(_pairs(codes), scales, _pairs(zeros.astype(np.uint8)))
+    return pack(codes, scales, zeros.astype(np.uint8))
 
 
 def _int4_levels(blocks: Floats, inverse: Floats, zeros: Floats) -> tuple[Floats, Floats, Floats]:

@@ -1,4 +1,4 @@
-"""The text on which export measures how large a layer's keys and values get.
+"""The text on which export measures how large keys and values get, and what quantisation costs.
 
 Some of everything that a model is asked to read: an int8 KV cache clips what is larger.
 """

@@ -16,10 +16,11 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bramble.model.digest import digest
-from bramble.model.manifest import Golden, Manifest
+from bramble.model.manifest import Golden, Manifest, Rope, Shape
 from bramble.model.rope import tables
 
 Array = NDArray[Any]
+Run = Callable[[dict[str, Array]], list[NDArray[np.float32]]]  # inputs by name → outputs
 NUM_TOP = 10
 
 # Processors round activations to int8 differently (per block or per row). Leaving that rounding out
@@ -35,14 +36,27 @@ class Range:
     values: NDArray[np.float32]
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What a text left behind in the written model.
+
+    ranges    of each layer
+    hidden    float32 (tokens, hidden_size) behind the last layer
+    """
+
+    token_ids: tuple[int, ...]
+    ranges: list[Range]
+    hidden: NDArray[np.float32]
+
+
 def golden(
     folder: Path,
     manifest: Manifest,
     token_ids: tuple[int, ...],
     sample: tuple[int, ...],
     advance: Callable[[int], None],
-) -> tuple[Golden, list[Range]]:
-    """Run `token_ids` from an empty cache, and beside them `sample` for the range of the cache.
+) -> tuple[Golden, Sample]:
+    """Run `token_ids` from an empty cache, and beside them `sample`, all but its lm_head.
 
     advance    is told of each part that ran
     """
@@ -54,7 +68,7 @@ def golden(
     advance(1)
     for index in range(manifest.shape.num_layers):
         part = manifest.layer_part(index).name
-        feeds = [_layer_feed(manifest, hidden), _layer_feed(manifest, other)]
+        feeds = [layer_feed(manifest.shape, manifest.rope, each) for each in (hidden, other)]
         (hidden, *caches), (other, *more) = _run(folder, manifest, part, *feeds)
         ranges.append(_range(caches, more))
         digests.append(digest(hidden[0, -1]))
@@ -70,21 +84,14 @@ def golden(
         digests=tuple(tuple(float(number) for number in entry) for entry in digests),
         tolerance=max(TOLERANCES[kind] for kind in (kinds.layers, kinds.embed, kinds.lm_head)),
     )
-    return found, ranges
+    return found, Sample(sample, ranges, other[0])
 
 
-def _range(*runs: list[NDArray[np.float32]]) -> Range:
-    """Of keys and values float32 (1, kv_heads, tokens, head_dim) of several runs."""
-    keys, values = (
-        np.max([np.abs(run[i][0]).max(axis=1) for run in runs], axis=0) for i in range(2)
-    )
-    return Range(keys, values)
-
-
-def _layer_feed(manifest: Manifest, hidden: NDArray[np.float32]) -> dict[str, Array]:
-    shape, length = manifest.shape, hidden.shape[1]
+def layer_feed(shape: Shape, rope: Rope, hidden: NDArray[np.float32]) -> dict[str, Array]:
+    """All inputs of a layer that reads hidden float32 (1, t, hidden_size) with an empty cache."""
+    length = hidden.shape[1]
     past = np.zeros((1, shape.num_kv_heads, length, shape.head_dim), np.float32)
-    cos, sin = tables(manifest.rope, length)
+    cos, sin = tables(rope, length)
     return {
         "hidden": hidden,
         "past_key": past,
@@ -96,13 +103,26 @@ def _layer_feed(manifest: Manifest, hidden: NDArray[np.float32]) -> dict[str, Ar
     }
 
 
+def load(model: Path | bytes) -> Run:
+    """Load an ONNX model, from its file or as bytes; it is in memory as long as the result is."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors only
+    options.enable_cpu_mem_arena = False  # it grows by doubling, and keeps what it has
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    return lambda feed: session.run(None, feed)
+
+
+def _range(*runs: list[NDArray[np.float32]]) -> Range:
+    """Of keys and values float32 (1, kv_heads, tokens, head_dim) of several runs."""
+    keys, values = (
+        np.max([np.abs(run[i][0]).max(axis=1) for run in runs], axis=0) for i in range(2)
+    )
+    return Range(keys, values)
+
+
 def _run(
     folder: Path, manifest: Manifest, name: str, *feeds: dict[str, Array]
 ) -> list[list[NDArray[np.float32]]]:
     """Load one part and return its outputs for each of `feeds`."""
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3  # errors only
-    session = onnxruntime.InferenceSession(
-        folder / manifest.part(name).onnx, options, providers=["CPUExecutionProvider"]
-    )
-    return [session.run(None, feed) for feed in feeds]
+    run = load(folder / manifest.part(name).onnx)
+    return [run(feed) for feed in feeds]

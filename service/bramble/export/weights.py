@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from math import prod
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+CHUNK_WEIGHTS = 1 << 20  # quantising takes about 30 bytes of memory per weight
 
 
 class Weights(Protocol):
@@ -19,3 +22,12 @@ class Weights(Protocol):
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         """Rows [start, stop) along the first axis as float32, freshly made."""
+
+
+def chunks(weights: Weights, name: str) -> Iterator[tuple[slice, NDArray[np.float32]]]:
+    """Yield all rows of a tensor, some CHUNK_WEIGHTS weights at a time: which ones, and they."""
+    n, *rest = weights.shape(name)
+    step = max(CHUNK_WEIGHTS // prod(rest), 1)
+    for start in range(0, n, step):
+        stop = min(start + step, n)
+        yield slice(start, stop), weights.rows(name, start, stop)

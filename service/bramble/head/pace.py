@@ -47,7 +47,6 @@ class Pace:
         chunk_us = (PACE - 1) * max(1.0, share) * self.decode_us / (2 - 1 / num_stages)
         return min(max_tokens, max(MIN_CHUNK, int(chunk_us / self.token_us)))
 
-
     def lone_chunk_tokens(self, num_stages: int, num_tokens: int, max_tokens: int) -> int:
         """Return how long the next chunk is best, no stream running, `num_tokens` still to enter.
 

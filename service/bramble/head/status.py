@@ -106,6 +106,7 @@ def _model(manifest: Manifest, max_length: int | None) -> dict[str, Any]:
         "num_layers": manifest.shape.num_layers,
         "quantization": manifest.quantization.layers,
         "quantization_parts": asdict(manifest.quantization),
+        "fidelity": asdict(manifest.fidelity) if manifest.fidelity else None,
         "max_length": max_length or manifest.shape.max_length,
         "defaults": manifest.defaults,
         "is_demo": manifest.source.get("id") == "bramble-demo",
