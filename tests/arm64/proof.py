@@ -173,7 +173,7 @@ def test_numba_compiles_the_same_top_p_cut(machines: Machines) -> None:
 
 def test_an_export_on_aarch64_writes_the_same_files(pi: Board, shared: Path) -> None:
     command = ["python3", "-m", "bramble", "export", "/bramble/service/bramble/embedded"]
-    for kind in ("int8", "int4", "int4-128"):
+    for kind in ("int8", "int4-128"):
         # Behind sums of others, each machine rounds some weights its own way
         export(str(EMBEDDED), shared / "plain" / kind, Options(kind, is_calibrated=False))
         options = [f"--quant={kind}", "--no-calibration"]

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
+from bramble.errors import BadInput
 from bramble.export import compensate
-from bramble.export.api import Options, export_embedded
+from bramble.export.api import EMBEDDED, Options, export, export_embedded
 from bramble.export.calibration import NUM_TOKENS, calibration_ids
 from bramble.export.compensate import CHUNK, Inputs, can_compensate, inputs
 from bramble.export.quantize import BLOCK, dequantize, quantize
+from safetensors.numpy import load_file, save_file
 
 KINDS = ("int4", "int4-128")
 SIZE = CHUNK + 128  # one whole chunk and a shorter one
@@ -109,3 +113,13 @@ def test_the_text_fits_the_model() -> None:
     assert len(calibration_ids(Wordy(), 1 << 20, 100)) == 100
     assert set(calibration_ids(Wordy(), 5, 8192)) == set(range(5))
     assert calibration_ids(Wordy(), 0, 8192) == (0, 0)
+
+
+def test_a_checkpoint_with_numbers_that_are_not_finite_is_refused(tmp_path) -> None:
+    source = shutil.copytree(EMBEDDED, tmp_path / "source")
+    tensors = load_file(source / "model.safetensors")
+    tensors["model.layers.3.mlp.up_proj.weight"][7, 9] = np.inf
+    save_file(tensors, source / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(BadInput, match="not finite"):
+        export(str(source), tmp_path / "made", Options("int4"))
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from bramble.errors import BadInput
 from bramble.export.calibration_text import CONVERSATION, TEXT
 from bramble.export.compensate import Inputs, inputs
@@ -30,6 +32,8 @@ class Calibration:
     def layer(self) -> dict[str, Inputs]:
         """The inputs of the next layer's matrices, by their names behind `model.layers.N.`."""
         self._hidden, seen = next(self._layers)
+        if not np.isfinite(self._hidden).all():
+            raise BadInput("the checkpoint is damaged: a layer gives numbers that are not finite")
         known = (inputs(each[NUM_SINKS:]) for each in seen)
         return {
             f"{matrix}.weight": found

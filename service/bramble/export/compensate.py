@@ -68,7 +68,7 @@ def quantize(rows: Floats, kind: str, known: Inputs) -> Quantized:
     zeros = np.empty((n, k // block), np.uint8)
     tried = np.array(RANGE_SHARES if has_zeros else INT4_DIVISORS, np.float32)
     workers = os.cpu_count() or 1
-    slices = [slice(i * n // workers, (i + 1) * n // workers) for i in range(workers)]
+    parts = [(i * n // workers, (i + 1) * n // workers) for i in range(workers)]
     chunks = zip(range(0, k, CHUNK), known.importance, known.shares, strict=True)
     with ThreadPoolExecutor(workers) as pool:
         for start, importance, shares in chunks:
@@ -82,7 +82,7 @@ def quantize(rows: Floats, kind: str, known: Inputs) -> Quantized:
                     _kernel(), now, importance[here], among, tried, has_zeros,
                     codes[:, at : at + block], scales[:, number], zeros[:, number],
                 )  # fmt: skip
-                list(pool.map(round_block, [(each.start, each.stop) for each in slices]))
+                list(pool.map(round_block, parts))
                 rest[:, there] -= now @ shares[here, there]
     return pack(codes.reshape(n, -1, block), scales, zeros if has_zeros else None)
 

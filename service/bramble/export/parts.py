@@ -47,7 +47,7 @@ class PartWriter:
         layers = [self._layer(index) for index in range(self.decoder.shape.num_layers)]
         # The inputs of lm_head are known behind the layers, and a tied table is rounded for them
         known = self.calibration.lm_head() if self.calibration else None
-        embed, table = self._embed(known if self.decoder.is_tied else None)
+        embed, table = self._embed(known if self._has_one_table else None)
         return (embed, *layers, self._lm_head(table, known))
 
     def add_int8_cache(self, part: Part, index: int, scales: CacheScales) -> Part:
@@ -87,7 +87,7 @@ class PartWriter:
 
     def _lm_head(self, table: list[Stored], known: Inputs | None) -> Part:
         kind = self.quantization.lm_head
-        is_shared = self.decoder.is_tied and kind == self.quantization.embed
+        is_shared = self._has_one_table
         with self._data("lm_head") as data:
             self._vector(data, "model.norm.weight", "model.norm.weight")
             if not is_shared:
@@ -96,6 +96,11 @@ class PartWriter:
         tensors = data.tensors + (table if is_shared else [])
         model = graph.lm_head(self.decoder, kind, tensors)
         return self._part("lm_head", data, model, (f"{FOLDER}/embed.data",) if is_shared else ())
+
+    @property
+    def _has_one_table(self) -> bool:
+        """True if embedding and lm_head share their quantised weights."""
+        return self.decoder.is_tied and self.quantization.embed == self.quantization.lm_head
 
     def _data(self, name: str) -> DataFile:
         return DataFile(self.folder / FOLDER / f"{name}.data")
