@@ -39,8 +39,8 @@ class Inputs:
     """What is known of a matrix's inputs, for each CHUNK of them (the last may be shorter).
 
     importance    float32 (chunk,) the mean square of each
-    shares        float32 (chunk, chunk) above the diagonal: how much of an error in input i the
-                  weight of input j > i takes on
+    shares        float32 (chunk, chunk), zeros but above the diagonal: how much of an error in
+                  input i the weight of input j > i takes on
     """
 
     importance: tuple[Floats, ...]
@@ -100,7 +100,7 @@ def _learn(seen: Floats) -> tuple[Floats, Floats]:
     together *= max(0.0, 1 - by_chance / shown) / (1 + DAMPING) if shown else 0.0
     np.fill_diagonal(together, 1)
     upper = np.linalg.cholesky(np.linalg.inv(together)).T / sizes
-    shares = upper / np.diag(upper)[:, None]
+    shares = np.triu(upper / np.diag(upper)[:, None], 1)
     return importance.astype(np.float32), np.ascontiguousarray(shares, np.float32)
 
 
@@ -136,8 +136,10 @@ def _round_block(
     What was a weight is then its error, which the weights behind the block have to make up for.
     """
     block = rows.shape[1]
+    row = np.empty(block, np.float32)
     for r in range(part[0], part[1]):
-        row = rows[r]
+        for i in range(block):
+            row[i] = rows[r, i]
         low, high = np.float32(0.0), np.float32(0.0)
         for i in range(block):
             low, high = min(low, row[i]), max(high, row[i])
@@ -164,7 +166,7 @@ def _round_block(
         for i in range(block):
             level = min(max(np.rint(row[i] * inverse), -zero), np.float32(15.0) - zero)
             codes[r, i] = np.uint8(level + zero)
-            error = row[i] - level * scale
-            row[i] = error
-            for j in range(i + 1, block):
+            error = np.float32(row[i] - level * scale)
+            rows[r, i] = error
+            for j in range(block):  # from the first: a fixed length runs in vector registers
                 row[j] -= error * shares[i, j]
