@@ -106,6 +106,35 @@ def test_rename_delete_undo_and_search(page: Page, serve: Any) -> None:
     expect(page.locator("#conversations li")).to_have_count(1)
 
 
+def test_the_newest_answer_is_exported_and_comes_back_by_undo(
+    page: Page, serve: Any, tmp_path: Path
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "hello")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    with page.expect_download() as download:
+        page.get_by_title("Export").click()
+    download.value.save_as(tmp_path / "chat.json")
+    messages = json.loads((tmp_path / "chat.json").read_text())["conversations"][0]["messages"]
+    assert [message["text"] for message in messages] == ["hello", "reply to hello "]
+    page.get_by_title("Delete").click()
+    page.get_by_role("button", name="Undo").click()
+    page.locator("#conversations .open").click()
+    expect(page.locator("article.assistant")).to_contain_text("reply to hello")
+
+
+def test_a_conversation_deleted_amid_its_answer_comes_back_with_what_was_said(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    expect(page.locator("article.assistant")).to_contain_text("w5")
+    page.get_by_title("Delete").click()
+    page.get_by_role("button", name="Undo").click()
+    page.locator("#conversations .open").click()
+    expect(page.locator("article.assistant")).to_contain_text("w5")
+
+
 def test_export_returns_by_import(page: Page, serve: Any, tmp_path: Path) -> None:
     page.goto(serve()[0])
     ask(page, "hello")

@@ -23,8 +23,13 @@ function select(id) {
   byId("prompt").focus();
 }
 
+function removing(id) {
+  if (run?.conversation !== id) return;
+  run.keep();
+  run.abort.abort();
+}
+
 function removed(id) {
-  if (run?.conversation === id) run.abort.abort();
   if (current === id) select(null);
 }
 
@@ -206,7 +211,7 @@ addEventListener("pagehide", () => run?.keep());
 store.watch(() => { sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
 bindTheme(byId("theme"));
 settings.bind();
-sidebar.bind({ current: () => current, select, removed });
+sidebar.bind({ current: () => current, select, removing, removed });
 showModel();
 setInterval(() => { if (!document.hidden) showModel(); }, 15000);
 select(null);
