@@ -200,15 +200,99 @@ def test_two_tabs_see_each_others_conversations(page: Page, serve: Any) -> None:
     other.close()
 
 
-def test_a_full_storage_is_told_and_loses_nothing(page: Page, serve: Any) -> None:
+def put_conversation(page: Page, num_messages: int) -> None:
+    """Store a conversation with the title "long", of 20 lines a message."""
+    page.evaluate(
+        """(count) => { const text = "line\\n".repeat(20);
+             const messages = [...Array(count).keys()].map((i) =>
+               ({ id: `${i}`, role: i % 2 ? "assistant" : "user", text, state: "done" }));
+             const chat = { id: "long", title: "long", changed: 1, messages };
+             localStorage.setItem("bramble.chat.v1.long", JSON.stringify(chat)); }""",
+        num_messages,
+    )
+    page.reload()
+
+
+def place_of(page: Page) -> Any:
+    return page.evaluate("document.getElementById('transcript').scrollTop")
+
+
+def test_an_answer_that_ends_leaves_the_reader_and_the_rest_where_they_are(
+    page: Page, serve: Any
+) -> None:
     page.goto(serve()[0])
-    ask(page, "kept")
+    put_conversation(page, 20)
+    page.get_by_role("button", name="long", exact=True).click()
+    assert place_of(page) > 1000
+    page.evaluate("document.querySelector('article').isTheSame = true")
+    ask(page, "slow")
+    expect(page.locator("article.assistant").last).to_contain_text("w5")
+    page.evaluate("document.getElementById('transcript').scrollTop = 40")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.assistant").last).to_contain_text("stopped")
+    assert place_of(page) == 40
+    assert page.evaluate("document.querySelector('article').isTheSame")
+
+
+def test_an_answer_in_another_tab_disturbs_neither_reading_nor_renaming(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    put_conversation(page, 20)
+    page.get_by_role("button", name="long", exact=True).click()
+    page.evaluate("document.getElementById('transcript').scrollTop = 40")
+    page.get_by_title("Rename").click()
+    page.get_by_label("Title").fill("half a na")
+    other = page.context.new_page()
+    other.goto(page.url)
+    ask(other, "hello")
+    expect(other.locator("article.assistant footer")).to_contain_text("87")
+    page.wait_for_timeout(200)
+    assert place_of(page) == 40
+    expect(page.get_by_label("Title")).to_have_value("half a na")
+    other.close()
+
+
+def test_an_edit_begun_stays_while_another_question_is_answered(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "one")
     expect(page.locator("article.assistant footer")).to_contain_text("87")
+    page.locator("article.user").get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit message").fill("half a sen")
+    ask(page, "two")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to two")
+    expect(page.get_by_label("Edit message")).to_have_value("half a sen")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("article.user .body").first).to_have_text("one")
+
+
+def test_an_answer_that_no_longer_fits_the_storage_stays_on_the_page(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    expect(page.locator("article.assistant")).to_contain_text("w5")
+    fill_storage(page)
+    expect(page.locator("article.assistant")).to_contain_text("w40")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.assistant footer")).to_contain_text("stopped")
+    expect(page.locator("article.assistant")).to_contain_text("w40")
+    expect(page.locator("#toast")).to_contain_text("storage is full")
+
+
+def fill_storage(page: Page) -> None:
     page.evaluate(
         """() => { for (let size = 1 << 21; size > 0; size >>= 1)
              try { for (let i = 0; ; i++) localStorage.setItem(`x${size}.${i}`, "x".repeat(size)); }
              catch { continue; } }"""
     )
+
+
+def test_a_full_storage_is_told_and_loses_nothing(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "kept")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    fill_storage(page)
     ask(page, "too much")
     expect(page.locator("#toast")).to_contain_text("storage is full")
     expect(page.get_by_label("Message", exact=True)).to_have_value("too much")

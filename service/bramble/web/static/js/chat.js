@@ -20,6 +20,7 @@ function select(id) {
   document.body.classList.remove("drawer");
   sidebar.show();
   showTranscript();
+  toEnd();
   byId("prompt").focus();
 }
 
@@ -34,11 +35,19 @@ function removed(id) {
 }
 
 // ---- transcript
+const isAtEnd = () => transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 80;
+const toEnd = () => { transcript.scrollTop = transcript.scrollHeight; };
+
+/** Show the conversation from the first message that is not shown as it is stored; who reads further up stays there. */
 function showTranscript() {
-  const conversation = current && store.read(current);
-  if (!conversation) { transcript.replaceChildren(welcome()); return; }
-  transcript.replaceChildren(...conversation.messages.map(article));
-  transcript.scrollTop = transcript.scrollHeight;
+  const messages = (current && store.read(current))?.messages;
+  if (!messages) { transcript.replaceChildren(welcome()); return; }
+  const [sticks, place] = [isAtEnd(), transcript.scrollTop];
+  let kept = 0;
+  while (kept < messages.length && transcript.children[kept]?.message === JSON.stringify(messages[kept])) kept += 1;
+  while (transcript.children.length > kept) transcript.lastElementChild.remove();
+  transcript.append(...messages.slice(kept).map(article));
+  if (sticks) toEnd(); else transcript.scrollTop = place;
 }
 
 function welcome() {
@@ -50,7 +59,7 @@ function article(message) {
   const body = element("div", { className: "body" });
   if (message.role === "user") body.textContent = message.text; else showMarkdown(body, message.text);
   const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
-  const node = element("article", { className: message.role }, body, footer);
+  const node = element("article", { className: message.role, message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
   else footer.append(button("Regenerate", () => regenerate(message)));
   const writing = message.state === "writing" && run?.message !== message.id;
@@ -65,7 +74,7 @@ function problem(message) {
 
 function edit(node, message) {
   const area = element("textarea", { value: message.text, rows: 3, ariaLabel: "Edit message" });
-  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", showTranscript));
+  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => node.replaceWith(article(message))));
   area.focus();
 }
 
@@ -107,13 +116,15 @@ async function answer() {
   busy(true);
   sidebar.show();
   showTranscript();
+  toEnd();
   const ending = await consume({ messages, stream: true, stream_options: { include_usage: true }, ...sampling }, message);
   Object.assign(message, ending);
-  keep(message);
+  const isKept = keep(message);
   const shown = run.conversation;
   run = null;
   busy(false);
-  if (shown === current) showTranscript();
+  if (shown === current && isKept) showTranscript();
+  else if (shown === current) transcript.lastElementChild.replaceWith(article(message)); // the storage is full: it is nowhere else
   byId("announcer").textContent = message.problem?.title ?? message.text;
 }
 
@@ -154,12 +165,12 @@ function draw(message) {
   frame = requestAnimationFrame((now) => {
     frame = 0;
     if (!run || run.conversation !== current || now < pausedUntil) return;
-    const sticks = transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 80;
+    const sticks = isAtEnd();
     const body = transcript.lastElementChild.querySelector(".body");
     if (run.growing?.element !== body) { body.replaceChildren(); run.growing = new GrowingMarkdown(body); }
     run.growing.show(message.text);
     pausedUntil = now + 4 * (performance.now() - now);
-    if (sticks) transcript.scrollTop = transcript.scrollHeight;
+    if (sticks) toEnd();
   });
 }
 
@@ -170,7 +181,7 @@ function showProgress({ queue_position: queued, prefilled_tokens: read, prompt_t
 }
 
 function keep(message) {
-  guard(() => store.update(run.conversation, (c) => { c.messages = c.messages.map((m) => (m.id === message.id ? { ...message } : m)); }));
+  return guard(() => store.update(run.conversation, (c) => { c.messages = c.messages.map((m) => (m.id === message.id ? { ...message } : m)); }));
 }
 
 function busy(isBusy) {
@@ -208,7 +219,7 @@ byId("shade").onclick = () => document.body.classList.remove("drawer");
 transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
 document.onkeydown = keys;
 addEventListener("pagehide", () => run?.keep());
-store.watch(() => { sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
+store.watch(() => { if (!byId("conversations").querySelector("input")) sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
 bindTheme(byId("theme"));
 settings.bind();
 sidebar.bind({ current: () => current, select, removing, removed });
