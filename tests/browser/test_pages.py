@@ -301,6 +301,38 @@ def test_a_full_storage_is_told_and_loses_nothing(page: Page, serve: Any) -> Non
     expect(page.locator("article.assistant")).to_contain_text("reply to kept")
 
 
+def test_a_full_storage_keeps_settings_open_and_lets_the_theme_change(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    fill_storage(page)
+    page.get_by_label("Theme").click()
+    expect(page.get_by_label("Theme")).to_have_text("Light")
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("System prompt").fill("be kind")
+    page.get_by_role("button", name="Save").click()
+    dialog = page.get_by_role("dialog", name="Settings")
+    expect(dialog.get_by_role("status")).to_contain_text("storage is full")
+    expect(page.get_by_label("System prompt")).to_have_value("be kind")
+
+
+def test_a_browser_that_keeps_nothing_is_told_and_can_talk(page: Page, serve: Any) -> None:
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException(); } })"
+    )
+    url, client = serve()
+    page.goto(url)
+    expect(page.locator("#toast")).to_contain_text("keeps nothing")
+    for word in ("one", "two"):
+        ask(page, word)
+        expect(page.locator("article.assistant").last).to_contain_text(f"reply to {word}")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.locator("#conversations li")).to_have_count(1)
+    assert client.messages() == ["one", "reply to one ", "two"]
+    page.goto(url + "/status")
+    expect(page.locator("#state")).to_have_text("Serving")
+
+
 def test_the_theme_is_remembered_and_everything_can_be_read(page: Page, serve: Any) -> None:
     url = serve(failed=2)[0]
     page.goto(url)

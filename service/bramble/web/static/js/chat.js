@@ -2,9 +2,10 @@
 import { bindTheme, button, byId, element } from "./element.js";
 import { figures } from "./figures.js";
 import { GrowingMarkdown, show as showMarkdown } from "./markdown.js";
-import { copy, guard } from "./notice.js";
+import { copy, guard, toast } from "./notice.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
+import { isLasting } from "./storage.js";
 import * as store from "./store.js";
 import { complete, lost, Problem } from "./stream.js";
 
@@ -226,3 +227,4 @@ sidebar.bind({ current: () => current, select, removing, removed });
 showModel();
 setInterval(() => { if (!document.hidden) showModel(); }, 15000);
 select(null);
+if (!isLasting) toast("This browser keeps nothing for this page: conversations end with this tab. Export what you need.");

@@ -1,6 +1,6 @@
 /** Short messages at the bottom of the page. */
 import { button, byId } from "./element.js";
-import { StoreFull } from "./store.js";
+import { StoreFull } from "./storage.js";
 
 let timer = 0;
 

@@ -1,17 +1,16 @@
-/** Conversations in localStorage, one key each, so that two tabs never overwrite each other's. */
+/** Conversations in the browser's storage, one key each, so that two tabs never overwrite each other's. */
+import { put, storage } from "./storage.js";
 
 const PREFIX = "bramble.chat.v1.";
 
 /** @typedef {{id: string, role: "user"|"assistant", text: string, stats?: string, state?: string, problem?: {title: string, advice: string}}} Message */
 /** @typedef {{id: string, title: string, changed: number, messages: Message[]}} Conversation */
 
-export class StoreFull extends Error {}
-
 export const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("");
 
 /** @returns {Conversation[]} newest first */
 export function list() {
-  return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX))
+  return Object.keys(storage).filter((key) => key.startsWith(PREFIX))
     .map((key) => read(key.slice(PREFIX.length))).filter((c) => c !== null)
     .sort((a, b) => b.changed - a.changed);
 }
@@ -19,7 +18,7 @@ export function list() {
 /** @returns {Conversation|null} */
 export function read(id) {
   try {
-    return check(JSON.parse(localStorage.getItem(PREFIX + id)));
+    return check(JSON.parse(storage.getItem(PREFIX + id)));
   } catch {
     return null; // absent, or altered by hand
   }
@@ -36,15 +35,9 @@ export function update(id, change) {
 }
 
 /** @param {Conversation} conversation */
-export function write(conversation) {
-  try {
-    localStorage.setItem(PREFIX + conversation.id, JSON.stringify(conversation));
-  } catch {
-    throw new StoreFull("This browser's storage is full. Export and delete some conversations.");
-  }
-}
+export const write = (conversation) => put(PREFIX + conversation.id, JSON.stringify(conversation));
 
-export const remove = (id) => localStorage.removeItem(PREFIX + id);
+export const remove = (id) => storage.removeItem(PREFIX + id);
 
 /** Call `listener` when another tab changed a conversation. */
 export function watch(listener) {
