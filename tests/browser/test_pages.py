@@ -151,6 +151,36 @@ def test_export_returns_by_import(page: Page, serve: Any, tmp_path: Path) -> Non
     expect(page.locator("#toast")).to_contain_text("not an export")
 
 
+def test_a_file_is_imported_whole_or_not_at_all(page: Page, serve: Any, tmp_path: Path) -> None:
+    page.goto(serve()[0])
+    messages = [{"id": "1", "role": "user", "text": "x" * 2_000_000}]
+    chats = [{"id": "x", "title": "big", "changed": 1, "messages": messages}] * 4
+    path = tmp_path / "big.json"
+    path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": chats}))
+    page.locator("#file").set_input_files(path)
+    expect(page.locator("#toast")).to_contain_text("Not imported. This browser's storage is full.")
+    expect(page.locator("#conversations li")).to_have_count(0)
+
+
+def test_a_file_made_by_hand_can_be_opened_and_edited(
+    page: Page, serve: Any, tmp_path: Path
+) -> None:
+    url, client = serve()
+    page.goto(url)
+    roles = ("user", "assistant", "user", "assistant")
+    messages = [{"id": "same", "role": role, "text": f"text {i}"} for i, role in enumerate(roles)]
+    chat = {"id": "x", "title": " ", "messages": messages}
+    path = tmp_path / "hand.json"
+    path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": [chat]}))
+    page.locator("#file").set_input_files(path)
+    page.get_by_role("button", name="Untitled", exact=True).click()
+    page.locator("article.user").last.get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit message").fill("new")
+    page.locator("article").get_by_role("button", name="Send").click()
+    expect(page.locator("article.assistant").last).to_contain_text("reply to new")
+    assert client.messages() == ["text 0", "text 1", "new"]
+
+
 def test_edit_resends_with_settings(page: Page, serve: Any) -> None:
     url, client = serve()
     page.goto(url)

@@ -53,12 +53,12 @@ function save(conversations) {
 }
 
 async function importFile(event) {
-  const text = await event.target.files[0].text();
-  event.target.value = "";
+  const [file] = event.target.files;
   try {
-    const conversations = store.fromFile(text);
-    conversations.forEach(store.write);
+    const conversations = store.fromFile(await file.text());
+    store.writeAll(conversations);
     toast(`Imported ${conversations.length}.`);
   } catch (error) { toast("Not imported. " + error.message); }
+  event.target.value = "";
   show();
 }

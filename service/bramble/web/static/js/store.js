@@ -37,6 +37,14 @@ export function update(id, change) {
 /** @param {Conversation} conversation */
 export const write = (conversation) => put(PREFIX + conversation.id, JSON.stringify(conversation));
 
+/** Store all of them, or none and throw. */
+export function writeAll(conversations) {
+  try { conversations.forEach(write); } catch (error) {
+    conversations.forEach((c) => remove(c.id));
+    throw error;
+  }
+}
+
 export const remove = (id) => storage.removeItem(PREFIX + id);
 
 /** Call `listener` when another tab changed a conversation. */
@@ -48,20 +56,22 @@ export function watch(listener) {
 
 export const toFile = (conversations) => JSON.stringify({ format: "bramble-chats", version: 1, conversations }, null, 1);
 
-/** Validate an exported file. Throws an Error that says what is wrong; returns fresh ids. */
+/** Validate an exported file. Throws an Error that says what is wrong; all ids are made anew. */
 export function fromFile(text) {
   let file;
   try { file = JSON.parse(text); } catch { throw new Error("The file is not JSON."); }
   if (file?.format !== "bramble-chats" || !Array.isArray(file.conversations)) throw new Error("The file is not an export of Bramble's chats.");
   if (file.version !== 1) throw new Error(`The file has version ${file.version}; this page reads version 1.`);
   return file.conversations.map((c, i) => {
-    try { return { ...check(c), id: newId() }; } catch (error) { throw new Error(`Conversation ${i + 1}: ${error.message}.`); }
+    try { return renewed(check(c)); } catch (error) { throw new Error(`Conversation ${i + 1}: ${error.message}.`); }
   });
 }
 
+const renewed = (c) => ({ ...c, id: newId(), messages: c.messages.map((m) => ({ ...m, id: newId() })) });
+
 function check(c) {
   if (typeof c?.id !== "string" || typeof c.title !== "string" || !Array.isArray(c.messages)) throw new Error("needs id, title and messages");
-  return { id: c.id, title: c.title, changed: Number(c.changed) || 0, messages: c.messages.map(checkMessage) };
+  return { id: c.id, title: c.title.trim() || "Untitled", changed: Number(c.changed) || 0, messages: c.messages.map(checkMessage) };
 }
 
 function checkMessage(m) {
