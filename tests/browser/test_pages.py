@@ -208,6 +208,35 @@ def test_regenerate_asks_the_same_again(page: Page, serve: Any) -> None:
     assert len(client.asked) == 2 and client.messages() == ["one"]
 
 
+@pytest.mark.parametrize("is_amid", [True, False])
+def test_what_a_regeneration_drops_can_be_had_back(page: Page, serve: Any, is_amid: bool) -> None:
+    page.goto(serve()[0])
+    for word in ("slow", "two", "three"):
+        ask(page, word)
+        expect(page.locator("article.assistant").last).to_contain_text("w2" if word == "slow" else word)
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    page.get_by_role("button", name="Regenerate").first.click()
+    expect(page.locator("article")).to_have_count(2)
+    expect(page.locator("article.assistant")).to_contain_text("w2")
+    if not is_amid:
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("article.assistant")).to_have_count(3)
+    expect(page.locator("article.assistant").last).to_contain_text("reply to three")
+
+
+def test_a_question_during_another_answer_waits_with_a_word(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    expect(page.locator("article.assistant")).to_contain_text("w2")
+    page.get_by_role("button", name="New chat").click()
+    ask(page, "two")
+    expect(page.locator("#toast")).to_contain_text("One answer at a time")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("two")
+
+
 def test_a_question_without_an_answer_is_not_sent_again(page: Page, serve: Any) -> None:
     url, client = serve()
     page.goto(url)

@@ -80,22 +80,39 @@ function edit(node, message) {
 }
 
 function resend(message, text) {
-  if (run) return;
+  if (!isFree()) return;
   guard(() => truncate(message.id));
   send(text);
 }
 
 function regenerate(message) {
-  if (run) return;
+  if (!isFree()) return;
   guard(() => truncate(message.id));
   answer();
 }
 
-const truncate = (id) => store.update(current, (c) => { c.messages.splice(c.messages.findIndex((m) => m.id === id)); });
+function isFree() {
+  if (run) toast("One answer at a time: wait for the other one, or stop it.");
+  return !run;
+}
+
+/** Drop a message and all behind it; if that is more than its own turn, it can be had back. */
+function truncate(id) {
+  const before = store.read(current);
+  const index = before.messages.findIndex((m) => m.id === id);
+  store.update(current, (c) => c.messages.splice(index));
+  if (before.messages.length - index > 2) toast("The messages after it are dropped.", "Undo", () => restore(before));
+}
+
+function restore(conversation) {
+  guard(() => store.write(conversation));
+  if (run?.conversation === conversation.id) run.abort.abort(); // its end shows what is stored
+  else if (current === conversation.id) showTranscript();
+}
 
 // ---- one answer
 function send(text) {
-  if (run || !text.trim()) return;
+  if (!text.trim() || !isFree()) return;
   const isStored = guard(() => {
     if (!current || !store.read(current)) {
       current = store.newId();
