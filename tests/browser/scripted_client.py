@@ -18,7 +18,8 @@ RICH = (
     "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ndef f():\n    return 1\n```\n\nBye."
 )
 LONG_LINE = f"```\n{'x = ' + '1234567890 ' * 60}\n```"
-TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE}
+RIGHT_TO_LEFT = "مرحبا، كيف حالك؟\n\n- واحد\n- اثنان\n\nEnglish again."
+TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE, "rtl": RIGHT_TO_LEFT}
 
 
 class ScriptedClient:

@@ -62,6 +62,19 @@ def test_markdown_is_rendered_with_figures_below(page: Page, serve: Any) -> None
     expect(footer).to_contain_text("87 tokens · bramble-demo")
 
 
+def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "rtl")
+    expect(page.locator("article li").last).to_have_text("اثنان")
+    ask(page, "שלום!")
+    expect(page.locator("article.assistant")).to_have_count(2)
+    directions = page.evaluate(
+        """() => [...document.querySelectorAll("article.user .body, article :is(p, ul)")]
+             .map((node) => `${node.tagName} ${getComputedStyle(node).direction}`)"""
+    )
+    assert directions == ["DIV ltr", "P rtl", "UL rtl", "P ltr", "DIV rtl", "P ltr"]
+
+
 def test_hostile_output_never_runs(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "nasty")

@@ -58,7 +58,7 @@ function welcome() {
 
 function article(message) {
   const body = element("div", { className: "body" });
-  if (message.role === "user") body.textContent = message.text; else showMarkdown(body, message.text);
+  if (message.role === "user") Object.assign(body, { textContent: message.text, dir: "auto" }); else showMarkdown(body, message.text);
   const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
   const node = element("article", { className: message.role, message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
@@ -74,7 +74,7 @@ function problem(message) {
 }
 
 function edit(node, message) {
-  const area = element("textarea", { value: message.text, rows: 3, ariaLabel: "Edit message" });
+  const area = element("textarea", { value: message.text, rows: 3, dir: "auto", ariaLabel: "Edit message" });
   node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => node.replaceWith(article(message))));
   area.focus();
 }
