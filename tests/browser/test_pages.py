@@ -481,3 +481,25 @@ def test_keyboard_reaches_search_help_and_new_chat(page: Page, serve: Any) -> No
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     page.get_by_role("button", name="Keyboard shortcuts").click()
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+
+
+def test_a_screen_reader_hears_who_speaks_and_what_is_set(page: Page, serve: Any) -> None:
+    url = serve()[0]
+    page.goto(url)
+    ask(page, "hello")
+    expect(page.get_by_role("article", name="You")).to_contain_text("hello")
+    expect(page.get_by_role("article", name="Answer")).to_contain_text("reply to hello")
+    expect(page.get_by_role("button", name="Theme: Auto")).to_be_visible()
+    page.goto(url + "/status")
+    expect(page.get_by_role("heading", name="Serving")).to_be_visible()
+
+
+def test_the_drawer_opens_and_closes_by_keyboard(page: Page, serve: Any) -> None:
+    page.set_viewport_size({"width": 640, "height": 380})  # a laptop at 200 %
+    page.goto(serve()[0])
+    page.locator("#menu").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="New chat")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Search conversations")).to_be_hidden()
+    expect(page.locator("#menu")).to_be_focused()

@@ -60,7 +60,7 @@ function article(message) {
   const body = element("div", { className: "body" });
   if (message.role === "user") Object.assign(body, { textContent: message.text, dir: "auto" }); else showMarkdown(body, message.text);
   const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
-  const node = element("article", { className: message.role, message: JSON.stringify(message) }, body, footer);
+  const node = element("article", { className: message.role, ariaLabel: message.role === "user" ? "You" : "Answer", message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
   else footer.append(button("Regenerate", () => regenerate(message)));
   const writing = message.state === "writing" && run?.message !== message.id;
@@ -219,9 +219,17 @@ async function showModel() {
   } catch { byId("model").textContent = "Bramble cannot be reached"; }
 }
 
+const isNarrow = () => matchMedia("(max-width: 720px)").matches; // as in chat.css: there the list is a drawer
+
+function toggleList() {
+  if (!isNarrow()) document.body.classList.toggle("folded");
+  else byId(document.body.classList.toggle("drawer") ? "new" : "menu").focus(); // what it covers is out of reach
+}
+
 function keys(event) {
   const isTyping = event.target.matches("input, textarea");
-  if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
+  if (event.key === "Escape" && isNarrow() && document.body.classList.contains("drawer")) toggleList();
+  else if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
   else if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.body.classList.remove("folded"); document.body.classList.add("drawer"); byId("search").focus(); }
   else if (event.code === "KeyN" && event.altKey) { event.preventDefault(); select(null); }
   else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();
@@ -232,7 +240,7 @@ byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shif
 byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
 byId("help").onclick = () => byId("help-dialog").showModal();
-byId("menu").onclick = () => document.body.classList.toggle(matchMedia("(max-width: 720px)").matches ? "drawer" : "folded");
+byId("menu").onclick = toggleList;
 byId("shade").onclick = () => document.body.classList.remove("drawer");
 transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
 document.onkeydown = keys;

@@ -14,6 +14,7 @@ export function bindTheme(control) {
   const show = (theme) => {
     document.documentElement.dataset.theme = theme;
     control.textContent = theme[0].toUpperCase() + theme.slice(1);
+    control.ariaLabel = `Theme: ${control.textContent}`;
   };
   control.onclick = () => {
     const themes = ["auto", "light", "dark"];
