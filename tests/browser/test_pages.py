@@ -66,6 +66,7 @@ def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "rtl")
     expect(page.locator("article li").last).to_have_text("اثنان")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     ask(page, "שלום!")
     expect(page.locator("article.assistant")).to_have_count(2)
     directions = page.evaluate(
@@ -73,6 +74,23 @@ def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
              .map((node) => `${node.tagName} ${getComputedStyle(node).direction}`)"""
     )
     assert directions == ["DIV ltr", "P rtl", "UL rtl", "P ltr", "DIV rtl", "P ltr"]
+
+
+def test_what_comes_while_the_page_draws_is_drawn_without_waiting_for_more(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "burst")
+    expect(page.locator("article.assistant .body")).to_contain_text("the_end", timeout=3000)
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+
+
+def test_an_answer_that_comes_all_at_once_has_the_speed_it_was_written_with(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "at once")
+    expect(page.locator("article.assistant footer")).to_contain_text("86.0 tokens/s")
 
 
 def test_hostile_output_never_runs(page: Page, serve: Any) -> None:
@@ -442,6 +460,26 @@ def test_a_phone_and_the_dark_need_no_sideways_scroll(page: Page, serve: Any) ->
         page.goto(url + path)
         page.get_by_label("Theme").click(click_count=1)
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
+
+
+def test_a_silent_head_is_said_and_what_was_known_is_marked(page: Page, serve: Any) -> None:
+    url, client = serve()
+    page.goto(url + "/status")
+    expect(page.locator("#state")).to_have_text("Serving")
+    client.is_silent = True
+    reason = "the head does not answer; see the journal"
+    expect(page.locator("#summary")).to_have_text(f"{reason}. What stands below is from before.")
+    expect(page.locator("body.stale")).to_be_visible()
+    page.context.set_offline(True)
+    expect(page.locator("#state")).to_have_text("Bramble cannot be reached")
+    page.context.set_offline(False)
+    client.is_silent = False
+    expect(page.locator("#state")).to_have_text("Serving")
+    expect(page.locator("body.stale")).to_have_count(0)
+    client.is_silent = True
+    page.wait_for_timeout(1100)  # the document is asked for once a second
+    page.goto(url)
+    expect(page.locator("#model")).to_have_text(reason)
 
 
 @pytest.mark.parametrize("num_stages", [1, 3, 10])

@@ -12,7 +12,7 @@ import { complete, lost, Problem } from "./stream.js";
 const EXAMPLES = ["How do I add a Pi?", "What is a ring?", "How do I use the API from Python?", "Which model can my Pis run?"];
 const SAVE_MS = 1000; // how often a growing answer is stored
 let current = null; // id of the shown conversation
-let run = null; // {conversation, message, abort} while an answer is written
+let run = null; // {conversation, message, answer, abort, …} while an answer is written
 let model = "";
 const transcript = byId("transcript");
 
@@ -130,7 +130,7 @@ async function answer() {
   const { sampling, system } = settings.forRequest();
   const messages = [...system, ...said(store.read(current).messages)];
   if (!guard(() => store.update(current, (c) => c.messages.push(message)))) return;
-  run = { conversation: current, message: message.id, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
+  run = { conversation: current, message: message.id, answer: message, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
   busy(true);
   sidebar.show();
   showTranscript();
@@ -165,7 +165,7 @@ async function consume(body, message) {
       clock.first ??= performance.now();
       clock.last = performance.now();
       message.text += event.text;
-      draw(message);
+      draw();
       if (clock.last - savedAt > SAVE_MS) { keep(message); savedAt = clock.last; }
     }
     return { state: "done", stats: figures(clock, model) };
@@ -176,20 +176,21 @@ async function consume(body, message) {
   }
 }
 
-let frame = 0;
+let isDue = false;
 let pausedUntil = 0; // rendering takes at most about a fifth of the time
-function draw(message) {
-  if (frame || run?.conversation !== current) return;
-  frame = requestAnimationFrame((now) => {
-    frame = 0;
-    if (!run || run.conversation !== current || now < pausedUntil) return;
+function draw() {
+  if (isDue || run?.conversation !== current) return;
+  isDue = true;
+  setTimeout(() => requestAnimationFrame((now) => {
+    isDue = false;
+    if (!run || run.conversation !== current) return;
     const sticks = isAtEnd();
     const body = transcript.lastElementChild.querySelector(".body");
     if (run.growing?.element !== body) { body.replaceChildren(); run.growing = new GrowingMarkdown(body); }
-    run.growing.show(message.text);
+    run.growing.show(run.answer.text);
     pausedUntil = now + 4 * (performance.now() - now);
     if (sticks) toEnd();
-  });
+  }), pausedUntil - performance.now());
 }
 
 function showProgress({ queue_position: queued, prefilled_tokens: read, prompt_tokens: all }) {
@@ -212,10 +213,12 @@ function busy(isBusy) {
 async function showModel() {
   try {
     const status = await (await fetch("/api/status")).json();
-    model = status.model?.name ?? "";
-    byId("model").textContent = status.state === "serving" ? model : `${model} · ${status.reason || status.state || status.error?.message}`;
-    byId("demo").hidden = !status.model?.is_demo;
-    settings.showDefaults(status.model?.defaults);
+    model = status.model?.name ?? model; // while the head is away, the one it had
+    const state = status.state === "serving" ? "" : status.reason || status.state || status.error?.message;
+    byId("model").textContent = [model, state].filter(Boolean).join(" · ");
+    if (!status.model) return;
+    byId("demo").hidden = !status.model.is_demo;
+    settings.showDefaults(status.model.defaults);
   } catch { byId("model").textContent = "Bramble cannot be reached"; }
 }
 
