@@ -244,7 +244,9 @@ def test_what_a_regeneration_drops_can_be_had_back(page: Page, serve: Any, is_am
     page.goto(serve()[0])
     for word in ("slow", "two", "three"):
         ask(page, word)
-        expect(page.locator("article.assistant").last).to_contain_text("w2" if word == "slow" else word)
+        expect(page.locator("article.assistant").last).to_contain_text(
+            "w2" if word == "slow" else word
+        )
         page.keyboard.press("Escape")
         expect(page.get_by_role("button", name="Stop")).to_be_hidden()
     page.get_by_role("button", name="Regenerate").first.click()
