@@ -18,7 +18,8 @@ RICH = (
     "# Title\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n```python\ndef f():\n    return 1\n```\n\nBye."
 )
 LONG_LINE = f"```\n{'x = ' + '1234567890 ' * 60}\n```"
-TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE}
+RIGHT_TO_LEFT = "مرحبا، كيف حالك؟\n\n- واحد\n- اثنان\n\nEnglish again."
+TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE, "rtl": RIGHT_TO_LEFT}
 
 
 class ScriptedClient:
@@ -29,6 +30,7 @@ class ScriptedClient:
         self._num_stages = num_stages  # of each ring
         self._num_rings = num_rings
         self._failed = failed
+        self.is_silent = False
 
     def messages(self) -> list[str]:
         """Return the texts of the newest request's messages."""
@@ -47,6 +49,13 @@ class ScriptedClient:
         if word == "progress":
             yield Progress(name, 0, 512, 1900)
             time.sleep(1)
+        if word == "burst":  # much to draw, a little more while it is drawn, then nothing
+            yield Delta(name, "```python\n" + "x = [1 for _ in y]  # z\n" * 600, (1,))
+            time.sleep(0.03)
+            yield Delta(name, "the_end", (1,))
+            time.sleep(4)
+        if word == "at once":
+            yield Delta(name, "two ", (1,))
         text = TEXTS.get(word, f"reply to {word} ")
         for piece in [text] if word != "slow" else [f"w{i} " for i in range(100)]:
             yield Delta(name, piece, (1,))
@@ -55,6 +64,8 @@ class ScriptedClient:
             yield Done(name, Finish.STOP, 12, 87, 0.0, 0.41, 1.41)
 
     def status(self) -> dict[str, Any]:
+        if self.is_silent:
+            raise Unavailable("the head does not answer; see the journal")
         rings = [
             {
                 "state": "serving",

@@ -62,6 +62,37 @@ def test_markdown_is_rendered_with_figures_below(page: Page, serve: Any) -> None
     expect(footer).to_contain_text("87 tokens · bramble-demo")
 
 
+def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "rtl")
+    expect(page.locator("article li").last).to_have_text("اثنان")
+    expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    ask(page, "שלום!")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to")
+    directions = page.evaluate(
+        """() => [...document.querySelectorAll("article.user .body, article :is(p, ul)")]
+             .map((node) => `${node.tagName} ${getComputedStyle(node).direction}`)"""
+    )
+    assert directions == ["DIV ltr", "P rtl", "UL rtl", "P ltr", "DIV rtl", "P ltr"]
+
+
+def test_what_comes_while_the_page_draws_is_drawn_without_waiting_for_more(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "burst")
+    expect(page.locator("article.assistant .body")).to_contain_text("the_end", timeout=3000)
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+
+
+def test_an_answer_that_comes_all_at_once_has_the_speed_it_was_written_with(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "at once")
+    expect(page.locator("article.assistant footer")).to_contain_text("86.0 tokens/s")
+
+
 def test_hostile_output_never_runs(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "nasty")
@@ -106,6 +137,35 @@ def test_rename_delete_undo_and_search(page: Page, serve: Any) -> None:
     expect(page.locator("#conversations li")).to_have_count(1)
 
 
+def test_the_newest_answer_is_exported_and_comes_back_by_undo(
+    page: Page, serve: Any, tmp_path: Path
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "hello")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    with page.expect_download() as download:
+        page.get_by_title("Export").click()
+    download.value.save_as(tmp_path / "chat.json")
+    messages = json.loads((tmp_path / "chat.json").read_text())["conversations"][0]["messages"]
+    assert [message["text"] for message in messages] == ["hello", "reply to hello "]
+    page.get_by_title("Delete").click()
+    page.get_by_role("button", name="Undo").click()
+    page.locator("#conversations .open").click()
+    expect(page.locator("article.assistant")).to_contain_text("reply to hello")
+
+
+def test_a_conversation_deleted_amid_its_answer_comes_back_with_what_was_said(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    expect(page.locator("article.assistant")).to_contain_text("w5")
+    page.get_by_title("Delete").click()
+    page.get_by_role("button", name="Undo").click()
+    page.locator("#conversations .open").click()
+    expect(page.locator("article.assistant")).to_contain_text("w5")
+
+
 def test_export_returns_by_import(page: Page, serve: Any, tmp_path: Path) -> None:
     page.goto(serve()[0])
     ask(page, "hello")
@@ -120,6 +180,36 @@ def test_export_returns_by_import(page: Page, serve: Any, tmp_path: Path) -> Non
     path.write_text("{}")
     page.locator("#file").set_input_files(path)
     expect(page.locator("#toast")).to_contain_text("not an export")
+
+
+def test_a_file_is_imported_whole_or_not_at_all(page: Page, serve: Any, tmp_path: Path) -> None:
+    page.goto(serve()[0])
+    messages = [{"id": "1", "role": "user", "text": "x" * 2_000_000}]
+    chats = [{"id": "x", "title": "big", "changed": 1, "messages": messages}] * 4
+    path = tmp_path / "big.json"
+    path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": chats}))
+    page.locator("#file").set_input_files(path)
+    expect(page.locator("#toast")).to_contain_text("Not imported. This browser's storage is full.")
+    expect(page.locator("#conversations li")).to_have_count(0)
+
+
+def test_a_file_made_by_hand_can_be_opened_and_edited(
+    page: Page, serve: Any, tmp_path: Path
+) -> None:
+    url, client = serve()
+    page.goto(url)
+    roles = ("user", "assistant", "user", "assistant")
+    messages = [{"id": "same", "role": role, "text": f"text {i}"} for i, role in enumerate(roles)]
+    chat = {"id": "x", "title": " ", "messages": messages}
+    path = tmp_path / "hand.json"
+    path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": [chat]}))
+    page.locator("#file").set_input_files(path)
+    page.get_by_role("button", name="Untitled", exact=True).click()
+    page.locator("article.user").last.get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit message").fill("new")
+    page.locator("article").get_by_role("button", name="Send").click()
+    expect(page.locator("article.assistant").last).to_contain_text("reply to new")
+    assert client.messages() == ["text 0", "text 1", "new"]
 
 
 def test_edit_resends_with_settings(page: Page, serve: Any) -> None:
@@ -149,6 +239,37 @@ def test_regenerate_asks_the_same_again(page: Page, serve: Any) -> None:
     assert len(client.asked) == 2 and client.messages() == ["one"]
 
 
+@pytest.mark.parametrize("is_amid", [True, False])
+def test_what_a_regeneration_drops_can_be_had_back(page: Page, serve: Any, is_amid: bool) -> None:
+    page.goto(serve()[0])
+    for word in ("slow", "two", "three"):
+        ask(page, word)
+        expect(page.locator("article.assistant").last).to_contain_text(
+            "w2" if word == "slow" else word
+        )
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    page.get_by_role("button", name="Regenerate").first.click()
+    expect(page.locator("article")).to_have_count(2)
+    expect(page.locator("article.assistant")).to_contain_text("w2")
+    if not is_amid:
+        page.keyboard.press("Escape")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    page.get_by_role("button", name="Undo").click()
+    expect(page.locator("article.assistant")).to_have_count(3)
+    expect(page.locator("article.assistant").last).to_contain_text("reply to three")
+
+
+def test_a_question_during_another_answer_waits_with_a_word(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    expect(page.locator("article.assistant")).to_contain_text("w2")
+    page.get_by_role("button", name="New chat").click()
+    ask(page, "two")
+    expect(page.locator("#toast")).to_contain_text("One answer at a time")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("two")
+
+
 def test_a_question_without_an_answer_is_not_sent_again(page: Page, serve: Any) -> None:
     url, client = serve()
     page.goto(url)
@@ -171,21 +292,137 @@ def test_two_tabs_see_each_others_conversations(page: Page, serve: Any) -> None:
     other.close()
 
 
-def test_a_full_storage_is_told_and_loses_nothing(page: Page, serve: Any) -> None:
+def put_conversation(page: Page, num_messages: int) -> None:
+    """Store a conversation with the title "long", of 20 lines a message."""
+    page.evaluate(
+        """(count) => { const text = "line\\n".repeat(20);
+             const messages = [...Array(count).keys()].map((i) =>
+               ({ id: `${i}`, role: i % 2 ? "assistant" : "user", text, state: "done" }));
+             const chat = { id: "long", title: "long", changed: 1, messages };
+             localStorage.setItem("bramble.chat.v1.long", JSON.stringify(chat)); }""",
+        num_messages,
+    )
+    page.reload()
+
+
+def place_of(page: Page) -> Any:
+    return page.evaluate("document.getElementById('transcript').scrollTop")
+
+
+def test_an_answer_that_ends_leaves_the_reader_and_the_rest_where_they_are(
+    page: Page, serve: Any
+) -> None:
     page.goto(serve()[0])
-    ask(page, "kept")
+    put_conversation(page, 20)
+    page.get_by_role("button", name="long", exact=True).click()
+    assert place_of(page) > 1000
+    page.evaluate("document.querySelector('article').isTheSame = true")
+    ask(page, "slow")
+    expect(page.locator("article.assistant").last).to_contain_text("w5")
+    page.evaluate("document.getElementById('transcript').scrollTop = 40")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.assistant").last).to_contain_text("stopped")
+    assert place_of(page) == 40
+    assert page.evaluate("document.querySelector('article').isTheSame")
+
+
+def test_an_answer_in_another_tab_disturbs_neither_reading_nor_renaming(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    put_conversation(page, 20)
+    page.get_by_role("button", name="long", exact=True).click()
+    page.evaluate("document.getElementById('transcript').scrollTop = 40")
+    page.get_by_title("Rename").click()
+    page.get_by_label("Title").fill("half a na")
+    other = page.context.new_page()
+    other.goto(page.url)
+    ask(other, "hello")
+    expect(other.locator("article.assistant footer")).to_contain_text("87")
+    page.wait_for_timeout(200)
+    assert place_of(page) == 40
+    expect(page.get_by_label("Title")).to_have_value("half a na")
+    other.close()
+
+
+def test_an_edit_begun_stays_while_another_question_is_answered(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "one")
     expect(page.locator("article.assistant footer")).to_contain_text("87")
+    page.locator("article.user").get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit message").fill("half a sen")
+    ask(page, "two")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to two")
+    expect(page.get_by_label("Edit message")).to_have_value("half a sen")
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.locator("article.user .body").first).to_have_text("one")
+
+
+def test_an_answer_that_no_longer_fits_the_storage_stays_on_the_page(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    expect(page.locator("article.assistant")).to_contain_text("w5")
+    fill_storage(page)
+    expect(page.locator("article.assistant")).to_contain_text("w40")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.assistant footer")).to_contain_text("stopped")
+    expect(page.locator("article.assistant")).to_contain_text("w40")
+    expect(page.locator("#toast")).to_contain_text("storage is full")
+
+
+def fill_storage(page: Page) -> None:
     page.evaluate(
         """() => { for (let size = 1 << 21; size > 0; size >>= 1)
              try { for (let i = 0; ; i++) localStorage.setItem(`x${size}.${i}`, "x".repeat(size)); }
              catch { continue; } }"""
     )
+
+
+def test_a_full_storage_is_told_and_loses_nothing(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "kept")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    fill_storage(page)
     ask(page, "too much")
     expect(page.locator("#toast")).to_contain_text("storage is full")
     expect(page.get_by_label("Message", exact=True)).to_have_value("too much")
     page.reload()
     page.locator("#conversations .open").click()
     expect(page.locator("article.assistant")).to_contain_text("reply to kept")
+
+
+def test_a_full_storage_keeps_settings_open_and_lets_the_theme_change(
+    page: Page, serve: Any
+) -> None:
+    page.goto(serve()[0])
+    fill_storage(page)
+    page.get_by_label("Theme").click()
+    expect(page.get_by_label("Theme")).to_have_text("Light")
+    page.get_by_role("button", name="Settings").click()
+    page.get_by_label("System prompt").fill("be kind")
+    page.get_by_role("button", name="Save").click()
+    dialog = page.get_by_role("dialog", name="Settings")
+    expect(dialog.get_by_role("status")).to_contain_text("storage is full")
+    expect(page.get_by_label("System prompt")).to_have_value("be kind")
+
+
+def test_a_browser_that_keeps_nothing_is_told_and_can_talk(page: Page, serve: Any) -> None:
+    page.add_init_script(
+        "Object.defineProperty(window, 'localStorage', { get() { throw new DOMException(); } })"
+    )
+    url, client = serve()
+    page.goto(url)
+    expect(page.locator("#toast")).to_contain_text("keeps nothing")
+    for word in ("one", "two"):
+        ask(page, word)
+        expect(page.locator("article.assistant").last).to_contain_text(f"reply to {word}")
+        expect(page.get_by_role("button", name="Stop")).to_be_hidden()
+    expect(page.locator("#conversations li")).to_have_count(1)
+    assert client.messages() == ["one", "reply to one ", "two"]
+    page.goto(url + "/status")
+    expect(page.locator("#state")).to_have_text("Serving")
 
 
 def test_the_theme_is_remembered_and_everything_can_be_read(page: Page, serve: Any) -> None:
@@ -227,6 +464,26 @@ def test_a_phone_and_the_dark_need_no_sideways_scroll(page: Page, serve: Any) ->
         assert page.evaluate("document.documentElement.scrollWidth") <= 360
 
 
+def test_a_silent_head_is_said_and_what_was_known_is_marked(page: Page, serve: Any) -> None:
+    url, client = serve()
+    page.goto(url + "/status")
+    expect(page.locator("#state")).to_have_text("Serving")
+    client.is_silent = True
+    reason = "the head does not answer; see the journal"
+    expect(page.locator("#summary")).to_have_text(f"{reason}. What stands below is from before.")
+    expect(page.locator("body.stale")).to_be_visible()
+    page.context.set_offline(True)
+    expect(page.locator("#state")).to_have_text("Bramble cannot be reached")
+    page.context.set_offline(False)
+    client.is_silent = False
+    expect(page.locator("#state")).to_have_text("Serving")
+    expect(page.locator("body.stale")).to_have_count(0)
+    client.is_silent = True
+    page.wait_for_timeout(1100)  # the document is asked for once a second
+    page.goto(url)
+    expect(page.locator("#model")).to_have_text(reason)
+
+
 @pytest.mark.parametrize("num_stages", [1, 3, 10])
 def test_status_draws_every_stage(page: Page, serve: Any, num_stages: int) -> None:
     page.goto(serve(num_stages=num_stages, failed=0)[0] + "/status")
@@ -264,3 +521,25 @@ def test_keyboard_reaches_search_help_and_new_chat(page: Page, serve: Any) -> No
     expect(page.get_by_label("Message", exact=True)).to_be_focused()
     page.get_by_role("button", name="Keyboard shortcuts").click()
     expect(page.get_by_role("dialog", name="Keyboard shortcuts")).to_be_visible()
+
+
+def test_a_screen_reader_hears_who_speaks_and_what_is_set(page: Page, serve: Any) -> None:
+    url = serve()[0]
+    page.goto(url)
+    ask(page, "hello")
+    expect(page.get_by_role("article", name="You")).to_contain_text("hello")
+    expect(page.get_by_role("article", name="Answer")).to_contain_text("reply to hello")
+    expect(page.get_by_role("button", name="Theme: Auto")).to_be_visible()
+    page.goto(url + "/status")
+    expect(page.get_by_role("heading", name="Serving")).to_be_visible()
+
+
+def test_the_drawer_opens_and_closes_by_keyboard(page: Page, serve: Any) -> None:
+    page.set_viewport_size({"width": 640, "height": 380})  # a laptop at 200 %
+    page.goto(serve()[0])
+    page.locator("#menu").focus()
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("button", name="New chat")).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.get_by_label("Search conversations")).to_be_hidden()
+    expect(page.locator("#menu")).to_be_focused()

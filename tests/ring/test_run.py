@@ -1,5 +1,6 @@
 """`bramble run` as a person has it: the embedded model, the page, kills, Ctrl-C."""
 
+import io
 import os
 import signal
 import subprocess
@@ -15,7 +16,9 @@ from typing import Any
 import openai
 import pytest
 import yaml
+from bramble.commands.run import Announcer
 from playwright.sync_api import Browser
+from rich.console import Console
 
 from tests.ring.conftest import free_ports
 from tests.web.conftest import get_json
@@ -242,6 +245,25 @@ def test_two_runs_that_start_at_once_do_not_share_sockets(tmp_path: Path) -> Non
     told = [each.communicate(timeout=20)[0].decode() for each in runs]
     assert len(ended) == 1 and ended[0].returncode == 2
     assert "another `bramble run` has port" in "".join(told)
+
+
+def test_readiness_counts_from_when_the_ring_ceased_to_serve() -> None:
+    screen = io.StringIO()
+    announcer = Announcer(Console(file=screen, width=200), "http://x", since=0.0)
+    states = {1: "loading", 4: "serving", 900: "stage 1 is lost", 903: "serving"}
+    states |= {950: "serving, but not all: ring 1", 960: "serving, but not all: 2", 970: "serving"}
+    for now, state in states.items():
+        announcer.tell(state, float(now))
+    lines = [line.partition(": chat")[0] for line in screen.getvalue().splitlines()]
+    assert lines == [
+        "loading",
+        "ready after 4 s",
+        "stage 1 is lost",
+        "ready after 3 s",
+        "serving, but not all: ring 1",
+        "serving, but not all: 2",
+        "ready after 20 s",
+    ]
 
 
 def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:

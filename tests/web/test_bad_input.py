@@ -1,5 +1,6 @@
 """Whatever is sent gets an error in OpenAI's shape that names the parameter; never a 500."""
 
+import gzip
 import io
 import json
 from typing import Any
@@ -71,6 +72,14 @@ def test_a_body_of_two_megabytes_gets_a_413(http: FlaskClient) -> None:
     assert response.status_code == 413
     assert response.json is not None
     assert response.json["error"]["code"] == "request_too_large"
+
+
+def test_a_compressed_body_is_refused_by_its_name(http: FlaskClient) -> None:
+    body = gzip.compress(json.dumps({"messages": USER}).encode())
+    response = http.post(CHAT, data=body, headers={"Content-Encoding": "gzip"})
+    assert response.status_code == 400
+    assert response.json is not None
+    assert "Content-Encoding: gzip" in response.json["error"]["message"]
 
 
 @pytest.mark.parametrize("length", [-1, 0, 1, 70_000])

@@ -62,6 +62,17 @@ def test_a_body_that_does_not_arrive_gets_a_408(url: str) -> None:
     connection.close()
 
 
+def test_chunks_that_cannot_be_read_get_a_400(url: str) -> None:
+    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
+    connection.putrequest("POST", "/v1/chat/completions")
+    connection.putheader("Transfer-Encoding", "chunked")
+    connection.endheaders(b"zz\r\n{}\r\n0\r\n\r\n")
+    response = connection.getresponse()
+    assert response.status == 400
+    assert "chunk size" in json.loads(response.read())["error"]["message"]
+    connection.close()
+
+
 def test_several_choices_are_cancelled_though_none_was_read() -> None:
     fake = FakeClient()
     asked = [Generate(str(i), Sampling(), prompt="slow", max_tokens=5) for i in range(3)]

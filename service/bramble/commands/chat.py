@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import io
 import secrets
 import sys
 import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing
 from typing import Any
 
 from rich.console import Console
@@ -15,8 +18,10 @@ from bramble.errors import BadInput, BrambleError
 from bramble.head.client import Client
 from bramble.wire.messages import Delta, Done, Generate, Progress, Sampling
 
+Messages = list[dict[str, Any]]
+
 EXAMPLE = """examples:
-  bramble chat                             talk; an empty line or Ctrl-D ends
+  bramble chat                             talk; Ctrl-C stops an answer, an empty line ends
   bramble chat "How do I add a Pi?"        one question
   echo "Summarise: …" | bramble chat -     a prompt from a pipe
 """
@@ -42,54 +47,64 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
     if args.temperature is not None and not 0 <= args.temperature <= 2:
         raise BadInput(f"--temperature {args.temperature}: need 0 to 2")
-    messages = [{"role": "system", "content": args.system}] if args.system else []
+    messages = [message("system", args.system)] if args.system else []
     with open_door(args) as client:
         model = client.status()["model"]
         if args.question is not None:
-            question = sys.stdin.read() if args.question == "-" else args.question
-            _ask(client, [*messages, _user(question)], args, model, console)
+            question = _read_all() if args.question == "-" else args.question
+            _ask(client, _request([*messages, message("user", question)], args, model), console, [])
             return 0
-        console.print(f"[dim]{model['name']}; an empty line ends[/]")
-        while question := _read_line():
-            messages.append(_user(question))
-            try:
-                answer = _ask(client, messages, args, model, console)
-                messages.append({"role": "assistant", "content": answer})
-            except BrambleError as error:
-                messages.pop()
-                console.print(f"[red]{error}[/]")
+        console.print(f"{model['name']}; an empty line ends", style="dim", markup=False)
+        talk(client, lambda said: _request(said, args, model), messages, console, _read_lines())
     return 0
 
 
-def _ask(
+def talk(
     client: Client,
-    messages: list[dict[str, Any]],
-    args: argparse.Namespace,
-    model: dict[str, Any],
+    make_request: Callable[[Messages], Generate],
+    messages: Messages,
     console: Console,
-) -> str:
-    """Stream one answer to standard output and its speed to standard error."""
-    text = ""
-    with console.status("") as waiting:
-        for event in client.generate(_request(messages, args, model)):
+    questions: Iterable[str],
+) -> None:
+    """Hold a conversation, which `messages` grows to. Ctrl-C stops an answer; its text stays."""
+    for question in questions:
+        answer: list[str] = []
+        try:
+            turn = message("user", question)
+            _ask(client, make_request([*messages, turn]), console, answer)
+        except KeyboardInterrupt:
+            print()
+            console.print("stopped", style="dim")
+        except BrambleError as error:
+            if answer:
+                print()
+            console.print(str(error), style="red", markup=False)
+        if answer:
+            messages += [turn, message("assistant", "".join(answer))]
+
+
+def _ask(client: Client, request: Generate, console: Console, answer: list[str]) -> None:
+    """Stream one answer to standard output and its speed to standard error.
+
+    answer    gets its pieces, so that they are known where it ends early
+    """
+    with console.status("") as waiting, closing(client.generate(request)) as events:
+        for event in events:
             match event:
                 case Progress(queue_position=place) if place:
                     waiting.update(f"{place} requests are before yours")
-                case Progress(prefilled_tokens=done, prompt_tokens=total) if not text:
+                case Progress(prefilled_tokens=done, prompt_tokens=total) if not answer:
                     waiting.update(f"reading: {done} of {total} tokens")
                 case Delta(text=new) if new:
                     waiting.stop()
-                    text += new
+                    answer.append(new)
                     print(new, end="", flush=True)
                 case Done():
                     print()
-                    console.print(f"[dim]{_speed(event)}[/]")
-    return text
+                    console.print(_speed(event), style="dim")
 
 
-def _request(
-    messages: list[dict[str, Any]], args: argparse.Namespace, model: dict[str, Any]
-) -> Generate:
+def _request(messages: Messages, args: argparse.Namespace, model: dict[str, Any]) -> Generate:
     defaults = model["defaults"]
     temperature = defaults.get("temperature", 1.0) if args.temperature is None else args.temperature
     sampling = Sampling(
@@ -113,12 +128,33 @@ def _speed(done: Done) -> str:
     return f"{done.completion_tokens} tokens, {rate:.1f}/s, first after {done.first_token_s:.2f} s"
 
 
-def _user(text: str) -> dict[str, Any]:
-    return {"role": "user", "content": text}
-
-
-def _read_line() -> str:
+def message(role: str, text: str) -> dict[str, Any]:
+    """Raises BadInput for what is not UTF-8; Python hands its bytes on as halves of pairs."""
     try:
-        return input("> ").strip()
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise BadInput(f"the text is not UTF-8 at character {error.start}") from error
+    return {"role": role, "content": text}
+
+
+def _read_all() -> str:
+    _keep_bad_bytes()
+    return sys.stdin.read()
+
+
+def _read_lines() -> Iterator[str]:
+    """Yield what is typed or piped in, up to an empty line or the end."""
+    _keep_bad_bytes()
+    prompt = "> " if sys.stdin.isatty() else ""
+    try:
+        while line := input(prompt).strip():
+            yield line
     except EOFError:
-        return ""
+        if prompt:
+            print()
+
+
+def _keep_bad_bytes() -> None:
+    """Have `message` refuse them, whatever the locale says."""
+    assert isinstance(sys.stdin, io.TextIOWrapper)
+    sys.stdin.reconfigure(errors="surrogateescape")

@@ -14,6 +14,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -198,18 +199,16 @@ def _ended_by_signals() -> Iterator[None]:
 def _tend(supervisor: Supervisor, console: Console, args: argparse.Namespace) -> None:
     """Keep the processes alive and say whenever the ring begins or ceases to serve."""
     url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
-    shown, asked_at = "", 0.0
-    started = time.monotonic()
+    announcer = Announcer(console, url, time.monotonic())
+    asked_at = 0.0
     with Transport() as transport:
         client = ZmqClient(transport, local_door(args.port))
         while True:
             supervisor.tend()
             now = time.monotonic()
-            if shown != "serving" or now - asked_at > QUIET_S:
+            if announcer.shown != "serving" or now - asked_at > QUIET_S:
                 state, asked_at = _state(client), now
-                if state != shown:
-                    shown = state
-                    _announce(console, state, url, now - started)
+                announcer.tell(state, now)
             time.sleep(POLL_S)
 
 
@@ -224,12 +223,36 @@ def _state(client: ZmqClient) -> str:
     return f"serving, but not all: {document['reason']}" if document["reason"] else "serving"
 
 
-def _announce(console: Console, state: str, url: str, seconds: float) -> None:
-    if state.startswith("serving"):
-        console.print(f"[green]ready[/] after {seconds:.0f} s: chat at [bold]{url}[/]", end="")
-        console.print(f", API at {url}/v1, the ring at {url}/status. Ctrl-C ends it.")
-    if state != "serving":
-        console.print(state, style="dim", markup=False, soft_wrap=True)
+@dataclass(slots=True)
+class Announcer:
+    """Says each state once, and how long it took until all served again."""
+
+    console: Console
+    url: str
+    since: float  # when something last ceased to serve
+    shown: str = ""
+
+    def tell(self, state: str, now: float) -> None:
+        if state == self.shown:
+            return
+        if self.shown == "serving":
+            self.since = now
+        elif state == "serving" or (_serves(state) and not _serves(self.shown)):
+            self._welcome(now - self.since)
+        if state != "serving":
+            self.console.print(state, style="dim", markup=False, soft_wrap=True)
+        self.shown = state
+
+    def _welcome(self, seconds: float) -> None:
+        ready = f"[green]ready[/] after {seconds:.0f} s: chat at [bold]{self.url}[/]"
+        self.console.print(
+            f"{ready}, API at {self.url}/v1, the ring at {self.url}/status. ", end=""
+        )
+        self.console.print("Ctrl-C ends it.")
+
+
+def _serves(state: str) -> bool:
+    return state.startswith("serving")
 
 
 def _line_printer(console: Console, is_verbose: bool) -> Printer:

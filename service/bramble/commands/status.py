@@ -7,11 +7,15 @@ import json
 import time
 from typing import Any
 
+from rich import box
 from rich.console import Console, Group
 from rich.live import Live
+from rich.markup import escape
 from rich.table import Table
 
 from bramble.commands.door import add_door, open_door
+from bramble.errors import Unavailable
+from bramble.head.client import Client
 
 EXAMPLE = """examples:
   bramble status             a table; exit code 1 if the ring does not serve
@@ -19,7 +23,9 @@ EXAMPLE = """examples:
   bramble status --json      the document of /api/status
 """
 MIB = 1 << 20
-COLUMNS = ("node", "layers", "state", "busy", "compute", "memory", "KV", "board")
+COLUMNS = ("stage", "node", "layers", "state", "busy", "compute", "memory", "KV", "board")
+WRAPPED = ("layers", "board")
+SPARED = ("KV", "memory", "compute", "busy")  # in this order, where the terminal is too narrow
 
 
 def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -40,36 +46,63 @@ def run(args: argparse.Namespace) -> int:
     with open_door(args) as client:
         document = client.status()
         if args.watch:
-            with Live(show(document), auto_refresh=False) as live:
+            with Live(auto_refresh=False) as live:
                 while True:
-                    live.update(show(client.status()), refresh=True)
+                    live.update(look(client, live.console), refresh=True)
                     time.sleep(1)
         elif args.json:
             print(json.dumps(document, indent=1))
         else:
-            Console().print(show(document))
+            console = Console()
+            console.print(show(document, console))
     return 0 if document["state"] == "serving" else 1
 
 
-def show(document: dict[str, Any]) -> Group:
+def look(client: Client, console: Console) -> Group:
+    """Lay out what there is to see now, which may be that the head is away."""
+    try:
+        return show(client.status(), console)
+    except Unavailable as error:
+        return Group(escape(str(error)))
+
+
+def show(document: dict[str, Any], console: Console) -> Group:
     """Lay the status document out as two sentences and a table."""
     model, requests, speed = document["model"], document["requests"], document["speed"]
-    reason = f": {document['reason']}" if document["reason"] else ""
+    reason = f": {escape(document['reason'])}" if document["reason"] else ""
     sentences = (
-        f"[bold]{model['name']}[/] ({model['quantization']}, context {model['max_length']}) is "
-        f"{document['state']}{reason}",
+        f"[bold]{escape(model['name'])}[/] ({model['quantization']}, "
+        f"context {model['max_length']}) is {document['state']}{reason}",
         f"{requests['running']} running, {requests['queued']} queued, "
         f"{speed['decode_tokens_s']} tokens/s out, {speed['prefill_tokens_s']} tokens/s in",
     )
-    rings = document["plan"]["rings"]
-    is_one = len(rings) == 1
-    table = Table("stage" if is_one else "ring/stage", *COLUMNS)
+    return Group(*sentences, _table_that_fits(document["plan"]["rings"], console))
+
+
+def _table_that_fits(rings: list[dict[str, Any]], console: Console) -> Table:
+    unbounded = console.options.update(max_width=1000)
+    for count in range(len(SPARED) + 1):
+        table = _table(rings, [name for name in COLUMNS if name not in SPARED[:count]])
+        if console.measure(table, options=unbounded).minimum <= console.width:
+            break
+    return table
+
+
+def _table(rings: list[dict[str, Any]], names: list[str]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in names:
+        is_pair = name == "stage" and len(rings) > 1
+        table.add_column(
+            "ring/stage" if is_pair else name, no_wrap=name not in WRAPPED, overflow="fold"
+        )
     for index, ring in enumerate(rings):
         for stage in ring["stages"]:
             number = str(stage["stage"])
-            table.add_row(number if is_one else f"{index}/{number}", *_row(stage))
+            number = number if len(rings) == 1 else f"{index}/{number}"
+            cells = dict(zip(COLUMNS, [number, *_row(stage)], strict=True))
+            table.add_row(*(escape(cells[name]) for name in names))
         table.add_section()
-    return Group(*sentences, table)
+    return table
 
 
 def _row(stage: dict[str, Any]) -> list[str]:

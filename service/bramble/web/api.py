@@ -9,14 +9,14 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, Response, jsonify, request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
+from flask import Blueprint, Response, jsonify
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from bramble.errors import ModelNotFound
 from bramble.web.access import note
 from bramble.web.body import read_object
 from bramble.web.choices import Choices, open_choices
-from bramble.web.connection import connection
+from bramble.web.connection import connection, read_body
 from bramble.web.events import HEADERS, EventWriter
 from bramble.web.parameters import Asked, read_chat, read_text
 from bramble.web.reply import Part, Reply
@@ -53,10 +53,7 @@ def completions() -> Response:
 
 def _read_body() -> dict[str, Any]:
     """Return the JSON object that was sent; a chunked body is only now seen to be too large."""
-    try:
-        body = request.get_data()
-    except ClientDisconnected as error:
-        raise RequestTimeout("the body did not arrive; send it whole") from error
+    body = read_body()
     if len(body) > current_service().config.max_body_bytes:
         raise RequestEntityTooLarge
     return read_object(body)

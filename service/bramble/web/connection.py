@@ -1,4 +1,4 @@
-"""The HTTP connection below a request; only gunicorn hands it out."""
+"""The HTTP connection below a request and the body that comes by it, as gunicorn hands them out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import socket
 import struct
 
 from flask import request
+from gunicorn.http.errors import ParseException
+from werkzeug.exceptions import ClientDisconnected, RequestTimeout
+
+from bramble.errors import BadInput
 
 
 def connection() -> socket.socket | None:
@@ -24,3 +28,16 @@ def limit_silence(seconds: int) -> None:
         duration = struct.pack("ll", seconds, 0)  # a timeval
         found.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, duration)
         found.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, duration)
+
+
+def read_body() -> bytes:
+    """Return the current request's body. Raises BadInput, or RequestTimeout where it stays out."""
+    encoding = request.headers.get("Content-Encoding", "identity").lower()
+    if encoding != "identity":
+        raise BadInput(f"Content-Encoding: {encoding[:40]} is not read here; send the body plain")
+    try:
+        return request.get_data()
+    except ClientDisconnected as error:
+        raise RequestTimeout("the body did not arrive; send it whole") from error
+    except ParseException as error:
+        raise BadInput(f"the body's chunks cannot be read: {error}") from error

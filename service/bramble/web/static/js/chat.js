@@ -2,16 +2,17 @@
 import { bindTheme, button, byId, element } from "./element.js";
 import { figures } from "./figures.js";
 import { GrowingMarkdown, show as showMarkdown } from "./markdown.js";
-import { copy, guard } from "./notice.js";
+import { copy, guard, toast } from "./notice.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
+import { isLasting } from "./storage.js";
 import * as store from "./store.js";
 import { complete, lost, Problem } from "./stream.js";
 
 const EXAMPLES = ["How do I add a Pi?", "What is a ring?", "How do I use the API from Python?", "Which model can my Pis run?"];
 const SAVE_MS = 1000; // how often a growing answer is stored
 let current = null; // id of the shown conversation
-let run = null; // {conversation, message, abort} while an answer is written
+let run = null; // {conversation, message, answer, abort, …} while an answer is written
 let model = "";
 const transcript = byId("transcript");
 
@@ -20,20 +21,34 @@ function select(id) {
   document.body.classList.remove("drawer");
   sidebar.show();
   showTranscript();
+  toEnd();
   byId("prompt").focus();
 }
 
+function removing(id) {
+  if (run?.conversation !== id) return;
+  run.keep();
+  run.abort.abort();
+}
+
 function removed(id) {
-  if (run?.conversation === id) run.abort.abort();
   if (current === id) select(null);
 }
 
 // ---- transcript
+const isAtEnd = () => transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 80;
+const toEnd = () => { transcript.scrollTop = transcript.scrollHeight; };
+
+/** Show the conversation from the first message that is not shown as it is stored; who reads further up stays there. */
 function showTranscript() {
-  const conversation = current && store.read(current);
-  if (!conversation) { transcript.replaceChildren(welcome()); return; }
-  transcript.replaceChildren(...conversation.messages.map(article));
-  transcript.scrollTop = transcript.scrollHeight;
+  const messages = (current && store.read(current))?.messages;
+  if (!messages) { transcript.replaceChildren(welcome()); return; }
+  const [sticks, place] = [isAtEnd(), transcript.scrollTop];
+  let kept = 0;
+  while (kept < messages.length && transcript.children[kept]?.message === JSON.stringify(messages[kept])) kept += 1;
+  while (transcript.children.length > kept) transcript.lastElementChild.remove();
+  transcript.append(...messages.slice(kept).map(article));
+  if (sticks) toEnd(); else transcript.scrollTop = place;
 }
 
 function welcome() {
@@ -43,9 +58,9 @@ function welcome() {
 
 function article(message) {
   const body = element("div", { className: "body" });
-  if (message.role === "user") body.textContent = message.text; else showMarkdown(body, message.text);
+  if (message.role === "user") Object.assign(body, { textContent: message.text, dir: "auto" }); else showMarkdown(body, message.text);
   const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
-  const node = element("article", { className: message.role }, body, footer);
+  const node = element("article", { className: message.role, ariaLabel: message.role === "user" ? "You" : "Answer", message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
   else footer.append(button("Regenerate", () => regenerate(message)));
   const writing = message.state === "writing" && run?.message !== message.id;
@@ -59,28 +74,45 @@ function problem(message) {
 }
 
 function edit(node, message) {
-  const area = element("textarea", { value: message.text, rows: 3, ariaLabel: "Edit message" });
-  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", showTranscript));
+  const area = element("textarea", { value: message.text, rows: 3, dir: "auto", ariaLabel: "Edit message" });
+  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => node.replaceWith(article(message))));
   area.focus();
 }
 
 function resend(message, text) {
-  if (run) return;
+  if (!isFree()) return;
   guard(() => truncate(message.id));
   send(text);
 }
 
 function regenerate(message) {
-  if (run) return;
+  if (!isFree()) return;
   guard(() => truncate(message.id));
   answer();
 }
 
-const truncate = (id) => store.update(current, (c) => { c.messages.splice(c.messages.findIndex((m) => m.id === id)); });
+function isFree() {
+  if (run) toast("One answer at a time: wait for the other one, or stop it.");
+  return !run;
+}
+
+/** Drop a message and all behind it; if that is more than its own turn, it can be had back. */
+function truncate(id) {
+  const before = store.read(current);
+  const index = before.messages.findIndex((m) => m.id === id);
+  store.update(current, (c) => c.messages.splice(index));
+  if (before.messages.length - index > 2) toast("The messages after it are dropped.", "Undo", () => restore(before));
+}
+
+function restore(conversation) {
+  guard(() => store.write(conversation));
+  if (run?.conversation === conversation.id) run.abort.abort(); // its end shows what is stored
+  else if (current === conversation.id) showTranscript();
+}
 
 // ---- one answer
 function send(text) {
-  if (run || !text.trim()) return;
+  if (!text.trim() || !isFree()) return;
   const isStored = guard(() => {
     if (!current || !store.read(current)) {
       current = store.newId();
@@ -98,17 +130,19 @@ async function answer() {
   const { sampling, system } = settings.forRequest();
   const messages = [...system, ...said(store.read(current).messages)];
   if (!guard(() => store.update(current, (c) => c.messages.push(message)))) return;
-  run = { conversation: current, message: message.id, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
+  run = { conversation: current, message: message.id, answer: message, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
   busy(true);
   sidebar.show();
   showTranscript();
+  toEnd();
   const ending = await consume({ messages, stream: true, stream_options: { include_usage: true }, ...sampling }, message);
   Object.assign(message, ending);
-  keep(message);
+  const isKept = keep(message);
   const shown = run.conversation;
   run = null;
   busy(false);
-  if (shown === current) showTranscript();
+  if (shown === current && isKept) showTranscript();
+  else if (shown === current) transcript.lastElementChild.replaceWith(article(message)); // the storage is full: it is nowhere else
   byId("announcer").textContent = message.problem?.title ?? message.text;
 }
 
@@ -131,7 +165,7 @@ async function consume(body, message) {
       clock.first ??= performance.now();
       clock.last = performance.now();
       message.text += event.text;
-      draw(message);
+      draw();
       if (clock.last - savedAt > SAVE_MS) { keep(message); savedAt = clock.last; }
     }
     return { state: "done", stats: figures(clock, model) };
@@ -142,20 +176,21 @@ async function consume(body, message) {
   }
 }
 
-let frame = 0;
+let isDue = false;
 let pausedUntil = 0; // rendering takes at most about a fifth of the time
-function draw(message) {
-  if (frame || run?.conversation !== current) return;
-  frame = requestAnimationFrame((now) => {
-    frame = 0;
-    if (!run || run.conversation !== current || now < pausedUntil) return;
-    const sticks = transcript.scrollHeight - transcript.scrollTop - transcript.clientHeight < 80;
+function draw() {
+  if (isDue || run?.conversation !== current) return;
+  isDue = true;
+  setTimeout(() => requestAnimationFrame((now) => {
+    isDue = false;
+    if (!run || run.conversation !== current) return;
+    const sticks = isAtEnd();
     const body = transcript.lastElementChild.querySelector(".body");
     if (run.growing?.element !== body) { body.replaceChildren(); run.growing = new GrowingMarkdown(body); }
-    run.growing.show(message.text);
+    run.growing.show(run.answer.text);
     pausedUntil = now + 4 * (performance.now() - now);
-    if (sticks) transcript.scrollTop = transcript.scrollHeight;
-  });
+    if (sticks) toEnd();
+  }), pausedUntil - performance.now());
 }
 
 function showProgress({ queue_position: queued, prefilled_tokens: read, prompt_tokens: all }) {
@@ -165,7 +200,7 @@ function showProgress({ queue_position: queued, prefilled_tokens: read, prompt_t
 }
 
 function keep(message) {
-  guard(() => store.update(run.conversation, (c) => { c.messages = c.messages.map((m) => (m.id === message.id ? { ...message } : m)); }));
+  return guard(() => store.update(run.conversation, (c) => { c.messages = c.messages.map((m) => (m.id === message.id ? { ...message } : m)); }));
 }
 
 function busy(isBusy) {
@@ -178,16 +213,26 @@ function busy(isBusy) {
 async function showModel() {
   try {
     const status = await (await fetch("/api/status")).json();
-    model = status.model?.name ?? "";
-    byId("model").textContent = status.state === "serving" ? model : `${model} · ${status.reason || status.state || status.error?.message}`;
-    byId("demo").hidden = !status.model?.is_demo;
-    settings.showDefaults(status.model?.defaults);
+    model = status.model?.name ?? model; // while the head is away, the one it had
+    const state = status.state === "serving" ? "" : status.reason || status.state || status.error?.message;
+    byId("model").textContent = [model, state].filter(Boolean).join(" · ");
+    if (!status.model) return;
+    byId("demo").hidden = !status.model.is_demo;
+    settings.showDefaults(status.model.defaults);
   } catch { byId("model").textContent = "Bramble cannot be reached"; }
+}
+
+const isNarrow = () => matchMedia("(max-width: 720px)").matches; // as in chat.css: there the list is a drawer
+
+function toggleList() {
+  if (!isNarrow()) document.body.classList.toggle("folded");
+  else byId(document.body.classList.toggle("drawer") ? "new" : "menu").focus(); // what it covers is out of reach
 }
 
 function keys(event) {
   const isTyping = event.target.matches("input, textarea");
-  if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
+  if (event.key === "Escape" && isNarrow() && document.body.classList.contains("drawer")) toggleList();
+  else if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
   else if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.body.classList.remove("folded"); document.body.classList.add("drawer"); byId("search").focus(); }
   else if (event.code === "KeyN" && event.altKey) { event.preventDefault(); select(null); }
   else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();
@@ -198,15 +243,16 @@ byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shif
 byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
 byId("help").onclick = () => byId("help-dialog").showModal();
-byId("menu").onclick = () => document.body.classList.toggle(matchMedia("(max-width: 720px)").matches ? "drawer" : "folded");
+byId("menu").onclick = toggleList;
 byId("shade").onclick = () => document.body.classList.remove("drawer");
 transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
 document.onkeydown = keys;
 addEventListener("pagehide", () => run?.keep());
-store.watch(() => { sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
+store.watch(() => { if (!byId("conversations").querySelector("input")) sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
 bindTheme(byId("theme"));
 settings.bind();
-sidebar.bind({ current: () => current, select, removed });
+sidebar.bind({ current: () => current, select, removing, removed });
 showModel();
 setInterval(() => { if (!document.hidden) showModel(); }, 15000);
 select(null);
+if (!isLasting) toast("This browser keeps nothing for this page: conversations end with this tab. Export what you need.");

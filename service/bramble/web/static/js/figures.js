@@ -4,7 +4,8 @@
 export function figures({ start, first, last, tokens, timings }, model) {
   const count = tokens || timings?.completion_tokens || 0;
   const parts = [];
-  const seconds = first !== null && last > first ? (last - first) / 1000 : (timings?.total_s ?? 0) - (timings?.first_token_s ?? 0);
+  const written = (timings?.total_s ?? 0) - (timings?.first_token_s ?? 0);
+  const seconds = Math.max(written, first === null ? 0 : (last - first) / 1000); // it may come all at once, or from two heads
   if (count > 1 && seconds > 0) parts.push(`${((count - 1) / seconds).toFixed(1)} tokens/s`);
   const wait = first === null ? timings?.first_token_s : (first - start) / 1000;
   if (wait != null) parts.push(`first token ${wait.toFixed(2)} s`);

@@ -18,6 +18,7 @@ const marked = new Marked({ gfm: true, breaks: true, renderer: {
 function render(tokens) {
   const fragment = DOMPurify.sanitize(marked.parser(tokens), ALLOWED);
   for (const link of fragment.querySelectorAll("a")) { link.target = "_blank"; link.rel = "noopener noreferrer"; }
+  for (const node of fragment.querySelectorAll("p, ul, ol, blockquote, table, h1, h2, h3, h4, h5, h6")) node.dir = "auto"; // right to left where its text is
   for (const node of fragment.querySelectorAll("pre, table")) frame(node);
   return fragment;
 }

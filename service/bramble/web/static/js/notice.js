@@ -1,6 +1,6 @@
 /** Short messages at the bottom of the page. */
 import { button, byId } from "./element.js";
-import { StoreFull } from "./store.js";
+import { StoreFull } from "./storage.js";
 
 let timer = 0;
 
@@ -24,6 +24,10 @@ export function guard(action) {
 }
 
 export async function copy(text, target) {
-  try { await navigator.clipboard.writeText(text); target.textContent = "Copied"; }
+  try {
+    await navigator.clipboard.writeText(text);
+    target.textContent = "Copied";
+    setTimeout(() => { target.textContent = "Copy"; }, 2000);
+  }
   catch { toast("This browser copies only on https or localhost; select the text instead."); }
 }

@@ -3,7 +3,7 @@ import { button, byId, element } from "./element.js";
 import { guard, toast } from "./notice.js";
 import * as store from "./store.js";
 
-let page = null; // {current(), select(id), removed(id)}
+let page = null; // {current(), select(id), removing(id), removed(id)}
 
 export function show() {
   const wanted = byId("search").value.trim().toLowerCase();
@@ -11,7 +11,7 @@ export function show() {
   byId("conversations").replaceChildren(...store.list().filter(matches).map(row));
 }
 
-/** @param {{current: () => string|null, select: (id: string|null) => void, removed: (id: string) => void}} callbacks */
+/** @param {{current: () => string|null, select: (id: string|null) => void, removing: (id: string) => void, removed: (id: string) => void}} callbacks */
 export function bind(callbacks) {
   page = callbacks;
   byId("search").oninput = show;
@@ -24,7 +24,7 @@ function row(conversation) {
   const open = button(conversation.title, () => page.select(conversation.id), "open");
   const item = element("li", { className: conversation.id === page.current() ? "current" : "" }, open);
   const act = (sign, name, action) => Object.assign(button(sign, action), { title: name, ariaLabel: `${name} ${conversation.title}` });
-  item.append(act("✎", "Rename", () => rename(item, conversation)), act("⤓", "Export", () => save([conversation])), act("✕", "Delete", () => remove(conversation)));
+  item.append(act("✎", "Rename", () => rename(item, conversation)), act("⤓", "Export", () => save([store.read(conversation.id) ?? conversation])), act("✕", "Delete", () => remove(conversation)));
   return item;
 }
 
@@ -37,11 +37,13 @@ function rename(item, conversation) {
   input.select();
 }
 
-function remove(conversation) {
-  store.remove(conversation.id);
-  page.removed(conversation.id);
+function remove({ id }) {
+  page.removing(id);
+  const conversation = store.read(id); // as it is now, not as it was when its row was drawn
+  store.remove(id);
+  page.removed(id);
   show();
-  toast("Deleted.", "Undo", () => { guard(() => store.write(conversation)); show(); });
+  if (conversation) toast("Deleted.", "Undo", () => { guard(() => store.write(conversation)); show(); });
 }
 
 function save(conversations) {
@@ -51,12 +53,12 @@ function save(conversations) {
 }
 
 async function importFile(event) {
-  const text = await event.target.files[0].text();
-  event.target.value = "";
+  const [file] = event.target.files;
   try {
-    const conversations = store.fromFile(text);
-    conversations.forEach(store.write);
+    const conversations = store.fromFile(await file.text());
+    store.writeAll(conversations);
     toast(`Imported ${conversations.length}.`);
   } catch (error) { toast("Not imported. " + error.message); }
+  event.target.value = "";
   show();
 }

@@ -83,15 +83,17 @@ function show(status) {
 
 async function poll() {
   if (document.hidden) return;
-  try {
-    const response = await fetch("/api/status");
-    const status = await response.json();
-    if (!response.ok) throw new Error(status.error?.message);
-    show(status);
-  } catch (error) {
-    byId("state").textContent = "No word from the head";
-    byId("summary").textContent = `${error.message}. On the head node: systemctl status bramble-head`;
-  }
+  const response = await fetch("/api/status").catch(() => null);
+  const status = await response?.json().catch(() => null);
+  document.body.classList.toggle("stale", !response?.ok || !status);
+  if (!response) miss("Bramble cannot be reached", "Check the network and that the head node is on");
+  else if (!response.ok || !status) miss("No word from the head", status?.error?.message ?? `HTTP ${response.status}`);
+  else show(status);
+}
+
+function miss(state, reason) {
+  byId("state").textContent = state;
+  byId("summary").textContent = `${reason}. What stands below is from before.`;
 }
 
 bindTheme(byId("theme"));

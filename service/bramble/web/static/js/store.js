@@ -1,17 +1,16 @@
-/** Conversations in localStorage, one key each, so that two tabs never overwrite each other's. */
+/** Conversations in the browser's storage, one key each, so that two tabs never overwrite each other's. */
+import { put, storage } from "./storage.js";
 
 const PREFIX = "bramble.chat.v1.";
 
 /** @typedef {{id: string, role: "user"|"assistant", text: string, stats?: string, state?: string, problem?: {title: string, advice: string}}} Message */
 /** @typedef {{id: string, title: string, changed: number, messages: Message[]}} Conversation */
 
-export class StoreFull extends Error {}
-
 export const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("");
 
 /** @returns {Conversation[]} newest first */
 export function list() {
-  return Object.keys(localStorage).filter((key) => key.startsWith(PREFIX))
+  return Object.keys(storage).filter((key) => key.startsWith(PREFIX))
     .map((key) => read(key.slice(PREFIX.length))).filter((c) => c !== null)
     .sort((a, b) => b.changed - a.changed);
 }
@@ -19,7 +18,7 @@ export function list() {
 /** @returns {Conversation|null} */
 export function read(id) {
   try {
-    return check(JSON.parse(localStorage.getItem(PREFIX + id)));
+    return check(JSON.parse(storage.getItem(PREFIX + id)));
   } catch {
     return null; // absent, or altered by hand
   }
@@ -36,15 +35,17 @@ export function update(id, change) {
 }
 
 /** @param {Conversation} conversation */
-export function write(conversation) {
-  try {
-    localStorage.setItem(PREFIX + conversation.id, JSON.stringify(conversation));
-  } catch {
-    throw new StoreFull("This browser's storage is full. Export and delete some conversations.");
+export const write = (conversation) => put(PREFIX + conversation.id, JSON.stringify(conversation));
+
+/** Store all of them, or none and throw. */
+export function writeAll(conversations) {
+  try { conversations.forEach(write); } catch (error) {
+    conversations.forEach((c) => remove(c.id));
+    throw error;
   }
 }
 
-export const remove = (id) => localStorage.removeItem(PREFIX + id);
+export const remove = (id) => storage.removeItem(PREFIX + id);
 
 /** Call `listener` when another tab changed a conversation. */
 export function watch(listener) {
@@ -55,20 +56,22 @@ export function watch(listener) {
 
 export const toFile = (conversations) => JSON.stringify({ format: "bramble-chats", version: 1, conversations }, null, 1);
 
-/** Validate an exported file. Throws an Error that says what is wrong; returns fresh ids. */
+/** Validate an exported file. Throws an Error that says what is wrong; all ids are made anew. */
 export function fromFile(text) {
   let file;
   try { file = JSON.parse(text); } catch { throw new Error("The file is not JSON."); }
   if (file?.format !== "bramble-chats" || !Array.isArray(file.conversations)) throw new Error("The file is not an export of Bramble's chats.");
   if (file.version !== 1) throw new Error(`The file has version ${file.version}; this page reads version 1.`);
   return file.conversations.map((c, i) => {
-    try { return { ...check(c), id: newId() }; } catch (error) { throw new Error(`Conversation ${i + 1}: ${error.message}.`); }
+    try { return renewed(check(c)); } catch (error) { throw new Error(`Conversation ${i + 1}: ${error.message}.`); }
   });
 }
 
+const renewed = (c) => ({ ...c, id: newId(), messages: c.messages.map((m) => ({ ...m, id: newId() })) });
+
 function check(c) {
   if (typeof c?.id !== "string" || typeof c.title !== "string" || !Array.isArray(c.messages)) throw new Error("needs id, title and messages");
-  return { id: c.id, title: c.title, changed: Number(c.changed) || 0, messages: c.messages.map(checkMessage) };
+  return { id: c.id, title: c.title.trim() || "Untitled", changed: Number(c.changed) || 0, messages: c.messages.map(checkMessage) };
 }
 
 function checkMessage(m) {
