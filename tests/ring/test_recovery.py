@@ -110,7 +110,12 @@ def test_a_full_queue_and_bad_requests_are_refused_and_the_ring_serves_on(
         errors = [future.exception() for future in futures]
     assert {type(error) for error in errors} == {type(None), QueueFull}
     for request, message in [
-        (greedy("x", list(range(3, 120)), 20), r"the context is 128 tokens; the prompt has 117"),
+        (
+            greedy("x", list(range(3, 120)), 20),
+            "the context is 128 tokens; the prompt has 117 and max_tokens is 20; "
+            "shorten the prompt, or set max_tokens to 11 at most, or start a new conversation",
+        ),
+        (greedy("x", [3] * 128, 20), "max_tokens is 20; shorten the prompt, or start"),
         (greedy("x", [99999], 5), "token id 99999 is not in 0 … 159"),
         (Generate("x", Sampling(), messages=[{"role": "user", "content": "hi"}]), "chat template"),
     ]:

@@ -194,9 +194,11 @@ def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:
     wanted = 1 if asked.max_tokens is None else asked.max_tokens
     if num_prompt + wanted > max_length:
         reply = "" if asked.max_tokens is None else f" and max_tokens is {asked.max_tokens}"
+        lower = f", or set max_tokens to {max_length - num_prompt} at most"
         raise BadInput(
             f"the context is {max_length} tokens; the prompt has {num_prompt}{reply}; "
-            "shorten the prompt, start a new conversation or lower max_tokens",
+            f"shorten the prompt{lower if num_prompt < max_length else ''}, "
+            "or start a new conversation",
             param,
             "context_length_exceeded",
         )
