@@ -42,7 +42,8 @@ class Calibration:
         }
 
     def lm_head(self) -> Inputs:
-        """Those of the last projection, behind all layers."""
+        """Those of the last projection, behind all layers, whose memory is then given back."""
+        self._layers.close()
         return inputs(self._original.normed(self._hidden)[NUM_SINKS:])
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -44,7 +44,7 @@ class Original:
 
     def layers(
         self, token_ids: tuple[int, ...], taps: tuple[str, ...] = ()
-    ) -> Iterator[tuple[Floats, list[Floats]]]:
+    ) -> Generator[tuple[Floats, list[Floats]], None, None]:
         """Run as `hidden` does, a layer per turn.
 
         taps      values of a layer's graph
