@@ -51,25 +51,23 @@ def test_a_client_that_stops_reading_is_cancelled(url: str) -> None:
     connection.close()
 
 
-def test_a_body_that_does_not_arrive_gets_a_408(url: str) -> None:
+@pytest.mark.parametrize(
+    ("header", "value", "body", "status", "words"),
+    [
+        ("Content-Length", "100", b'{"mess', 408, "did not arrive"),
+        ("Transfer-Encoding", "chunked", b"zz\r\n{}\r\n0\r\n\r\n", 400, "chunk size"),
+    ],
+)
+def test_a_body_that_does_not_come_as_announced_is_refused(
+    url: str, header: str, value: str, body: bytes, status: int, words: str
+) -> None:
     connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
     connection.putrequest("POST", "/v1/chat/completions")
-    connection.putheader("Content-Length", "100")
-    connection.endheaders(b'{"mess')
+    connection.putheader(header, value)
+    connection.endheaders(body)
     response = connection.getresponse()
-    assert response.status == 408
-    assert "did not arrive" in json.loads(response.read())["error"]["message"]
-    connection.close()
-
-
-def test_chunks_that_cannot_be_read_get_a_400(url: str) -> None:
-    connection = http.client.HTTPConnection(urllib.parse.urlsplit(url).netloc, timeout=20)
-    connection.putrequest("POST", "/v1/chat/completions")
-    connection.putheader("Transfer-Encoding", "chunked")
-    connection.endheaders(b"zz\r\n{}\r\n0\r\n\r\n")
-    response = connection.getresponse()
-    assert response.status == 400
-    assert "chunk size" in json.loads(response.read())["error"]["message"]
+    assert response.status == status
+    assert words in json.loads(response.read())["error"]["message"]
     connection.close()
 
 

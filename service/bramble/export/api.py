@@ -241,7 +241,7 @@ def _calibration(
     """None where nothing is rounded so coarsely, or weights are random."""
     kinds = options.kinds()
     is_coarse = any(map(can_compensate, (kinds.layers, kinds.embed, kinds.lm_head)))
-    if not (is_coarse and options.is_calibrated) or source.origin["kind"] == "synthetic":
+    if not (is_coarse and options.is_calibrated) or _is_random(source):
         return None
     shape = decoder.shape
     token_ids = calibration_ids(Tokenizer(folder), shape.vocab_size, shape.max_length)
@@ -259,11 +259,15 @@ def _fidelity(
     """None where it would say nothing: nothing is quantised, or weights are random."""
     kinds = manifest.quantization
     is_quantised = {kinds.layers, kinds.embed, kinds.lm_head} != {"float32"}
-    if not is_quantised or source.origin["kind"] == "synthetic":
+    if not is_quantised or _is_random(source):
         return None
     advance = _Counter(progress, "comparison", len(manifest.parts))
     lm_head = folder / manifest.part("lm_head").onnx
     return fidelity(Original(decoder, source.weights), ran, lm_head, advance)
+
+
+def _is_random(source: Source) -> bool:
+    return bool(source.origin["kind"] == "synthetic")
 
 
 def _with_int8_cache(

@@ -42,7 +42,7 @@ class PartWriter:
     _tensors: dict[str, list[Stored]] = field(default_factory=dict, init=False)  # of each layer
 
     def write(self) -> tuple[Part, ...]:
-        """Write embed, every layer and lm_head, in this order."""
+        """Write every part; they are returned in the order in which they run."""
         (self.folder / FOLDER).mkdir()
         layers = [self._layer(index) for index in range(self.decoder.shape.num_layers)]
         # The inputs of lm_head are known behind the layers, and a tied table is rounded for them
