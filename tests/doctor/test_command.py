@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import socket
 import subprocess
 import sys
 import tarfile
@@ -15,6 +14,8 @@ from bramble.commands.doctor import table
 from bramble.doctor.finding import error, ok
 from bramble.doctor.report import Report
 from rich.console import Console
+
+from tests.ports import free_ports
 
 TOKEN = "b7e23ec29af22b0b4e41da31e868d572\n"
 
@@ -52,8 +53,7 @@ def test_a_bundle_is_written_beside_the_findings(tmp_path: Path) -> None:
 
 
 def test_two_processes_measure_the_bandwidth_between_them() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as door:
-        port = str(door.getsockname()[1])
+    port = str(*free_ports(1))
     serve = ["--serve-probe", "20", "--port", port, "--listen", "127.0.0.1"]
     command = [sys.executable, "-m", "bramble", "doctor", *serve]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as server:

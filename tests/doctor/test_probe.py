@@ -12,14 +12,15 @@ from bramble.doctor import probe
 from bramble.doctor.probe import Bandwidth, judge, measure
 from bramble.errors import BadInput, Unavailable
 
+from tests.ports import free_ports
+
 TOKEN = "b7e23ec29af22b0b4e41da31e868d572"
 LOOPBACK = "127.0.0.1"
 
 
 @pytest.fixture
 def port() -> int:
-    with socket.create_server((LOOPBACK, 0)) as door:
-        return int(door.getsockname()[1])
+    return free_ports(1)[0]
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -101,6 +102,19 @@ def find_ansible() -> str:
 
 @pytest.fixture
 def site() -> Iterator[Site]:
+    with made_site() as site:
+        yield site
+
+
+@pytest.fixture
+def small_site(site: Site) -> Site:
+    """A site whose image is too small to boot and quick to write."""
+    give_small_image(site)
+    return site
+
+
+@contextmanager
+def made_site() -> Iterator[Site]:
     # Not pytest's tmp_path: that one is closed to the ordinary user who runs the play.
     with tempfile.TemporaryDirectory(prefix="bramble-flash-") as name:
         folder = Path(name)
@@ -115,14 +129,11 @@ def site() -> Iterator[Site]:
         yield Site(folder)
 
 
-@pytest.fixture
-def small_site(site: Site) -> Site:
-    """A site whose image is too small to boot and quick to write."""
+def give_small_image(site: Site) -> None:
     if missing := [tool for tool in ("mcopy", "sfdisk", "mkfs.vfat") if not which(tool)]:
         pytest.skip(f"missing: {', '.join(missing)} (mtools fdisk dosfstools)")
     plain = make_small_image(site.folder / "card.img")
     site.image.write_bytes(lzma.compress(plain.read_bytes(), preset=0))
-    return site
 
 
 def _make_inventory(folder: Path) -> None:

@@ -9,12 +9,12 @@ import pytest
 import yaml
 
 from tests.flash.checkers import netplan, schema
-from tests.flash.conftest import Site
+from tests.flash.conftest import Site, give_small_image, made_site
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs both into a folder
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def _tools() -> None:
     if os.getuid():
         pytest.skip("root is missing: mmdebstrap and chroot")
@@ -22,9 +22,12 @@ def _tools() -> None:
         pytest.skip("mmdebstrap is missing: apt-get install mmdebstrap")
 
 
-@pytest.fixture
-def files(small_site: Site) -> dict[str, str]:
-    return made_files(small_site)
+@pytest.fixture(scope="module")
+def files() -> dict[str, str]:
+    """What one run of the play wrote; no test changes it."""
+    with made_site() as site:
+        give_small_image(site)
+        return made_files(site)
 
 
 def made_files(site: Site, *arguments: str) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -16,6 +15,8 @@ from bramble.export.api import Options, export
 from bramble.head.zmq_client import ZmqClient
 from bramble.wire.messages import Delta, Done, Generate, Sampling
 from bramble.wire.transport import Transport, new_secret, public_of
+
+from tests.ports import free_ports
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 EMBEDDED = Path(bramble.__file__).parent / "embedded"
@@ -80,15 +81,6 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
         export(str(GOLDEN / name), folder / f"{name}-{kind}", Options(quantization=kind))
     export(str(EMBEDDED), folder / "embedded-int8", Options(quantization="int8"))
     return folder
-
-
-def free_ports(count: int) -> list[int]:
-    """Ask the system for ports that nobody uses; a restarted process gets its own again."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
 
 
 def make_keys(folder: Path, names: Sequence[str]) -> Path:

@@ -116,7 +116,11 @@ def test_a_full_queue_and_bad_requests_are_refused_and_the_ring_serves_on(
             "shorten the prompt, or set max_tokens to 11 at most, or start a new conversation",
         ),
         (greedy("x", [3] * 128, 20), "max_tokens is 20; shorten the prompt, or start"),
-        (greedy("x", [99999], 5), "token id 99999 is not in 0 … 159"),
+        (greedy("x", [99999], 5), "prompt: token id 99999 is not in 0 … 159"),
+        (
+            Generate("x", Sampling(logit_bias=((3, 1.0), (160, 1.0))), prompt=[3], max_tokens=1),
+            "logit_bias: token id 160 is not in 0 … 159",
+        ),
         (Generate("x", Sampling(), messages=[{"role": "user", "content": "hi"}]), "chat template"),
     ]:
         with pytest.raises(BadInput, match=message):

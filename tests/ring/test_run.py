@@ -20,7 +20,7 @@ from bramble.commands.run import Announcer
 from playwright.sync_api import Browser
 from rich.console import Console
 
-from tests.ring.conftest import free_ports
+from tests.ports import free_ports
 from tests.web.conftest import get_json
 
 ROOT = Path(__file__).parent.parent.parent

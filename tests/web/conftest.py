@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 import time
@@ -17,6 +16,7 @@ from bramble.config import WebConfig
 from bramble.web.app import create_app
 from flask.testing import FlaskClient
 
+from tests.ports import free_ports
 from tests.web.fake_client import FakeClient
 
 ROOT = Path(__file__).parent.parent.parent
@@ -43,9 +43,7 @@ def http(fake: FakeClient) -> FlaskClient:
 @pytest.fixture(scope="session")
 def url() -> Iterator[str]:
     """The base URL of a gunicorn that has answered."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{probe.getsockname()[1]}"
+    address = f"127.0.0.1:{free_ports(1)[0]}"
     command = [sys.executable, "-c", PROGRAM, address]
     process = subprocess.Popen(command, cwd=ROOT)
     try:

@@ -16,6 +16,7 @@ from bramble.commands.supervisor import Supervisor, python_command
 from bramble.model import manifest as manifests
 from bramble.model.manifest import File, Manifest, Part, Quantization, Rope, Shape
 
+from tests.ports import free_ports
 from tests.web.conftest import get_json
 
 PIECE = 1 << 14  # bytes that a link passes on at once
@@ -60,9 +61,7 @@ def serving(models: Path) -> Iterator[int]:
     """The port of a web process that serves the files of `models`."""
     lines: list[str] = []
     supervisor = Supervisor(lambda _, line: lines.append(line), lambda _, text: lines.append(text))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
+    (port,) = free_ports(1)
     flags = (f"--listen=127.0.0.1:{port}", f"--models={models}", "--head=ipc:///tmp/nobody")
     try:
         supervisor.start("web", python_command("bramble", "web", *flags))
