@@ -48,7 +48,7 @@ def test_a_loop_is_continued_beyond_its_end() -> None:
 
 def test_tokens_that_never_came_before_are_not_guessed() -> None:
     assert Index().draft(list(range(50)), 4) is None
-    assert Index().draft([1, 2, 1, 2], 4) is None
+    assert Index().draft([1, 2, 3, 1], 4) is None
     assert Index().draft([], 4) is None
 
 

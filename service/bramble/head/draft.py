@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-NGRAM = 3  # newest tokens that must have come before; two alike are often chance
+NGRAM = 2  # newest tokens that must have come before; of one, what follows is mostly chance
 MAX_MATCH = 32  # tokens compared; longer matches are as good as this one
 MAX_CANDIDATES = 8  # earlier places looked at, newest first
 

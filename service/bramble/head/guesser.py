@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from bramble.head.draft import Draft, Index
 
-COUNTS = (1, 3, 7, 15)  # guesses of one step: few, as every width is bound and measured by itself
+COUNTS = (1, 2, 3, 5, 7, 15)  # guesses of one step; every width is bound and measured by itself
 START = 1.0  # a new sequence's account
 OVERDRAFT = 1.0  # what a failure may leave it in debt, if it was unlikely
 INTEREST = 0.01  # for every token that was not guessed
@@ -22,8 +22,8 @@ FIRST_PAUSE, LAST_PAUSE = 4, 256  # tokens between probes; doubled by every one 
 
 # By how many tokens were found to repeat (draft.NGRAM or more): the share of guesses that come
 # true before any was tried, which counts as TRUST tries. Older tries fade.
-MATCHES = (5, 9, 17)
-PRIORS = (0.4, 0.6, 0.75, 0.85)
+MATCHES = (3, 5, 9, 17)
+PRIORS = (0.25, 0.4, 0.6, 0.75, 0.85)
 TRUST = 2.0
 FADING = 0.9
 
