@@ -56,6 +56,20 @@ def begun(stage: Stage) -> ServedRing:
     return served
 
 
+@pytest.mark.parametrize(("for_cache", "stop"), [(False, 3), (True, 4)])
+def test_layers_go_by_memory_where_that_was_asked_for(for_cache: bool, stop: int) -> None:
+    stage, registry = Stage(), Registry(("a", "b"))
+    settings = Settings(16, 1 << 17, "ipc://sampled", for_cache=for_cache)
+    ring = Ring(manifest(6), "sha", registry, settings, 1, stage.connect, stage.tell)
+    for name, memory in (("a", 4 * GIB), ("b", 2 * GIB)):
+        hello = m.Hello(name, 1, f"ipc://{name}", "1", memory, 4, "aarch64")
+        registry.hello(name.encode(), hello, 0.0)
+    ServedRing(ring, HeadConfig(Path(), stages=("a", "b")), count(1), lambda *_: None, 0.0).restart(
+        0.0
+    )
+    assert [assign.stop for assign in stage.assigns] == [stop, 6]
+
+
 def answer(step: m.Step, tokens: list[int]) -> m.Sampled:
     return _sampled(step, StepResult(None, np.array(tokens, np.int32)), (0, 0, 0))
 

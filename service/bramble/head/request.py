@@ -103,8 +103,9 @@ def open_request(
     Tokens that the client has already (after the head was lost) run through detokenizer and stop
     matcher again without being shown; where they are the whole reply, the sequence is finished.
     """
-    _check(asked)
-    prompt = _prompt_ids(asked, tokenizer, manifest.shape.vocab_size)
+    vocab_size = manifest.shape.vocab_size
+    _check(asked, vocab_size)
+    prompt = _prompt_ids(asked, tokenizer, vocab_size)
     max_tokens = _most_tokens(asked, len(prompt), max_length)
     sequence = Sequence(
         request=asked.request,
@@ -134,7 +135,7 @@ def open_request(
     return request
 
 
-def _check(asked: Generate) -> None:
+def _check(asked: Generate, vocab_size: int) -> None:
     """Refuse what steps cannot carry or the sampler not compute: it would end the head, or a stage.
 
     The web process has checked what came over HTTP; this is for whoever else asks.
@@ -154,6 +155,7 @@ def _check(asked: Generate) -> None:
     for name, (least, most) in ranges.items():
         if not least <= (got := getattr(sampling, name)) <= most:  # NaN is in no range
             raise BadInput(f"{name}: got {got}, need {least} to {most}", name)
+    _check_ids("logit_bias", [token_id for token_id, _ in sampling.logit_bias], vocab_size)
     if asked.max_tokens is not None and asked.max_tokens < 1:
         raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
 
@@ -175,17 +177,17 @@ def _prompt_ids(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> list[
     elif isinstance(asked.prompt, str):
         ids = tokenizer.encode(asked.prompt)
     else:
-        ids = _checked_ids(asked.prompt or [], vocab_size)
+        ids = asked.prompt or []
+        _check_ids("prompt", ids, vocab_size)
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
     return ids
 
 
-def _checked_ids(ids: list[int], vocab_size: int) -> list[int]:
+def _check_ids(name: str, ids: list[int], vocab_size: int) -> None:
     for token_id in ids:
         if not 0 <= token_id < vocab_size:
-            raise BadInput(f"prompt: token id {token_id} is not in 0 … {vocab_size - 1}", "prompt")
-    return list(ids)
+            raise BadInput(f"{name}: token id {token_id} is not in 0 … {vocab_size - 1}", name)
 
 
 def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:

@@ -184,7 +184,7 @@ def penalize(logits: Floats, state: State) -> Floats:
         return logits
     logits = logits.copy()
     for token_id, bias in sampling.logit_bias:
-        if 0 <= token_id < len(logits):
+        if 0 <= token_id < len(logits):  # the head refuses others
             logits[token_id] += np.float32(bias)
     if state.seen and sampling.repetition_penalty != 1.0:
         ids = np.fromiter(state.seen, np.int64)
