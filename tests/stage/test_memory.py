@@ -1,9 +1,13 @@
-"""Pages that loading read are given back; pages that something wrote to stay."""
+"""Memory that is not needed is not kept: pages that loading read, freed heap, a heap per thread."""
 
 from __future__ import annotations
 
 import mmap
+import subprocess
+import sys
+from pathlib import Path
 
+import pytest
 from bramble.stage import memory
 
 SIZE = 1 << 20
@@ -63,3 +67,44 @@ def test_a_kernel_that_does_not_tell_costs_memory_and_nothing_else(tmp_path, mon
         memory.release(tmp_path / "packed")
     assert resident(path) == before == SIZE
     mapping.close()
+
+
+HEAPS = """
+import ctypes, sys, threading
+from bramble.stage import memory
+if sys.argv[1] == "shared":
+    memory.share_heap()
+libc = ctypes.CDLL(None)
+libc.malloc.restype = libc.fdopen.restype = ctypes.c_void_p
+together = threading.Barrier(4)
+def allocate():
+    together.wait()
+    libc.free(ctypes.c_void_p(libc.malloc(10_000)))
+    together.wait()
+threads = [threading.Thread(target=allocate) for _ in range(4)]
+[thread.start() for thread in threads], [thread.join() for thread in threads]
+file = ctypes.c_void_p(libc.fdopen(1, b"w"))
+libc.malloc_info(0, file), libc.fflush(file)
+"""
+
+
+@pytest.mark.parametrize(("how", "is_one"), [("shared", True), ("apart", False)])
+def test_threads_share_one_heap(how, is_one):
+    command = [sys.executable, "-c", HEAPS, how]
+    told = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert (told.count("<heap nr=") == 1) is is_one
+
+
+def test_freed_heap_goes_back_to_the_system():
+    pieces = [bytearray(50_000) for _ in range(1000)]
+    last = bytearray(50_000)  # above them, so that the heap's end stays
+    full = heap_bytes()
+    del pieces
+    memory.trim()
+    assert heap_bytes() < full - 40_000_000
+    assert len(last) == 50_000
+
+
+def heap_bytes() -> int:
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("RssAnon:")[2].split()[0]) << 10

@@ -1,4 +1,4 @@
-"""While files are on their way, and in a long step, a stage beats and feeds the watchdog."""
+"""While files are on their way, in a long step and while it idles, a stage does what it should."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import pytest
 from bramble.config import StageConfig
 from bramble.model import manifest as manifests
 from bramble.observe.notify import Notifier
+from bramble.stage import memory
 from bramble.stage.service import Service
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready, Step, StepKind
 from bramble.wire.transport import Router, Transport
@@ -91,11 +92,11 @@ class Slow:
         return self.engine.run(step, alive)
 
 
-def prefill(token_ids: list[int]) -> Step:
+def prefill(token_ids: list[int], number: int = 1) -> Step:
     return Step(
         plan_id=bytes(16),
         epoch=1,
-        step=1,
+        step=number,
         lane=0,
         kind=StepKind.PREFILL,
         is_sampled=False,
@@ -116,6 +117,14 @@ def sha256(tmp_path: Path) -> str:
 def link(tmp_path: Path, sha256: str) -> Iterator[Link]:
     with serving(tmp_path / "head") as port, linked(Link(port)) as link:
         yield link
+
+
+def load(stage: Stage, folder: Path, tmp_path: Path) -> None:
+    """Have the stage find the model on its disk, and be ready to serve it."""
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "llama").symlink_to(folder)
+    stage.head.send(stage.peer, assign(manifests.sha256(folder), 1))
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
 
 
 @pytest.fixture
@@ -161,11 +170,7 @@ def test_a_long_fetch_starves_neither_the_watchdog_nor_the_head(
 def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
     stage: Stage, model: Callable[[str], Path], tmp_path: Path
 ) -> None:
-    folder = model("llama3")
-    (tmp_path / "node").mkdir()
-    (tmp_path / "node" / "llama").symlink_to(folder)
-    stage.head.send(stage.peer, assign(manifests.sha256(folder), 1))
-    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    load(stage, model("llama3"), tmp_path)
     assert "STATUS=llama: loading layers 0 to 2" in [line for _, line in stage.told]
     stage.service._engine = Slow(stage.service._engine)
     hello = stage.last(Hello)
@@ -182,6 +187,30 @@ def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
     started = time.monotonic()
     stage.turn_until(lambda: time.monotonic() - started > 3)
     assert stage.last(Hello) is None  # it does not hold the head for lost
+
+
+def test_what_a_step_took_is_given_back_once_when_the_stage_idles(
+    stage: Stage,
+    model: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    trims: list[float] = []
+    monkeypatch.setattr(memory, "trim", lambda: trims.append(time.monotonic()))
+    load(stage, model("llama3"), tmp_path)
+    stage.turn_until(lambda: len(trims) >= 2)  # when it had loaded, and when it idled
+    hello = stage.last(Hello)
+    assert isinstance(hello, Hello)
+    stage.heard.clear()
+    stage.turn_until(lambda: len(stage.heard) > 2)
+    trims.clear()
+    with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
+        for number in (1, 2):
+            steps.send(prefill([3, 4, 5], number))
+            stage.turn_until(lambda number=number: len(trims) == number)
+            stage.heard.clear()
+            stage.turn_until(lambda: len(stage.heard) > 2)
+            assert len(trims) == number
 
 
 def test_a_newer_assignment_ends_a_fetch_that_nobody_wants(

@@ -8,7 +8,6 @@ from bramble.commands.flags import add_flags, to_config
 from bramble.commands.keyring import add_secret, read_keyring
 from bramble.config import StageConfig
 from bramble.observe import log, notify
-from bramble.wire.transport import Transport
 
 EXAMPLE = """example:
   bramble stage --config /etc/bramble/stage.yml --secret /etc/bramble/secrets/node.key
@@ -28,10 +27,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 
 def run(args: argparse.Namespace) -> int:
-    from bramble.stage.service import Service
+    from bramble.stage.service import serve
 
     log.configure()
     config = to_config(StageConfig, args)
-    with Transport(read_keyring(config.keys, args.secret)) as transport:
-        Service(config, transport, notify.from_environment()).run()
+    serve(config, read_keyring(config.keys, args.secret), notify.from_environment())
     return 0

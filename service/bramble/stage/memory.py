@@ -1,4 +1,4 @@
-"""Gives back what loading took and running does not need. Of the C library and Linux only."""
+"""Takes no more memory than running needs, and gives back the rest. Of glibc and Linux only."""
 
 from __future__ import annotations
 
@@ -7,19 +7,36 @@ import mmap
 from pathlib import Path
 
 SMAPS = Path("/proc/self/smaps")
+M_ARENA_MAX = -8  # malloc.h
+
+
+def share_heap() -> None:
+    """Have threads that start from now on share the heaps there are: before any, so that it is one.
+
+    Each would have one of its own, and keep there what was freed.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_ARENA_MAX, 1)
+
+
+def trim() -> None:
+    """Return freed heap to the system."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def release(folder: Path | None) -> None:
-    """Return freed heap to the system, and unmap pages of files below `folder` that were read.
+    """Trim, and unmap pages of files below `folder` that were read.
 
     Loading reads original weights that packed ones replace. Only clean pages are dropped, of
     mappings that nothing wrote to: what is needed again comes back from the page cache.
     """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # glibc's
-        libc.malloc_trim(0)
+    trim()
     if folder is None or not SMAPS.exists():  # a kernel without CONFIG_PROC_PAGE_MONITOR
         return
+    libc = ctypes.CDLL(None)
     for start, stop in _clean_mappings(SMAPS.read_text(encoding="utf-8"), str(folder.resolve())):
         libc.madvise(ctypes.c_void_p(start), ctypes.c_size_t(stop - start), mmap.MADV_DONTNEED)
 

@@ -21,18 +21,25 @@ from bramble.config import StageConfig
 from bramble.errors import BadFrame, BadShard, BrambleError, Broken
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
+from bramble.stage import memory
 from bramble.stage.engine import Engine, StepResult
 from bramble.stage.supply import Supply
 from bramble.wire import messages as m
 from bramble.wire.frames import forward, pack, unpack
-from bramble.wire.transport import Channel, Poll, Transport, new_identity
+from bramble.wire.transport import Channel, Keyring, Poll, Transport, new_identity
 
 log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 LOOK_S = 0.1  # between looks at a fetch
 HEAD_LOST_S = 10.0  # without an answer to our beats: say hello again, on a new connection
-MEMORY_SHARE = 0.8  # of the machine's memory, where nothing else is configured
+
+
+def serve(config: StageConfig, keyring: Keyring | None, notifier: Notifier) -> None:
+    """Run a stage's process until it is interrupted."""
+    memory.share_heap()  # before the transport has threads
+    with Transport(keyring) as transport:
+        Service(config, transport, notifier).run()
 
 
 class Service:
@@ -58,7 +65,7 @@ class Service:
         self._last_step = -1
         self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
-        self._beat_within_at = 0.0
+        self._beat_within_at = self._trimmed_at = 0.0
         self._stats: dict[str, Any] = {}  # of the last beat
         self._work = _Work()
 
@@ -89,14 +96,13 @@ class Service:
     # --------------------------------------------------------------------------------- the head
 
     def _greet(self) -> None:
-        memory = self._config.memory_bytes or int(sensors.total_memory_bytes() * MEMORY_SHARE)
         self._tell(
             m.Hello(
                 node=self._config.node,
                 incarnation=self._incarnation,
                 endpoint=self._steps.endpoint,
                 version=bramble.__version__,
-                memory_bytes=memory,
+                memory_bytes=self._config.memory_bytes or sensors.usable_memory_bytes(),
                 num_cores=os.cpu_count() or 1,
                 machine=platform.machine(),
             )
@@ -104,6 +110,9 @@ class Service:
 
     def _beat(self, now: float) -> None:
         gc.collect()  # here, and not by chance between two tokens
+        if self._trimmed_at < self._idle_since < now - BEAT_S:
+            memory.trim()  # what the last steps took and gave back
+            self._trimmed_at = now
         self._notifier.alive()
         span, self._beat_at = now - self._beat_at, now
         if now - self._heard_at > HEAD_LOST_S:
