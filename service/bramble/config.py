@@ -31,7 +31,7 @@ class StageConfig:
     packed: Path | None = None  # keeps weights as the kernels want them: half the memory
     threads: int = 0  # 0 = as measured at the first start and kept beside what is packed
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
-    memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = 80 % of this machine's memory
+    memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = see observe/sensors.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +49,9 @@ class HeadConfig:
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
     kv_cache: str = "float32"  # or int8: a quarter of the memory; long prompts are read slower
+    # What the rings were chosen for. capacity = layers go by memory, so that the tightest node's
+    # KV cache holds the most tokens; else they go by time.
+    objective: str = ""
     # auto = where a reply repeats what it or its prompt has said, several tokens are guessed and
     # checked in one step if that is measured to pay; the reply is the same. off = never.
     speculation: str = "auto"

@@ -4,9 +4,15 @@ import os
 import signal
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 
+import pytest
+from bramble.config import HeadConfig
+from bramble.head.service import Service
+from bramble.wire import messages as m
 from bramble.wire.messages import Generate
+from bramble.wire.transport import Transport
 
 from tests.ring.conftest import Ring, RingMaker, greedy, sampled
 
@@ -96,3 +102,29 @@ def test_a_ring_that_is_gone_leaves_the_other_serving_and_is_named(
     assert "ring 1: stage 1 (stage-3): not heard of for over 10 s" in document["reason"]
     assert [each["state"] for each in document["plan"]["rings"]] == ["serving", "waiting"]
     assert len(ring.generate(greedy("x", [3, 4, 5], 10))[0]) == 10
+
+
+@pytest.mark.parametrize(("objective", "first"), [("", range(3)), ("capacity", range(2))])
+def test_the_objective_of_the_head_decides_how_layers_are_split(
+    models: Path, tmp_path: Path, objective: str, first: range
+) -> None:
+    config = HeadConfig(
+        models / "embedded-int8",
+        stages=("a", "b"),
+        control="tcp://127.0.0.1:0",
+        sampled="tcp://127.0.0.1:0",
+        client=f"ipc://{tmp_path}/head.sock",
+        objective=objective,
+    )
+    with Transport() as transport, closing(Service(config, transport)) as head:
+        stages = [transport.dealer(head.control_endpoint) for _ in config.stages]
+        for node, memory, stage in zip("ab", (6 << 20, 12 << 20), stages, strict=True):
+            stage.send(m.Hello(node, 1, "tcp://127.0.0.1:9", "1", memory, 4, "x86_64"))
+        assigns: list[m.Assign] = []
+        deadline = time.monotonic() + 10
+        while len(assigns) < 2 and time.monotonic() < deadline:
+            head.turn(time.monotonic())
+            received = [stage.receive() for stage in stages]
+            assigns += [message for message in received if isinstance(message, m.Assign)]
+    layers = [range(assign.start, assign.stop) for assign in assigns]
+    assert sorted(layers, key=lambda each: each.start)[0] == first

@@ -54,6 +54,7 @@ class Settings:
     sampled_endpoint: str
     node: str = ""  # the head's own
     kv_cache: str = "float32"
+    for_cache: bool = False  # layers are split for the most cache, not the least time
 
 
 class Ring:
@@ -280,6 +281,7 @@ class Ring:
             settings.rows,
             settings.max_length,
             settings.kv_cache,
+            for_cache=settings.for_cache,
         )
 
     def _assignments(self, plan: Plan) -> list[Assign]:

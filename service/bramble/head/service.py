@@ -28,6 +28,7 @@ from bramble.model import manifest as manifests
 from bramble.model.tokenizer import Tokenizer
 from bramble.observe.notify import Notifier
 from bramble.plan.planner import check_context
+from bramble.plan.rings import CAPACITY, OBJECTIVES
 from bramble.wire import messages as m
 from bramble.wire.transport import Channel, Poll, Transport, new_identity
 
@@ -65,6 +66,7 @@ class Service:
             self._sampled.endpoint,
             config.node,
             config.kv_cache,
+            for_cache=config.objective == CAPACITY,
         )
         arrivals = count(1)
         rings = []
@@ -111,7 +113,10 @@ class Service:
                 self.turn(time.monotonic())
             self._finish(poll, time.monotonic() + LEAVE_S)
         finally:
-            self._desk.close()
+            self.close()
+
+    def close(self) -> None:
+        self._desk.close()
 
     def _finish(self, poll: Poll, deadline: float) -> None:
         """End the replies under way; the rest asks the next head."""
@@ -189,6 +194,9 @@ def _check(config: HeadConfig) -> None:
     if config.kv_cache not in manifests.CACHE_BYTES:
         allowed = " or ".join(manifests.CACHE_BYTES)
         raise BadInput(f"kv_cache is {config.kv_cache!r}, it has to be {allowed}")
+    if config.objective and config.objective not in OBJECTIVES:
+        allowed = ", ".join(OBJECTIVES)
+        raise BadInput(f"objective is {config.objective!r}, it has to be one of {allowed}")
     if config.stages and config.rings:
         raise BadInput("stages and rings are both given: name the nodes of one ring, or of several")
     if not all(config.nodes_of_rings):
