@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
+import pytest
 from bramble.observe import sensors
+from bramble.plan.devices import DEVICES, Device
 
 MIB = 1 << 20
 
@@ -14,6 +18,24 @@ def test_resident_memory_grows_by_what_is_touched_whatever_a_page_is() -> None:
     touched = np.ones(64 * MIB, np.uint8)
     assert 60 * MIB < sensors.resident_bytes() - before < 80 * MIB
     assert touched[-1] == 1
+
+
+@pytest.mark.parametrize(("total", "usable"), [(16, 12.8), (4, 3.2), (2, 1.25), (0.5, 0)])
+def test_a_small_board_keeps_what_system_and_libraries_need(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, total: float, usable: float
+) -> None:
+    (tmp_path / "meminfo").write_text(f"MemTotal: {int(total * MIB)} kB\n")
+    monkeypatch.setattr(sensors, "MEMINFO", tmp_path / "meminfo")
+    assert sensors.usable_memory_bytes() == int(usable * 1024 * MIB)
+
+
+@pytest.mark.parametrize("board", DEVICES.values(), ids=lambda board: board.name)
+def test_the_predictor_has_the_same_rule(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, board: Device
+) -> None:
+    (tmp_path / "meminfo").write_text(f"MemTotal: {board.memory_bytes >> 10} kB\n")
+    monkeypatch.setattr(sensors, "MEMINFO", tmp_path / "meminfo")
+    assert sensors.usable_memory_bytes() == board.usable_bytes(is_head=False)
 
 
 def test_memory_is_told_in_bytes() -> None:

@@ -1,6 +1,7 @@
 """Every layer is run exactly once, by a node that has room for it."""
 
 from dataclasses import replace
+from itertools import combinations, pairwise
 
 import pytest
 from bramble.errors import BadInput
@@ -62,9 +63,46 @@ def test_each_layer_is_run_exactly_once_and_fits(
         assert weights * RESIDENT_PER_WEIGHT + cache <= node.memory_bytes
 
 
-def test_the_last_stage_gets_fewer_layers_for_its_lm_head() -> None:
-    plan = plan_ring(manifest(16), "sha", [Node("a", 8 * GIB), Node("b", 8 * GIB)], 16, 8192)
-    assert [stage.num_layers for stage in plan.stages] == [9, 7]
+@pytest.mark.parametrize(
+    ("head_bytes", "num_stages", "layers"),
+    [
+        (160 * MIB, 2, [8, 8]),  # a lone prompt's way through the ring decides
+        (160 * MIB, 3, [6, 6, 4]),  # of equals the one with the fewest layers beside the lm_head
+        (900 * MIB, 2, [10, 6]),  # unless the lm_head is more than half of the model
+    ],
+)
+def test_layers_are_split_for_prompts_first(
+    head_bytes: int, num_stages: int, layers: list[int]
+) -> None:
+    nodes = [Node(f"pi-{i}", 8 * GIB) for i in range(num_stages)]
+    plan = plan_ring(manifest(16, head_bytes=head_bytes), "sha", nodes, 16, 8192)
+    assert [stage.num_layers for stage in plan.stages] == layers
+
+
+def test_for_cache_a_split_that_holds_all_rows_stays() -> None:
+    nodes = [Node("a", 4 * GIB), Node("b", 12 * GIB)]
+    for max_length, layers in ((4096, [8, 8]), (1 << 17, [4, 12])):
+        plan = plan_ring(manifest(16), "sha", nodes, 16, max_length, for_cache=True)
+        assert [stage.num_layers for stage in plan.stages] == layers
+
+
+@given(st.lists(st.floats(1, 4), min_size=2, max_size=3))
+def test_for_cache_no_other_split_holds_more(gibibytes: list[float]) -> None:
+    model = manifest(6, 100 * MIB)
+    nodes = [Node(f"pi-{i}", int(g * GIB)) for i, g in enumerate(gibibytes)]
+    best = 0.0
+    for inner in combinations(range(1, 6), len(nodes) - 1):
+        borders = [0, *inner, 6]
+        best = max(
+            best,
+            min(
+                (node.memory_bytes - weight_bytes(model, *ends) * RESIDENT_PER_WEIGHT)
+                / model.shape.kv_bytes_per_token(ends[1] - ends[0])
+                for node, ends in zip(nodes, pairwise(borders), strict=True)
+            ),
+        )
+    plan = plan_ring(model, "sha", nodes, 1, 1 << 30, for_cache=True)
+    assert plan.budget_tokens == pytest.approx(best, abs=1)
 
 
 def test_a_small_node_gets_what_fits() -> None:

@@ -60,7 +60,7 @@ def test_boards_are_written_as_it_comes(nodes: tuple[str, ...], capsys: Capture)
         (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int4-128, int8, float32"),
         (["--nodes", "pi5-8gb", "--streams=1,x"], "need numbers with commas"),
         (["--nodes", "pi5-16gb", "--prompt=9000"], "both together 8192 or less"),
-        (["--nodes", "pi5-8gb"], "Would fit: 5x pi5-2gb, 3x pi5-4gb, 2x pi5-8gb, 1x pi5-16gb"),
+        (["--nodes", "pi5-8gb"], "Would fit: 6x pi5-2gb, 3x pi5-4gb, 2x pi5-8gb, 1x pi5-16gb"),
         ([], "need --nodes and --model"),
     ],
 )
@@ -171,6 +171,20 @@ def test_plan_without_an_objective_is_one_ring_and_explains_each(
     assert main(["plan", *words, "--explain"]) == 0
     said = capsys.readouterr().out
     assert all(f"For {name}: " in said for name in ("latency", "throughput", "capacity"))
+
+
+def test_plan_for_capacity_splits_layers_by_memory_as_the_head_does(
+    model: Path, capsys: Capture
+) -> None:
+    words = ["plan", f"--model={model}", "--nodes=a=2GiB,b=1GiB", "--context=100000", "--json"]
+    documents = []
+    for more in (["--objective=capacity"], ["--rings=a,b"]):
+        assert main([*words, *more]) == 0
+        documents.append(json.loads(capsys.readouterr().out))
+    first = [document["stages"][0]["stop"] for document in documents]
+    tokens = [document["budget_tokens"] for document in documents]
+    assert first[0] > first[1] == 8
+    assert tokens[0] > 1.5 * tokens[1]
 
 
 def test_plan_counts_the_cache_of_the_kind_that_the_head_has(model: Path, capsys: Capture) -> None:

@@ -28,7 +28,11 @@ NUMBERS = {  # least and most
 }
 OTHERS_PORTS = {22: "ssh's", 7099: "the ring's", 7100: "the ring's", 7101: "the ring's"}
 ALIKE = 0.9  # bramble_rowz and bramble_rows; bramble_stage_memory_mib is none of these
-MEMORY_SHARE = 0.8  # of a node's memory, which a stage may take
+# Of a node's memory a stage may take a share, and leaves so much at least; the head's node gives
+# more to head and web (service/bramble/plan/devices.py has the same rule)
+MEMORY_SHARE, RESERVED_MIB = 0.8, 768
+HEAD_MIB, HEAD_RESERVED_MIB = 700, 1168
+LEAST_MIB = 256
 GIB = 1 << 30
 
 
@@ -134,6 +138,13 @@ def rings_without(rings, node):
     return rings_of(rings, {name for ring in rings for name in ring} - {node})
 
 
+def usable_mib(memory_mib, is_head=False):
+    """Return the MiB that weights and KV cache may take of a node's memory."""
+    share = memory_mib * MEMORY_SHARE - (HEAD_MIB if is_head else 0)
+    left = memory_mib - (HEAD_RESERVED_MIB if is_head else RESERVED_MIB)
+    return max(int(min(share, left)), LEAST_MIB)
+
+
 def model_problems(model, quantization, memory_mib, weight_bytes=0):
     """Return a sentence if the model cannot fit the nodes' memory together.
 
@@ -147,7 +158,7 @@ def model_problems(model, quantization, memory_mib, weight_bytes=0):
     name = str(model).rstrip("/").split("/")[-1].lower()
     size = re.search(r"(?:^|[-_])(\d+(?:\.\d+)?)\s*b(?:$|[-_.])", name)
     need = weight_bytes or (float(size[1]) * 1e9 * BYTES_PER_WEIGHT[quantization] if size else 0)
-    have = sum(memory_mib.values()) * MEMORY_SHARE * (1 << 20)
+    have = sum(map(usable_mib, memory_mib.values())) * (1 << 20)
     if need <= have:
         return []
     nodes = "node has" if len(memory_mib) == 1 else f"{len(memory_mib)} nodes have"
@@ -242,6 +253,7 @@ class FilterModule:
             "bramble_rings_of": rings_of,
             "bramble_rings_without": rings_without,
             "bramble_model_problems": model_problems,
+            "bramble_usable_mib": usable_mib,
             "bramble_node": node,
             "bramble_lan_interface": lan_interface,
             "bramble_in_networks": in_networks,

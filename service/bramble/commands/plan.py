@@ -22,7 +22,7 @@ from bramble.model.manifest import Manifest, shard_parts
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
 from bramble.plan.planner import Node, Plan, StagePlan, check_context, plan_ring
-from bramble.plan.rings import OBJECTIVES, Work
+from bramble.plan.rings import CAPACITY, OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
 KV_HELP = "numbers of the KV cache: int8 takes a quarter of the memory (default: float32)"
@@ -43,8 +43,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "plan",
         help="show which node would run which layers",
         description="Spread a model over nodes as the head does, and show it. A node's memory is "
-        "what its weights and KV cache may take; a stage takes 80 % of its machine's. Ends with 2 "
-        "where the model does not fit.",
+        "what its weights and KV cache may take; a stage takes 80 % of its machine's, and leaves "
+        "768 MiB at least. Ends with 2 where the model does not fit.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -77,7 +77,11 @@ def run(args: argparse.Namespace) -> int:
     choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
     choice = choose_for(args.objective) if args.objective else None
     rings = _rings(args.rings, choice, nodes)
-    plans = [plan_ring(manifest, sha256, ring, args.rows, length, args.kv) for ring in rings]
+    for_cache = args.objective == CAPACITY
+    plans = [
+        plan_ring(manifest, sha256, ring, args.rows, length, args.kv, for_cache=for_cache)
+        for ring in rings
+    ]
     reasons = [explain(manifest, *pair) for pair in zip(rings, plans, strict=True)]
     if args.json:
         said = {"objective": choice.objective, "reason": choice.reason} if choice else {}

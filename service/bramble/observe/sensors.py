@@ -5,6 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 MEMINFO = Path("/proc/meminfo")
+# Of the machine's memory, for weights and KV cache; the rest is the system's, and of small boards
+# the stage's own Python and libraries (0.25 GiB) would not fit into a fifth.
+USABLE_SHARE, RESERVED_BYTES = 0.8, 768 << 20
 TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")  # millidegrees Celsius
 # The firmware's bits, as `vcgencmd get_throttled` prints them; hexadecimal.
 THROTTLED = Path("/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled")
@@ -32,6 +35,12 @@ def resident_bytes() -> int:
 def total_memory_bytes() -> int:
     """Return the machine's memory."""
     return _kib(MEMINFO, "MemTotal")
+
+
+def usable_memory_bytes() -> int:
+    """Return what a stage's weights and KV cache may take of the machine's memory."""
+    total = total_memory_bytes()
+    return max(0, min(int(total * USABLE_SHARE), total - RESERVED_BYTES))
 
 
 def available_memory_bytes() -> int:

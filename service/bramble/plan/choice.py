@@ -15,7 +15,7 @@ from bramble.model.manifest import Manifest
 from bramble.plan.devices import GIGABIT, PI5_PACE
 from bramble.plan.groups import Group, groupings
 from bramble.plan.pace import Link, Pace
-from bramble.plan.planner import GIB, Node, Plan, plan_ring
+from bramble.plan.planner import Node, Plan, plan_ring
 from bramble.plan.reasons import why
 from bramble.plan.ring_speed import Ring, ring_of
 from bramble.plan.rings import (
@@ -71,9 +71,8 @@ def choose(
         raise BadInput("the nodes need a name each, and at least one node is needed")
     paces = paces or {node.name: pace_of(node) for node in nodes}
     work = work or Work()
-    found = _Planner(
-        manifest, manifest_sha256, _weighed(nodes, objective), work, paces, link
-    ).candidates()
+    for_cache = objective == CAPACITY
+    found = _Planner(manifest, manifest_sha256, nodes, work, paces, link, for_cache).candidates()
     if not found:
         # A ring of as many as there may be says which node lacks how much.
         some = nodes[: manifest.shape.num_layers]
@@ -83,13 +82,6 @@ def choose(
     spare = tuple(name for name in names if name not in chosen.nodes)
     reason = why(objective, chosen, found, spare, work)
     return Choice(objective, chosen, spare, tuple(found), reason)
-
-
-def _weighed(nodes: list[Node], objective: str) -> list[Node]:
-    """For `capacity` layers go by memory instead of by speed, so that cache is left on all."""
-    if objective != CAPACITY:
-        return nodes
-    return [dataclasses.replace(node, speed=node.memory_bytes / GIB) for node in nodes]
 
 
 def pace_of(node: Node) -> Pace:
@@ -130,6 +122,7 @@ class _Planner:
         work: Work,
         paces: Mapping[str, Pace],
         link: Link,
+        for_cache: bool,
     ) -> None:
         self._manifest = manifest
         self._sha256 = manifest_sha256
@@ -137,6 +130,7 @@ class _Planner:
         self._work = work
         self._paces = paces
         self._link = link
+        self._for_cache = for_cache
         self._known: dict[tuple[object, ...], tuple[Plan, Ring] | None] = {}
         self._alone: dict[Ring, float] = {}
 
@@ -175,7 +169,13 @@ class _Planner:
         nodes, work = [self._nodes[index] for index in group], self._work
         try:
             plan = plan_ring(
-                self._manifest, self._sha256, nodes, work.rows, work.max_length, work.kv_cache
+                self._manifest,
+                self._sha256,
+                nodes,
+                work.rows,
+                work.max_length,
+                work.kv_cache,
+                for_cache=self._for_cache,
             )
         except BadInput:
             return None

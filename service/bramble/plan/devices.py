@@ -13,7 +13,10 @@ from bramble.plan.pace import Link, Pace
 
 GB = 1e9
 GIB = 1 << 30
-USABLE_MEMORY = 0.8  # of a node's, for weights and KV cache; as stage/service.py takes it
+# Of a node's memory, for weights and KV cache; as observe/sensors.py and ansible's filters have it.
+# The head's node gives the difference to head and web.
+USABLE_SHARE, RESERVED_BYTES = 0.8, 768 << 20
+HEAD_BYTES, HEAD_RESERVED_BYTES = 700 << 20, 1168 << 20
 
 # Sequential read of a Raspberry Pi 5's LPDDR4X by threads: llama.cpp issue #26484
 PI5_READ_BYTES_S: Mapping[int, float] = MappingProxyType(
@@ -60,10 +63,12 @@ class Device:
     load_watts: float
     price_usd: int | None
 
-    @property
-    def usable_bytes(self) -> int:
+    def usable_bytes(self, *, is_head: bool) -> int:
         """What weights and KV cache may take."""
-        return int(self.memory_bytes * USABLE_MEMORY)
+        share = int(self.memory_bytes * USABLE_SHARE)
+        if is_head:
+            return min(share - HEAD_BYTES, self.memory_bytes - HEAD_RESERVED_BYTES)
+        return min(share, self.memory_bytes - RESERVED_BYTES)
 
 
 PI5_PACE = Pace(

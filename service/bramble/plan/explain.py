@@ -1,4 +1,4 @@
-"""Why a plan is as it is: one sentence per stage, from the figures that the planner weighs."""
+"""Why a plan is as it is: one sentence per stage, with what a token reads and memory holds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ ENDLESS = 1 << 62  # bytes: memory that never binds
 def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     """One sentence for each stage of `plan`, which was made of these nodes."""
     reads = [_read_bytes(manifest, stage) for stage in plan.stages]
-    free = _without_limits(manifest, nodes, plan)
+    by_time = _planned(manifest, nodes, plan)
+    is_by_time = all(a.start == b.start for a, b in zip(plan.stages, by_time, strict=True))
+    rich = [Node(node.name, ENDLESS, node.speed) for node in nodes]
+    free = _planned(manifest, rich, plan)  # what differs, memory has decided
     per_token = [
         manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache) for stage in plan.stages
     ]
@@ -21,7 +24,11 @@ def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     for index, stage in enumerate(plan.stages):
         words = [f"{stage.node} runs {_layers(stage, manifest.shape.num_layers)}"]
         words.append(_pace(reads, index))
-        words.append(_memory(stage, free[index], tokens, index))
+        words.append(_memory(stage, tokens, index))
+        if not is_by_time:
+            words.append("layers go by memory, so that the cache holds the most")
+        elif stage.num_layers != free[index].num_layers:
+            words.append(f"were memory no limit, it would run {free[index].num_layers}")
         sentences.append("; ".join(words) + ".")
     return sentences
 
@@ -42,12 +49,10 @@ def _pace(reads: list[int], index: int) -> str:
     return f"{share}, {'the most, which is the ring’s pace' if slowest else 'not the most'}"
 
 
-def _memory(stage: StagePlan, free: StagePlan, tokens: list[int], index: int) -> str:
+def _memory(stage: StagePlan, tokens: list[int], index: int) -> str:
     left = f"{size(stage.kv_bytes)} are left for {tokens[index]} tokens of KV cache"
     if len(tokens) > 1 and tokens[index] == min(tokens):
         left += ", the fewest, which is the ring’s limit"
-    if stage.num_layers != free.num_layers:
-        left += f"; were memory no limit, it would run {free.num_layers}"
     return left
 
 
@@ -56,9 +61,7 @@ def _read_bytes(manifest: Manifest, stage: StagePlan) -> int:
     return manifest.part_bytes(*shard_parts(stage.start, stage.stop, False, stage.has_lm_head))
 
 
-def _without_limits(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:
-    """The stages if no node's memory were short: what differs, memory has decided."""
-    rich = [Node(node.name, ENDLESS, node.speed) for node in nodes]
+def _planned(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:
     return plan_ring(
-        manifest, plan.manifest_sha256, rich, plan.rows, plan.max_length, plan.kv_cache
+        manifest, plan.manifest_sha256, nodes, plan.rows, plan.max_length, plan.kv_cache
     ).stages

@@ -10,17 +10,18 @@ import hashlib
 import json
 import math
 from dataclasses import asdict, dataclass
-from itertools import accumulate, product
+from itertools import accumulate, pairwise, product
 
 from bramble.errors import BadInput
 from bramble.model.manifest import Manifest, layer_name, shard_parts
 
-# Resident bytes per byte of shard: onnxruntime keeps prepacked weights beside the mapped file
-# (measured in service/DESIGN.md); a part of it the kernel can take back.
-RESIDENT_PER_WEIGHT = 1.5
-# Of a request's time in the layers about half goes into its prompt, the rest into the reply
-# (512 tokens in and 128 out on a Pi 5 at 62 and 12 to 25 tokens/s).
-LM_HEAD_SHARE = 0.5
+# Resident bytes per byte of shard, as onnxruntime packs int4 weights on x86_64 (measured in
+# service/DESIGN.md); libraries and Python are not of a node's `memory_bytes`.
+RESIDENT_PER_WEIGHT = 1.25
+# A lone stream's reply takes as long however layers are split, its prompt does not; of many streams
+# about half of the time goes into prompts. Under a quarter, as an lm_head of four layers (1B) is
+# not to move a border (measured in service/DESIGN.md).
+LM_HEAD_SHARE = 0.2
 MIN_CACHE_TOKENS = 512  # a ring that holds less is of no use
 GIB = 1 << 30
 
@@ -73,12 +74,15 @@ def plan_ring(
     rows: int,
     max_length: int,
     kv_cache: str = "float32",
+    *,
+    for_cache: bool = False,
 ) -> Plan:
     """Spread the model over all `nodes`, in their order, so that the slowest stage is fastest.
 
     rows        sequences in the KV cache at once; rounded to a multiple of the stages
     max_length  tokens of one row; lowered to what the tightest stage can hold
     kv_cache    float32, or int8, of which four times the tokens fit
+    for_cache   where the rows do not fit so, spread it such that the tightest stage holds the most
     Raises BadInput if there are more nodes than layers, or memory does not suffice.
     """
     num_layers = manifest.shape.num_layers
@@ -87,17 +91,11 @@ def plan_ring(
             f"{manifest.name} has {num_layers} layers: a ring of it takes 1 to {num_layers} "
             f"stages, got {len(nodes)}"
         )
-    borders = _split(manifest, nodes, kv_cache)
-    stages = tuple(
-        _stage(manifest, node, start, stop, kv_cache)
-        for node, start, stop in zip(nodes, borders[:-1], borders[1:], strict=True)
-    )
-    tokens = min(
-        stage.kv_bytes // manifest.shape.kv_bytes_per_token(stage.num_layers, kv_cache)
-        for stage in stages
-    )
-    max_length = min(max_length, tokens)
     rows = max(1, rows // len(nodes)) * len(nodes)
+    stages, tokens = _stages(manifest, nodes, kv_cache, for_cache=False)
+    if for_cache and tokens < rows * max_length:
+        stages, tokens = _stages(manifest, nodes, kv_cache, for_cache=True)
+    max_length = min(max_length, tokens)
     budget = min(tokens, rows * max_length)
     return Plan(manifest.name, manifest_sha256, rows, max_length, budget, stages, kv_cache)
 
@@ -118,33 +116,54 @@ def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:
     return manifest.part_bytes(*shard_parts(start, stop, has_embed, has_lm_head))
 
 
-def _split(manifest: Manifest, nodes: list[Node], kv_cache: str) -> list[int]:
-    """Return len(nodes) + 1 borders: every stage has a layer and the slowest one's time is least.
+def _stages(
+    manifest: Manifest, nodes: list[Node], kv_cache: str, *, for_cache: bool
+) -> tuple[tuple[StagePlan, ...], int]:
+    """Return the stages, and the tokens of KV cache that the tightest of them can hold."""
+    stages = tuple(
+        _stage(manifest, node, start, stop, kv_cache)
+        for node, (start, stop) in zip(
+            nodes, pairwise(_split(manifest, nodes, kv_cache, for_cache)), strict=True
+        )
+    )
+    tokens = min(
+        stage.kv_bytes // manifest.shape.kv_bytes_per_token(stage.num_layers, kv_cache)
+        for stage in stages
+    )
+    return stages, tokens
 
-    Dynamic programming over (stages, layers): the linear partition problem.
+
+def _split(manifest: Manifest, nodes: list[Node], kv_cache: str, for_cache: bool) -> list[int]:
+    """Return len(nodes) + 1 borders: every stage has a layer and the dearest one costs least.
+
+    Dynamic programming over (stages, layers): the linear partition problem. Of equals, the one
+    whose last stage has the fewest layers, as replies pass the lm_head too.
     """
     num_layers = manifest.shape.num_layers
     weights = _weight_table(manifest)
     kinds = {(node.memory_bytes, node.speed): node for node in nodes}
-    known = {kind: _times(manifest, node, weights, kv_cache) for kind, node in kinds.items()}
-    times = [known[node.memory_bytes, node.speed] for node in nodes]
-    best = [(times[0][0][stop], [0, stop]) for stop in range(num_layers + 1)]
+    known = {
+        kind: _costs(manifest, node, weights, kv_cache, for_cache) for kind, node in kinds.items()
+    }
+    costs = [known[node.memory_bytes, node.speed] for node in nodes]
+    # Borders are negated, so that of equals min() takes the later ones
+    best = [(costs[0][0][stop], [0, -stop]) for stop in range(num_layers + 1)]
     for count in range(1, len(nodes)):
         best = [
             min(
                 (
-                    (max(best[start][0], times[count][start][stop]), [*best[start][1], stop])
+                    (max(best[start][0], costs[count][start][stop]), [*best[start][1], -stop])
                     for start in range(count, stop)
                 ),
                 default=(math.inf, []),
             )
             for stop in range(num_layers + 1)
         ]
-    slowest, borders = best[num_layers]
-    if math.isinf(slowest):
+    dearest, borders = best[num_layers]
+    if math.isinf(dearest):
         # Nothing fits: split evenly, and let _stage say which node lacks how much.
         return [num_layers * i // len(nodes) for i in range(len(nodes) + 1)]
-    return borders
+    return [-border for border in borders]
 
 
 def _weight_table(manifest: Manifest) -> list[list[int]]:
@@ -163,21 +182,28 @@ def _weight_table(manifest: Manifest) -> list[list[int]]:
     return table
 
 
-def _times(
-    manifest: Manifest, node: Node, weights: list[list[int]], kv_cache: str
+def _costs(
+    manifest: Manifest, node: Node, weights: list[list[int]], kv_cache: str, for_cache: bool
 ) -> list[list[float]]:
-    """[start][stop] time per token, in bytes per `speed`; infinite if it does not fit."""
+    """[start][stop] time per token, in bytes per `speed`; infinite if it does not fit.
+
+    for_cache   instead the share of the room for a cache that a token of it takes
+    """
     num_layers = manifest.shape.num_layers
     read = [manifest.part_bytes(manifest.layer_part(i).name) for i in range(num_layers)]
     lm_head = LM_HEAD_SHARE * manifest.part_bytes("lm_head")  # the embedding's rows are few
-    times = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
+    costs = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
     for start in range(num_layers):
         for stop in range(start + 1, num_layers + 1):
             left = _left(node, weights[start][stop])
-            if left >= _least_cache(manifest, start, stop, kv_cache):
+            if left < _least_cache(manifest, start, stop, kv_cache):
+                continue
+            if for_cache:
+                costs[start][stop] = (stop - start) / left
+            else:
                 total = sum(read[start:stop]) + (lm_head if stop == num_layers else 0)
-                times[start][stop] = total / node.speed
-    return times
+                costs[start][stop] = total / node.speed
+    return costs
 
 
 def _left(node: Node, weights: int) -> int:

@@ -70,11 +70,11 @@ class Prediction:
 
 
 def predict(manifest: Manifest, setup: Setup) -> Prediction:
-    """Predict this setup. Raises BadInput that says what is short and what would fit."""
-    nodes = [
-        Node(f"{board.name}-{index}", board.usable_bytes, _relative(board, setup.boards))
-        for index, board in enumerate(setup.boards)
-    ]
+    """Predict this setup, whose first board is the head.
+
+    Raises BadInput that says what is short and what would fit.
+    """
+    nodes = _nodes(setup.boards)
     boards = {node.name: board for node, board in zip(nodes, setup.boards, strict=True)}
     paces = {name: board.pace for name, board in boards.items()}
     try:
@@ -86,7 +86,7 @@ def predict(manifest: Manifest, setup: Setup) -> Prediction:
     prices = [board.price_usd for board in setup.boards]
     return Prediction(
         choice,
-        _memory(manifest, choice, boards),
+        _memory(manifest, choice, boards, {node.name: node.memory_bytes for node in nodes}),
         max(ring.token_s(setup.work.prompt) for ring in rings),
         max(ring.first_token_s(setup.work.prompt) for ring in rings),
         tuple(_together(choice, boards, setup.work.prompt, count) for count in setup.streams),
@@ -113,19 +113,31 @@ def fewest(manifest: Manifest, board: Device, setup: Setup) -> int | None:
 
 
 def fits(manifest: Manifest, setup: Setup) -> bool:
-    nodes = [Node(str(i), board.usable_bytes) for i, board in enumerate(setup.boards)]
     try:
-        plan_ring(manifest, SHA256, nodes, 1, 1, setup.work.kv_cache)
+        plan_ring(manifest, SHA256, _nodes(setup.boards), 1, 1, setup.work.kv_cache)
     except BadInput:
         return False
     return True
+
+
+def _nodes(boards: Sequence[Device]) -> list[Node]:
+    return [
+        Node(
+            f"{board.name}-{index}",
+            board.usable_bytes(is_head=index == 0),
+            _relative(board, boards),
+        )
+        for index, board in enumerate(boards)
+    ]
 
 
 def _relative(board: Device, boards: Sequence[Device]) -> float:
     return board.pace.read_bytes_s / boards[0].pace.read_bytes_s
 
 
-def _memory(manifest: Manifest, choice: Choice, boards: dict[str, Device]) -> tuple[Memory, ...]:
+def _memory(
+    manifest: Manifest, choice: Choice, boards: dict[str, Device], usable: dict[str, int]
+) -> tuple[Memory, ...]:
     lines = []
     for index, plan in enumerate(choice.rings):
         for stage in plan.stages:
@@ -138,8 +150,8 @@ def _memory(manifest: Manifest, choice: Choice, boards: dict[str, Device]) -> tu
                     board.name,
                     index,
                     f"{stage.start}–{stage.stop - 1}",
-                    board.memory_bytes - board.usable_bytes,
-                    board.usable_bytes,
+                    board.memory_bytes - usable[stage.node],
+                    usable[stage.node],
                     int(weights * RESIDENT_PER_WEIGHT),
                     plan.budget_tokens * per_token,
                 )
