@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from tests.bench.figures import Samples, Spread, paired
+from tests.bench.streams import TEXTS
+from tests.texts import REPEATING
 
 CEILING = "ceiling 1 thread"
 STREAMS = ("streams 1", "streams 2", "streams 4", "streams 8")
@@ -62,8 +64,7 @@ def ratios(samples: Samples) -> list[Ratio]:
             ("ring 1", ("streams 8",)),
             2.0,
         ),
-        *(_guesses(samples, f"ring {n}", "repeats", 1.5) for n in (1, 2, 3)),
-        *(_guesses(samples, f"ring {n}", "varied", 0.97) for n in (1, 2, 3)),
+        *(_guesses(samples, f"ring {n}", text) for text in TEXTS for n in (1, 2, 3)),
         *(_second_turn(samples, f"ring {n}") for n in (1, 2, 3)),
         _restart(samples, "ring 1"),
         *(_resident(samples, f"ring {n}") for n in (1, 2, 3)),
@@ -96,9 +97,10 @@ def _over_rpc(samples: Samples, name: str, quantity: str, bound: float) -> Ratio
     return min(known, key=lambda ratio: ratio.values.median, default=None)
 
 
-def _guesses(samples: Samples, ring: str, text: str, bound: float) -> Ratio | None:
-    name = f"{ring}, {'text that repeats' if text == 'repeats' else 'other text'}, guesses / none"
-    return _divide(samples, name, (ring, (f"guessed {text}",)), (ring, (f"plain {text}",)), bound)
+def _guesses(samples: Samples, ring: str, text: str) -> Ratio | None:
+    upper, lower = (ring, (f"guessed {text}",)), (ring, (f"plain {text}",))
+    bound = 1.5 if text in REPEATING else 0.97
+    return _divide(samples, f"{ring}, {text}, guesses / none", upper, lower, bound)
 
 
 def _second_turn(samples: Samples, ring: str) -> Ratio | None:

@@ -8,9 +8,10 @@ from typing import Any
 
 from tests.bench.figures import Samples, Spread, unit
 from tests.bench.ratios import Ratio, ratios
+from tests.bench.streams import TEXTS
 
 SPEEDS = ("decode", "prefill 512", "prefill 512 whole", *(f"streams {n}" for n in (1, 2, 4, 8, 16)))
-GUESSES = ("plain repeats", "guessed repeats", "plain varied", "guessed varied")
+GUESSES = tuple(f"{kind} {text}" for text in TEXTS for kind in ("plain", "guessed"))
 WAITS = (*(f"first {n}" for n in (1, 2, 4, 8)), "turn cold", "turn second", "restart", "load")
 WAY = (
     *("token", "token compute", "token python", "token travel", "token own per stage"),
@@ -21,10 +22,8 @@ TITLES = {
     "decode": "one stream",
     "prefill 512": "prefill 512",
     "prefill 512 whole": "in one piece",
-    "plain repeats": "text that repeats, no guesses",
-    "guessed repeats": "with guesses",
-    "plain varied": "other text, no guesses",
-    "guessed varied": "guesses allowed",
+    **{f"plain {text}": f"{text}, no guesses" for text in TEXTS},
+    **{f"guessed {text}": "guesses allowed" for text in TEXTS},
     "first 1": "first token, 1 stream",
     "turn cold": "1,000 tokens, cold",
     "turn second": "second turn",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from bramble.wire.messages import Delta, Generate, Sampling
 from bramble.wire.transport import Transport, new_secret, public_of
 
 from tests.bench import streams
-from tests.bench.processes import Place, Process, Site, free_ports
+from tests.bench.processes import Process, Site, free_ports
 from tests.bench.streams import Measured, Reply
 
 READY_S = 300.0  # the first start packs the weights and writes them
@@ -37,6 +37,7 @@ class Ring:
         self._model, self._packed, self._site = model, packed, site
         self._rings = [[f"stage-{i}" for i in range(len(site.stages))]]
         self._vocab = manifests.read(model).shape.vocab_size
+        self._texts = streams.told()
         self._stack = ExitStack()
         self._commands: list[tuple[str, list[str]]] = []
         self._processes: dict[str, Process] = {}
@@ -44,6 +45,8 @@ class Ring:
     def start(self) -> None:
         self._stack = ExitStack()
         self._folder = Path(self._stack.enter_context(tempfile.TemporaryDirectory()))
+        replies = {text.num_prompt: text.token_ids for text in self._texts.values()}
+        (self._folder / "replies.json").write_text(json.dumps(replies))
         self._transport = self._stack.enter_context(Transport())
         door = f"ipc://{self._folder}/head.sock"
         self._client = ZmqClient(self._transport, door)
@@ -73,7 +76,7 @@ class Ring:
             case ["turn"]:
                 return streams.turns(self._ask, self._vocab)
             case ["guesses"]:
-                return self._guesses("repeats") | self._guesses("varied")
+                return self._guesses()
             case ["memory"]:
                 return self._memory()
             case ["restart"]:
@@ -105,21 +108,19 @@ class Ring:
             "steps": [steps / tokens],
         }
 
-    def _guesses(self, text: str) -> Measured:
-        """The same reply without and with guesses.
-
-        Of random weights the likeliest tokens often repeat what was, those that are drawn never. A
-        draw by a seed that the client chose carries no guesses in a quantised model.
+    def _guesses(self) -> Measured:
+        """Each reply without and with guesses. A draw by a seed that the client chose carries none
+        in a quantised model.
         """
-        sampling = Sampling(temperature=1e-3 if text == "repeats" else 1.0)
-        if text == "repeats":
-            prompt = streams.repeating(partial(self._ask, sampling=sampling), self._vocab)
-        else:
-            prompt = streams.random_ids(streams.SMALL_PROMPT, self._vocab)
         found = {}
-        for name, is_seeded in (("plain", True), ("guessed", False)):
-            reply = self._ask(prompt, streams.GUESSED_TOKENS, sampling, is_seeded)
-            found[f"{name} {text}"] = [reply.decode_tokens_s]
+        asked = {name: (text.prompt, text.reply) for name, text in self._texts.items()}
+        drawn = streams.random_ids(streams.SMALL_PROMPT, self._vocab)
+        for name, (prompt, reply) in (asked | {streams.RANDOM: (drawn, [])}).items():
+            for kind, is_seeded in (("plain", True), ("guessed", False)):
+                got = self._ask(prompt, streams.GUESSED_TOKENS, is_seeded=is_seeded)
+                if reply and got.token_ids != reply:
+                    raise Broken(f"{self.name} did not say {name} as told")
+                found[f"{kind} {name}"] = [got.decode_tokens_s]
         return found
 
     def _waiting_ms(self, status: dict[str, Any]) -> float:
@@ -150,13 +151,13 @@ class Ring:
         self,
         prompt: list[int],
         tokens: int,
-        sampling: Sampling | None = None,
+        *,
         is_seeded: bool = True,
     ) -> Reply:
         request = Generate(
             os.urandom(8).hex(),
             # Greedy text of random weights soon goes in circles, which drafts would guess for free
-            sampling or Sampling(temperature=1.0, seed=random.getrandbits(63)),
+            Sampling(temperature=1.0, seed=random.getrandbits(63)),
             prompt=prompt,
             max_tokens=tokens,
             ignore_eos=True,
@@ -202,8 +203,8 @@ class Ring:
         self._commands = [
             (
                 name,
-                _bramble(
-                    place,
+                place.command(
+                    *python_command("tests.bench.told_stage", f"{self._folder}/replies.json"),
                     "stage",
                     f"--node={name}",
                     f"--head=tcp://{head.address}:{control}",
@@ -221,9 +222,8 @@ class Ring:
         yield from self._commands
         yield (
             "head",
-            _bramble(
-                head,
-                "head",
+            head.command(
+                *python_command("bramble", "head"),
                 "--node=head",
                 f"--model={self._model}",
                 _of_rings(self._rings),
@@ -254,10 +254,6 @@ def _of_rings(rings: list[list[str]]) -> str:
     """The head's flag for these; one ring is named by its stages."""
     joined = "/".join(",".join(ring) for ring in rings)
     return f"--rings={joined}" if len(rings) > 1 else f"--stages={joined}"
-
-
-def _bramble(place: Place, *arguments: str) -> list[str]:
-    return place.command(*python_command("bramble", *arguments))
 
 
 def _make_keys(folder: Path, names: list[str]) -> Path:

@@ -11,13 +11,17 @@ from dataclasses import dataclass
 
 from bramble.errors import Broken
 
+from tests import texts
+
 SMALL_PROMPT = 16  # tokens before a decode measurement, so that prefill is no part of it
 DECODE_TOKENS = 64
 PREFILL_TOKENS = 512
 STREAM_PROMPT, STREAM_TOKENS = 128, 64
 TURN_PROMPT, TURN_REPLY, TURN_NEXT = 1000, 16, 24  # tokens: the talk so far, its reply, a question
-GUESSED_TOKENS = 128
-FEW, TRIES = 0.2, 40  # different tokens of a text that repeats; prompts until one gives such a text
+FIRST_ID = 300  # before it are special tokens and bytes
+RANDOM = "random tokens"  # a reply that repeats nothing at all
+TEXTS = (*texts.REPLIES, RANDOM)
+GUESSED_TOKENS = 128  # of a reply, without and with guesses
 
 Measured = dict[str, list[float]]
 
@@ -48,19 +52,36 @@ def reply(tokens: Iterable[int], asked_at: float, wanted: int) -> Reply:
     return Reply(ids, first_s, last_s)
 
 
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A question and its reply, as stages are told it (told_stage.py)."""
+
+    token_ids: list[int]  # of both
+    num_prompt: int
+
+    @property
+    def prompt(self) -> list[int]:
+        return self.token_ids[: self.num_prompt]
+
+    @property
+    def reply(self) -> list[int]:
+        return self.token_ids[self.num_prompt :]
+
+
+def told() -> dict[str, Text]:
+    """What the texts are called → the texts. Each has a prompt of another length."""
+    found = {}
+    for name, make in texts.REPLIES.items():
+        prompt, reply = make()
+        num_prompt = len(texts.tokens_of(f"{prompt}\n\n"))
+        ids = [FIRST_ID + each for each in texts.tokens_of(f"{prompt}\n\n{reply}")]
+        found[name] = Text(ids[: num_prompt + GUESSED_TOKENS], num_prompt)
+    return found
+
+
 def random_ids(count: int, vocab: int) -> list[int]:
-    """A prompt that no cache has seen; the first ids are special tokens and bytes."""
-    return [random.randrange(300, vocab) for _ in range(count)]
-
-
-def repeating(ask: Ask, vocab: int) -> list[int]:
-    """A prompt that repeats itself, as replies of random weights do sooner or later."""
-    for _ in range(TRIES):
-        prompt = random_ids(SMALL_PROMPT, vocab)
-        said = ask(prompt, GUESSED_TOKENS).token_ids
-        if len(set(said[GUESSED_TOKENS // 2 :])) <= FEW * GUESSED_TOKENS / 2:
-            return [*prompt, *said]
-    raise Broken(f"none of {TRIES} replies repeats itself")
+    """A prompt that no cache has seen."""
+    return [random.randrange(FIRST_ID, vocab) for _ in range(count)]
 
 
 def decode(ask: Ask, vocab: int) -> Measured:

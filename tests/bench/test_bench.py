@@ -6,8 +6,11 @@ import json
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from bramble.errors import BadInput, Broken
+from bramble.stage import sampler
+from bramble.wire.messages import Open, Sampling
 
 from tests.bench import __main__ as cli
 from tests.bench import cache, network, report, rounds, streams
@@ -15,6 +18,7 @@ from tests.bench.figures import Samples, Spread, paired
 from tests.bench.llama import bench_samples
 from tests.bench.processes import Place
 from tests.bench.ratios import ratios
+from tests.bench.told_stage import tell
 
 
 def samples(**found: dict[str, list[float]]) -> Samples:
@@ -43,27 +47,43 @@ def test_llama_counts_with_its_better_format() -> None:
     assert ratio.values.median == 3.0 and ratio.holds
 
 
-def test_a_text_that_repeats_is_looked_for_and_goes_with_its_prompt() -> None:
-    replies = iter([list(range(128)), [*range(64), *[7, 8] * 32]])
-    prompt = streams.repeating(lambda prompt, n: streams.Reply(next(replies), 0.1, 1.0), 1000)
-    assert len(prompt) == streams.SMALL_PROMPT + 128 and prompt[-2:] == [7, 8]
-    with pytest.raises(Broken, match="none of 40 replies repeats itself"):
-        streams.repeating(lambda prompt, n: streams.Reply(list(range(n)), 0.1, 1.0), 1000)
+def test_every_told_text_is_known_by_the_length_of_its_prompt() -> None:
+    texts = streams.told().values()
+    lengths = {text.num_prompt for text in texts}
+    assert len(lengths) == len(texts)
+    others = streams.SMALL_PROMPT, streams.PREFILL_TOKENS, streams.STREAM_PROMPT
+    assert lengths.isdisjoint({*others, streams.TURN_PROMPT})
+    assert {len(text.reply) for text in texts} == {streams.GUESSED_TOKENS}
+
+
+def test_a_told_stage_says_the_text_and_behind_it_what_it_draws(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sampler, "pick", sampler.pick)
+    tell({2: [5, 6, 7, 8]})
+    one, logits = sampler.Sampler(), np.zeros((1, 10), np.float32)
+    for sequence, num_prompt in ((1, 2), (2, 3)):
+        one.open(Open(sequence, num_prompt, Sampling(temperature=0.0)))
+    said = [one.sample(logits, [1], [position]).token_ids[0] for position in (2, 3, 4)]
+    assert said == [7, 8, 0]
+    assert one.sample(logits, [2], [3]).token_ids[0] == 0
+    assert one.verify(np.zeros((2, 10), np.float32), 1, 1, [6, 7]).token_ids.tolist() == [7, 8]
 
 
 def test_guesses_count_against_the_same_text_without() -> None:
     found = samples(
         ring_2={
-            "plain repeats": [10.0, 20.0, 10.0],
-            "guessed repeats": [20.0, 40.0, 10.0],
-            "plain varied": [10.0],
-            "guessed varied": [9.0],
+            "plain an edit of code": [10.0, 20.0, 10.0],
+            "guessed an edit of code": [20.0, 40.0, 10.0],
+            "plain an essay": [10.0],
+            "guessed an essay": [9.0],
         }
     )
     repeats, other = ratios(found)
-    assert (repeats.name, repeats.values.median, repeats.holds) == (
-        "ring 2, text that repeats, guesses / none",
+    assert (repeats.name, repeats.values.median, repeats.target, repeats.holds) == (
+        "ring 2, an edit of code, guesses / none",
         2.0,
+        "≥ 1.5",
         True,
     )
     assert (other.target, other.holds) == ("≥ 0.97", False)
