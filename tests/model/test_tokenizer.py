@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -57,6 +59,20 @@ def with_template(folder: Path, template: str) -> Tokenizer:
     config = {"chat_template": template, "bos_token": {"content": "<s>"}}
     (folder / "tokenizer_config.json").write_text(json.dumps(config))
     return Tokenizer(folder)
+
+
+def test_a_long_text_leaves_other_threads_running(tokenizer: Tokenizer) -> None:
+    """The head's loop is one: a prompt that takes a second is not to stop every reply."""
+    shares = []
+    for _ in range(3):
+        with ThreadPoolExecutor(1) as pool:
+            longest, last = 0.0, (started := time.perf_counter())
+            encoded = pool.submit(tokenizer.encode, "the quick brown fox " * 20_000)
+            while not encoded.done():
+                time.sleep(0.001)
+                longest, last = max(longest, (now := time.perf_counter()) - last), now
+        shares.append(longest / (last - started))
+    assert min(shares) < 0.5
 
 
 @given(ids=st.lists(st.integers(0, 270), max_size=24))

@@ -185,7 +185,7 @@ def _prompt_ids(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> list[
 
 
 def _check_ids(name: str, ids: list[int], vocab_size: int) -> None:
-    for token_id in ids:
+    for token_id in (min(ids), max(ids)) if ids else ():  # a million ids in a few milliseconds
         if not 0 <= token_id < vocab_size:
             raise BadInput(f"{name}: token id {token_id} is not in 0 … {vocab_size - 1}", name)
 

@@ -63,13 +63,16 @@ class Tokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Encode a plain prompt, with the special tokens that the tokenizer adds (bos)."""
-        ids: list[int] = self._backend.encode(text).ids
-        return ids
+        return self._encode(text, add_special_tokens=True)
 
     def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]:
         """Encode a conversation up to the reply's first token; the template writes bos itself."""
-        text = self.render_chat(messages)
-        ids: list[int] = self._backend.encode(text, add_special_tokens=False).ids
+        return self._encode(self.render_chat(messages), add_special_tokens=False)
+
+    def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        """As a batch of one: `encode` keeps Python's lock, and every other thread would wait."""
+        (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
+        ids: list[int] = encoding.ids
         return ids
 
     def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
