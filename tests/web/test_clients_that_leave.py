@@ -2,9 +2,12 @@
 
 import http.client
 import json
+import socket
 import threading
 import time
+import urllib.error
 import urllib.parse
+import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -69,6 +72,29 @@ def test_a_body_that_does_not_come_as_announced_is_refused(
     assert response.status == status
     assert words in json.loads(response.read())["error"]["message"]
     connection.close()
+
+
+@pytest.mark.parametrize("begun", [b"GET /heal", b"GET /healthz HTTP/1.1\r\nHost: x\r\nAcc"])
+def test_a_header_that_stays_out_gives_its_thread_back(url: str, begun: bytes) -> None:
+    address = urllib.parse.urlsplit(url)
+    with socket.create_connection((address.hostname, address.port), timeout=20) as held:
+        held.sendall(begun)
+        started = time.monotonic()
+        assert held.recv(1000) == b""
+        assert time.monotonic() - started > 1  # it was given its time
+
+
+def test_a_foreign_page_cannot_have_a_browser_ask_unasked(url: str) -> None:
+    body = b'{"messages": [{"role": "user", "content": "hello"}]}'
+    statuses = []
+    for kind, origin in (("text/plain", True), ("application/json", True), ("text/plain", False)):
+        headers = {"Content-Type": kind} | ({"Origin": "http://elsewhere"} if origin else {})
+        request = urllib.request.Request(f"{url}/v1/chat/completions", body, headers)
+        try:
+            statuses.append(urllib.request.urlopen(request, timeout=20).status)
+        except urllib.error.HTTPError as error:
+            statuses.append(error.code)
+    assert statuses == [400, 200, 200]
 
 
 def test_several_choices_are_cancelled_though_none_was_read() -> None:

@@ -7,7 +7,6 @@ from flask import Flask
 from bramble.config import WebConfig
 from bramble.head.client import Client
 from bramble.web import access, api, errors, files, pages, probes
-from bramble.web.connection import limit_silence
 from bramble.web.service import EXTENSION, make_service
 
 
@@ -18,7 +17,6 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = config.max_body_bytes + 1
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.extensions[EXTENSION] = make_service(config, client)
-    app.before_request(lambda: limit_silence(config.client_timeout_s))
     access.register(app)
     errors.register(app)
     app.register_blueprint(pages.blueprint)

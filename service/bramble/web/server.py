@@ -11,13 +11,16 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
+from gunicorn.workers.base import Worker
 
 from bramble.config import WebConfig
+from bramble.errors import BadInput
 from bramble.head.client import Client
 from bramble.head.zmq_client import ZmqClient
 from bramble.observe import log
 from bramble.observe.notify import Notifier
 from bramble.web.app import create_app
+from bramble.web.connection import limit_silence
 from bramble.wire.transport import Transport
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,13 @@ def serve(
     make_client: Callable[[], Client] | None = None,
     notifier: Notifier | None = None,
 ) -> None:
-    """Run until a signal ends it; `make_client` is called once, in the worker."""
+    """Run until a signal ends it; `make_client` is called once, in the worker.
+
+    Raises BadInput for an address that is none.
+    """
+    host, _, port = config.listen.rpartition(":")
+    if not (host and port.isdecimal() and 1 <= int(port) <= 65535):
+        raise BadInput(f"listen is {config.listen!r}, it has to be ADDRESS:PORT, as 0.0.0.0:8080")
     log.configure()
     make = make_client or (lambda: ZmqClient(Transport(), config.head))
     Server(config, make, notifier or Notifier(None)).run()
@@ -59,9 +68,15 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
             "loglevel": "warning",
             "proc_name": "bramble-web",
             "control_socket_disable": True,  # nothing listens that need not
+            "post_worker_init": self._limit_silence,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
+
+    def _limit_silence(self, worker: Worker) -> None:
+        for listener in worker.sockets:
+            limit_silence(listener, self._config.client_timeout_s)
+        worker.log.error_log.addFilter(_is_no_silence)
 
     def load(self) -> Flask:
         """Called in the worker: a ZeroMQ context must not be shared across the fork."""
@@ -83,3 +98,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
                     self._notifier.alive()
             except OSError as error:
                 logger.warning("event=unhealthy url=%s reason=%r", url, str(error))
+
+
+def _is_no_silence(record: logging.LogRecord) -> bool:
+    """False for gunicorn's traceback of a client that fell silent within a header."""
+    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
