@@ -11,12 +11,16 @@ mmcblk0: mmc0:aaaa SN128 119 GiB
 EXT4-fs (mmcblk0p2): mounted filesystem 3b6c with ordered data mode. Opts: errors=remount-ro
 EXT4-fs (mmcblk0p2): re-mounted 3b6c r/w. Quota mode: none.
 mmc1: error -110 whilst initialising SDIO card
+Buffer I/O error on dev loop0, logical block 0, async page read
+I/O error, dev loop0, sector 0 op 0x0:(READ) flags 0x80700 phys_seg 1 prio class 2
 """
 FAILING = """mmc0: Timeout waiting for hardware interrupt.
 mmc0: card never left busy state
 mmcblk0: error -110 transferring data, sector 6016528, nr 56, cmd response 0x900, card status 0xb00
 blk_update_request: I/O error, dev mmcblk0, sector 330854
 Buffer I/O error on device mmcblk0p2, logical block 15169
+Buffer I/O error on dev sda1, logical block 7, lost async page write
+critical medium error, dev sda, sector 12
 EXT4-fs error (device mmcblk0p2): ext4_find_entry:1455: inode #131073: comm bramble: reading
 EXT4-fs (mmcblk0p2): Remounting filesystem read-only
 """

@@ -16,11 +16,12 @@ REPLACE = (
     "save what you need (ansible-playbook backup.yml), flash a new card of a good make "
     "(flash.yml) and run site.yml; an NVMe disk lasts longer"
 )
-# A filesystem or a disk in trouble, whatever it is called. Boot lines that name
-# `errors=remount-ro` among the mount options are none.
+# A filesystem or a disk in trouble, whatever it is called. An image detached from its loop device
+# is none, and neither are boot lines that name `errors=remount-ro` among the mount options.
 TROUBLE = re.compile(
-    r"Remounting filesystem read-only|EXT4-fs error|(?:critical \w+|I/O) error, dev |"
-    r"Buffer I/O error|mmcblk\d\w*: (?:error|timed out)|nvme\d\w*: .*(?:timeout|controller is down)"
+    r"Remounting filesystem read-only|EXT4-fs error|"
+    r"(?:critical \w+ error,|I/O error,|Buffer I/O error on) dev(?:ice)? (?!loop|z?ram)|"
+    r"mmcblk\d\w*: (?:error|timed out)|nvme\d\w*: .*(?:timeout|controller is down)"
 )
 # A card's host, numbered as its block device; others of the name drive Wi-Fi.
 HOST = re.compile(
