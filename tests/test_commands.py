@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,6 +42,20 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture
     (tmp_path / "file").touch()
     assert main(["export", "--embedded", str(tmp_path / "file" / "model")]) == 1
     assert capsys.readouterr().err == f"bramble export: {tmp_path}/file: File exists\n"
+
+
+def test_an_output_that_takes_nothing_ends_a_command_with_a_sentence() -> None:
+    with Path("/dev/full").open("w") as full:
+        words = [sys.executable, "-m", "bramble", "predict", "--model", "qwen3-0.6b", "--nodes"]
+        done = subprocess.run([*words, "1x pi5-8gb"], stdout=full, stderr=subprocess.PIPE)
+    assert done.returncode == 1
+    assert done.stderr == b"bramble predict: No space left on device\n"
+
+
+@pytest.mark.parametrize("listen", ["foo", ":8080", "0.0.0.0:0", "0.0.0.0:http", "0.0.0.0:65536"])
+def test_web_refuses_an_address_that_is_none(listen: str, capsys: Capture) -> None:
+    assert main(["web", f"--listen={listen}"]) == 2
+    assert "it has to be ADDRESS:PORT" in capsys.readouterr().err
 
 
 # ----------------------------------------------------------------------------------------- fetch

@@ -52,9 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"bramble {args.command}: {error.filename}: {error.strerror}", file=sys.stderr)
+        where = "" if error.filename is None else f"{error.filename}: "
+        print(f"bramble {args.command}: {where}{error.strerror or error}", file=sys.stderr)
         return 1
     return code
 

@@ -266,6 +266,17 @@ def test_readiness_counts_from_when_the_ring_ceased_to_serve() -> None:
     ]
 
 
+def test_a_death_that_the_ring_hardly_notices_ends_in_ready_too() -> None:
+    screen = io.StringIO()
+    announcer = Announcer(Console(file=screen, width=200), "http://x", since=0.0)
+    announcer.tell("serving", 2.0)
+    announcer.tell_event("head", "killed by SIGKILL; restarting")
+    announcer.tell("serving", announcer.since + 1)
+    announcer.tell("serving", announcer.since + 2)
+    lines = [line.partition(": chat")[0] for line in screen.getvalue().splitlines()]
+    assert lines == ["ready after 2 s", "head killed by SIGKILL; restarting", "ready after 1 s"]
+
+
 def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:
     page = browser.new_page()
     page.goto(run.url)

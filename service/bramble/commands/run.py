@@ -82,12 +82,14 @@ def run(args: argparse.Namespace) -> int:
             f"so 1 to {num_layers} stages"
         )
     console = Console(highlight=False)
-    supervisor = Supervisor(_line_printer(console, args.verbose), _event_printer(console))
+    url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
+    announcer = Announcer(console, url, time.monotonic())
+    supervisor = Supervisor(_line_printer(console, args.verbose), announcer.tell_event)
     with _runtime(args.port) as folder, _ended_by_signals():
         try:
             for name, command in _commands(args, model.resolve(), folder):
                 supervisor.start(name, command)
-            _tend(supervisor, console, args)
+            _tend(supervisor, announcer, args)
         except KeyboardInterrupt:
             console.print("ending …")
         finally:
@@ -196,10 +198,8 @@ def _ended_by_signals() -> Iterator[None]:
 # ----------------------------------------------------------------------------------------- words
 
 
-def _tend(supervisor: Supervisor, console: Console, args: argparse.Namespace) -> None:
+def _tend(supervisor: Supervisor, announcer: Announcer, args: argparse.Namespace) -> None:
     """Keep the processes alive and say whenever the ring begins or ceases to serve."""
-    url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
-    announcer = Announcer(console, url, time.monotonic())
     asked_at = 0.0
     with Transport() as transport:
         client = ZmqClient(transport, local_door(args.port))
@@ -208,6 +208,8 @@ def _tend(supervisor: Supervisor, console: Console, args: argparse.Namespace) ->
             now = time.monotonic()
             if announcer.shown != "serving" or now - asked_at > QUIET_S:
                 state, asked_at = _state(client), now
+                if state == "serving" != announcer.shown and not _listens(args):
+                    state = "starting the web"
                 announcer.tell(state, now)
             time.sleep(POLL_S)
 
@@ -223,6 +225,14 @@ def _state(client: ZmqClient) -> str:
     return f"serving, but not all: {document['reason']}" if document["reason"] else "serving"
 
 
+def _listens(args: argparse.Namespace) -> bool:
+    try:
+        socket.create_connection((args.listen, args.port), POLL_S).close()
+    except OSError:
+        return False
+    return True
+
+
 @dataclass(slots=True)
 class Announcer:
     """Says each state once, and how long it took until all served again."""
@@ -231,6 +241,12 @@ class Announcer:
     url: str
     since: float  # when something last ceased to serve
     shown: str = ""
+
+    def tell_event(self, name: str, event: str) -> None:
+        """A process has died: say anew when all serve, however soon that is."""
+        self.console.print(f"[yellow]{name}[/] {event}")
+        if _serves(self.shown):
+            self.shown, self.since = "", time.monotonic()
 
     def tell(self, state: str, now: float) -> None:
         if state == self.shown:
@@ -263,13 +279,6 @@ def _line_printer(console: Console, is_verbose: bool) -> Printer:
     return show
 
 
-def _event_printer(console: Console) -> Printer:
-    def show(name: str, event: str) -> None:
-        console.print(f"[yellow]{name}[/] {event}")
-
-    return show
-
-
 def _check(args: argparse.Namespace) -> None:
     if _num_stages(args) < 1:
         raise BadInput(f"--stages {args.stages}: a ring has one stage or more")
@@ -277,6 +286,8 @@ def _check(args: argparse.Namespace) -> None:
         raise BadInput(f"--replicas {args.replicas}: there is one ring or more")
     if args.rows < 1:
         raise BadInput(f"--rows {args.rows}: a ring has one sequence or more")
+    if not 1 <= args.port <= 65535:
+        raise BadInput(f"--port {args.port}: need 1 to 65535")
     for flag, number in (("threads", args.threads), ("context", args.context)):
         if number < 0:
             raise BadInput(f"--{flag} {number}: need 1 or more, or 0 for the default")
@@ -284,7 +295,7 @@ def _check(args: argparse.Namespace) -> None:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((args.listen, args.port))
-        except (OSError, OverflowError) as error:
+        except OSError as error:
             raise BadInput(
                 f"cannot listen on {args.listen}:{args.port}: {error}; "
                 "stop what uses it or choose another with --port"
