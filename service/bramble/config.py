@@ -32,6 +32,7 @@ class StageConfig:
     threads: int = 0  # 0 = as measured at the first start and kept beside what is packed
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network
     memory_bytes: int = 0  # ceiling of weights and KV cache; 0 = see observe/sensors.py
+    lone_core: int = -1  # a core for replies that are alone, of all stages of a machine; -1 = none
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,6 +135,8 @@ def _commands(
             "threads": threads,
             "memory-bytes": memory,
         }
+        if threads == 1 < width:
+            settings["lone-core"] = min(os.sched_getaffinity(0))
         yield name, python_command("bramble", "stage", *_flags(settings))
     head = {
         "model": model,

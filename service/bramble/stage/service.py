@@ -22,6 +22,7 @@ from bramble.errors import BadFrame, BadShard, BrambleError, Broken
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.stage import memory
+from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
 from bramble.stage.supply import Supply
 from bramble.wire import messages as m
@@ -68,6 +69,7 @@ class Service:
         self._beat_within_at = self._trimmed_at = 0.0
         self._stats: dict[str, Any] = {}  # of the last beat
         self._work = _Work()
+        self._core = Core(config.lone_core if config.lone_core >= 0 else None)
 
     def run(self) -> None:
         """Serve until interrupted."""
@@ -304,6 +306,7 @@ class Service:
     def _run(self, step: m.Step, frames: list[bytes], received: float) -> None:
         assert self._assign is not None
         assert self._engine is not None and self._next is not None
+        self._core.follow(step)
         # One token is soon done; a chunk may take longer than the head waits for a sign of life
         is_long = step.token_ids.size > 1
         result = self._engine.run(step, self._beat_within if is_long else None)
