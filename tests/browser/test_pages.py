@@ -62,6 +62,18 @@ def test_markdown_is_rendered_with_figures_below(page: Page, serve: Any) -> None
     expect(footer).to_contain_text("87 tokens · bramble-demo")
 
 
+def test_copy_works_over_plain_http(page: Page, serve: Any) -> None:
+    page.add_init_script("delete Navigator.prototype.clipboard")  # as on a LAN, without https
+    page.goto(serve()[0])
+    ask(page, "hello")
+    footer = page.locator("article.assistant footer")
+    expect(footer).to_contain_text("87")
+    footer.get_by_role("button", name="Copy").click()
+    expect(footer.get_by_role("button", name="Copied")).to_be_focused()
+    page.get_by_label("Message", exact=True).press("Control+v")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("reply to hello ")
+
+
 def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "rtl")
