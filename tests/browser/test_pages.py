@@ -370,6 +370,18 @@ def test_an_edit_begun_stays_while_another_question_is_answered(page: Page, serv
     expect(page.locator("article.user .body").first).to_have_text("one")
 
 
+def test_a_draft_outlives_an_example_and_an_edit(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    page.get_by_label("Message", exact=True).fill("a long draft")
+    page.get_by_role("button", name="What is a ring?").click()
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("a long draft")
+    page.locator("article.user").get_by_role("button", name="Edit").click()
+    page.locator("article").get_by_role("button", name="Send").click()
+    expect(page.get_by_label("Edit message")).to_be_hidden()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("a long draft")
+
+
 def test_an_answer_that_no_longer_fits_the_storage_stays_on_the_page(
     page: Page, serve: Any
 ) -> None:

@@ -111,8 +111,9 @@ function restore(conversation) {
 }
 
 // ---- one answer
+/** Store a question and have it answered; false if it could not be. */
 function send(text) {
-  if (!text.trim() || !isFree()) return;
+  if (!text.trim() || !isFree()) return false;
   const isStored = guard(() => {
     if (!current || !store.read(current)) {
       current = store.newId();
@@ -120,9 +121,8 @@ function send(text) {
     }
     store.update(current, (c) => c.messages.push({ id: store.newId(), role: "user", text: text.trim() }));
   });
-  if (!isStored) return;
-  byId("prompt").value = "";
-  answer();
+  if (isStored) answer();
+  return isStored;
 }
 
 async function answer() {
@@ -238,8 +238,8 @@ function keys(event) {
   else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();
 }
 
-byId("composer").onsubmit = (event) => { event.preventDefault(); send(byId("prompt").value); };
-byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(byId("prompt").value); } };
+byId("composer").onsubmit = (event) => { event.preventDefault(); if (send(byId("prompt").value)) byId("prompt").value = ""; };
+byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); byId("composer").requestSubmit(); } };
 byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
 byId("help").onclick = () => byId("help-dialog").showModal();
