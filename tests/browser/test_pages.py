@@ -52,6 +52,31 @@ def test_answer_streams_and_stop_keeps_it(page: Page, serve: Any) -> None:
     expect(page.locator("article.assistant")).to_contain_text("w5")
 
 
+def test_escape_meant_for_something_else_does_not_stop_the_answer(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    page.get_by_label("Search conversations").press("Escape")
+    page.get_by_title("Rename").click()
+    page.get_by_label("Title").press("Escape")
+    expect(page.get_by_label("Title")).to_be_hidden()
+    page.get_by_label("Message", exact=True).dispatch_event(
+        "keydown", {"key": "Escape", "isComposing": True}
+    )
+    page.wait_for_timeout(100)
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.get_by_label("Message", exact=True).press("Escape")
+    expect(page.locator("article.assistant")).to_contain_text("stopped")
+
+
+def test_a_name_half_composed_is_not_taken(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "hello")
+    page.get_by_title("Rename").click()
+    for key in ("Enter", "Escape"):
+        page.get_by_label("Title").dispatch_event("keydown", {"key": key, "isComposing": True})
+    expect(page.get_by_label("Title")).to_be_focused()
+
+
 def test_markdown_is_rendered_with_figures_below(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "rich")

@@ -230,9 +230,10 @@ function toggleList() {
 }
 
 function keys(event) {
+  if (event.isComposing) return;
   const isTyping = event.target.matches("input, textarea");
   if (event.key === "Escape" && isNarrow() && document.body.classList.contains("drawer")) toggleList();
-  else if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
+  else if (event.key === "Escape" && run && (!isTyping || event.target.id === "prompt") && !document.querySelector("dialog[open]")) run.abort.abort();
   else if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.body.classList.remove("folded"); document.body.classList.add("drawer"); byId("search").focus(); }
   else if (event.code === "KeyN" && event.altKey) { event.preventDefault(); select(null); }
   else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();

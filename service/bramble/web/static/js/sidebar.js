@@ -32,7 +32,12 @@ function rename(item, conversation) {
   const input = element("input", { value: conversation.title, ariaLabel: "Title" });
   const commit = () => { guard(() => store.update(conversation.id, (c) => { c.title = input.value.trim() || c.title; })); show(); };
   input.onblur = commit;
-  input.onkeydown = (event) => { if (event.key === "Enter") input.blur(); if (event.key === "Escape") { input.value = ""; input.blur(); } };
+  input.onkeydown = (event) => {
+    if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+    event.stopPropagation(); // to the page, Escape means to stop the answer
+    if (event.key === "Escape") input.value = "";
+    input.blur();
+  };
   item.replaceChildren(input);
   input.select();
 }
