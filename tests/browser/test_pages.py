@@ -113,6 +113,22 @@ def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
     assert directions == ["DIV ltr", "P rtl", "UL rtl", "P ltr", "DIV rtl", "P ltr"]
 
 
+@pytest.mark.parametrize("text", [">" * 2000, "> " * 3000, "1. " * 2000])
+def test_an_answer_nested_too_deep_is_shown_plainly(page: Page, serve: Any, text: str) -> None:
+    page.goto(serve()[0])
+    put_conversation(page, 2, text)
+    page.get_by_role("button", name="long", exact=True).click()
+    expect(page.locator("article.assistant .plain")).to_have_text(text)
+    page.evaluate(
+        """async (text) => { const { GrowingMarkdown } = await import("/static/js/markdown.js");
+             const growing = new GrowingMarkdown(document.querySelector(".user .body"));
+             growing.show("# Title\\n\\n");
+             growing.show("# Title\\n\\n" + text); }""",
+        text,
+    )
+    expect(page.locator("article.user .plain")).to_have_text("# Title\n\n" + text)
+
+
 def test_what_comes_while_the_page_draws_is_drawn_without_waiting_for_more(
     page: Page, serve: Any
 ) -> None:
@@ -329,15 +345,15 @@ def test_two_tabs_see_each_others_conversations(page: Page, serve: Any) -> None:
     other.close()
 
 
-def put_conversation(page: Page, num_messages: int) -> None:
-    """Store a conversation with the title "long", of 20 lines a message."""
+def put_conversation(page: Page, num_messages: int, text: str = "line\n" * 20) -> None:
+    """Store a conversation with the title "long", each of whose messages is `text`."""
     page.evaluate(
-        """(count) => { const text = "line\\n".repeat(20);
+        """([count, text]) => {
              const messages = [...Array(count).keys()].map((i) =>
                ({ id: `${i}`, role: i % 2 ? "assistant" : "user", text, state: "done" }));
              const chat = { id: "long", title: "long", changed: 1, messages };
              localStorage.setItem("bramble.chat.v1.long", JSON.stringify(chat)); }""",
-        num_messages,
+        [num_messages, text],
     )
     page.reload()
 

@@ -45,6 +45,16 @@ export class GrowingMarkdown {
 
   /** @param {string} text the whole text so far */
   show(text) {
+    try { this.#grow(text); } catch (error) {
+      if (error.name !== "RangeError" && error.name !== "InternalError") throw error; // the stack is full; Firefox says the latter
+      const plain = Object.assign(document.createElement("div"), { className: "plain", textContent: text });
+      this.element.replaceChildren(plain);
+      this.settled = 0;
+      this.tail = [plain];
+    }
+  }
+
+  #grow(text) {
     const tokens = marked.lexer(text.replaceAll("\r", "").slice(this.settled));
     for (const node of this.tail) node.remove();
     const last = tokens.findLastIndex((token) => token.type !== "space");
@@ -57,4 +67,4 @@ export class GrowingMarkdown {
   }
 }
 
-export const show = (element, text) => element.replaceChildren(render(marked.lexer(text)));
+export const show = (element, text) => new GrowingMarkdown(element).show(text);
