@@ -99,6 +99,54 @@ def test_copy_works_over_plain_http(page: Page, serve: Any) -> None:
     expect(page.get_by_label("Message", exact=True)).to_have_value("reply to hello ")
 
 
+def test_what_a_model_thinks_is_folded_away_and_neither_copied_nor_sent_back(
+    page: Page, serve: Any
+) -> None:
+    page.add_init_script(
+        "navigator.clipboard.writeText = async (text) => { window.copied = text; }"
+    )
+    url, client = serve()
+    page.goto(url)
+    ask(page, "thinking")
+    thought = page.locator("article.assistant details")
+    expect(thought.locator("summary")).to_have_text("Thinking…")
+    expect(thought.get_by_text("Then <b>I</b> see.")).to_be_visible()
+    expect(thought.locator("summary")).to_have_text("Thought")
+    expect(thought.locator(".plain")).to_be_hidden()
+    footer = page.locator("article.assistant footer")
+    expect(footer).to_contain_text("87")
+    thought.locator("summary").click()
+    expect(thought.locator(".plain")).to_have_text("First I look.\n\nThen <b>I</b> see.")
+    expect(page.locator("article.assistant .body > p")).to_have_text("reply to thinking")
+    footer.get_by_role("button", name="Copy").click()
+    expect(footer).to_contain_text("Copied")
+    assert page.evaluate("window.copied") == "reply to thinking "
+    ask(page, "next")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to next")
+    assert client.messages() == ["thinking", "reply to thinking ", "next"]
+
+
+def test_a_thought_that_was_stopped_is_shown_and_not_sent_back(page: Page, serve: Any) -> None:
+    url, client = serve()
+    page.goto(url)
+    ask(page, "thinking")
+    expect(page.locator("article.assistant summary")).to_have_text("Thinking…")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.assistant summary")).to_have_text("Thought")
+    expect(page.locator("article.assistant .plain")).to_be_visible()
+    ask(page, "next")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to next")
+    assert client.messages() == ["next"]
+
+
+def test_breaks_and_raw_html_keep_their_lines(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "raw")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    shown = page.locator("article td, article.assistant p")
+    assert shown.all_inner_texts() == ["x\ny", "<center>\none\n**two**\n</center>"]
+
+
 def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "rtl")

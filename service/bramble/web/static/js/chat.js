@@ -1,7 +1,7 @@
 /** The chat page: the transcript, and one answer at a time. */
 import { bindTheme, button, byId, element } from "./element.js";
 import { figures } from "./figures.js";
-import { GrowingMarkdown, show as showMarkdown } from "./markdown.js";
+import { GrowingMarkdown, show as showMarkdown, spoken } from "./markdown.js";
 import { copy, guard, toast } from "./notice.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
@@ -59,7 +59,7 @@ function welcome() {
 function article(message) {
   const body = element("div", { className: "body" });
   if (message.role === "user") Object.assign(body, { textContent: message.text, dir: "auto" }); else showMarkdown(body, message.text);
-  const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
+  const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.role === "user" ? message.text : spoken(message.text), event.target)));
   const node = element("article", { className: message.role, ariaLabel: message.role === "user" ? "You" : "Answer", message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
   else footer.append(button("Regenerate", () => regenerate(message)));
@@ -143,13 +143,14 @@ async function answer() {
   busy(false);
   if (shown === current && isKept) showTranscript();
   else if (shown === current) transcript.lastElementChild.replaceWith(article(message)); // the storage is full: it is nowhere else
-  byId("announcer").textContent = message.problem?.title ?? message.text;
+  byId("announcer").textContent = message.problem?.title ?? spoken(message.text);
 }
 
 /** What the model is to read. A question that got no answer is left out, so that roles alternate. */
 function said(messages) {
-  const isLost = (m, i) => !m.text || (messages[i + 1]?.role === "assistant" && !messages[i + 1].text);
-  return messages.filter((m, i) => !isLost(m, i)).map((m) => ({ role: m.role, content: m.text }));
+  const all = messages.map((m) => ({ role: m.role, content: m.role === "user" ? m.text : spoken(m.text) }));
+  const isLost = (m, i) => !m.content || (all[i + 1]?.role === "assistant" && !all[i + 1].content);
+  return all.filter((m, i) => !isLost(m, i));
 }
 
 /** Read the stream into `message`; returns how it ended. */
