@@ -393,6 +393,38 @@ def test_two_tabs_see_each_others_conversations(page: Page, serve: Any) -> None:
     other.close()
 
 
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_an_edit_of_what_another_tab_replaced_drops_nothing(
+    page: Page, serve: Any, is_deleted: bool
+) -> None:
+    url, client = serve()
+    page.goto(url)
+    ask(page, "one")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    page.get_by_label("Message", exact=True).fill("draft")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit message").fill("mine")
+    other = page.context.new_page()
+    other.goto(url)
+    other.locator("#conversations .open").click()
+    if is_deleted:
+        other.get_by_title("Delete").click()
+    else:
+        other.get_by_role("button", name="Edit").click()
+        other.get_by_label("Edit message").fill("theirs")
+        other.locator("article").get_by_role("button", name="Send").click()
+        expect(other.locator("article.assistant footer")).to_contain_text("87")
+        expect(other.locator("article.assistant")).to_contain_text("theirs")
+    page.locator("article").get_by_role("button", name="Send").click()
+    expect(page.locator("#toast")).to_contain_text("changed in another tab")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("draft\n\nmine")
+    expect(page.locator("article")).to_have_count(0 if is_deleted else 2)
+    if not is_deleted:
+        expect(page.locator("article.assistant")).to_contain_text("reply to theirs")
+    assert len(client.asked) == (1 if is_deleted else 2)
+    other.close()
+
+
 def put_conversation(page: Page, num_messages: int, text: str = "line\n" * 20) -> None:
     """Store a conversation with the title "long", each of whose messages is `text`."""
     page.evaluate(

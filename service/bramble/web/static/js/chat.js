@@ -75,20 +75,18 @@ function problem(message) {
 
 function edit(node, message) {
   const area = element("textarea", { value: message.text, rows: 3, dir: "auto", ariaLabel: "Edit message" });
-  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => node.replaceWith(article(message))));
+  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => { node.replaceWith(article(message)); if (!run) showTranscript(); }));
   area.focus();
 }
 
 function resend(message, text) {
   if (!isFree()) return;
-  guard(() => truncate(message.id));
-  send(text);
+  if (truncate(message.id)) send(text);
+  else byId("prompt").value = [byId("prompt").value, text].filter(Boolean).join("\n\n");
 }
 
 function regenerate(message) {
-  if (!isFree()) return;
-  guard(() => truncate(message.id));
-  answer();
+  if (isFree() && truncate(message.id)) answer();
 }
 
 function isFree() {
@@ -96,12 +94,17 @@ function isFree() {
   return !run;
 }
 
-/** Drop a message and all behind it; if that is more than its own turn, it can be had back. */
+/** Drop a message and all behind it; if that is more than its own turn, it can be had back. False if it is gone. */
 function truncate(id) {
   const before = store.read(current);
-  const index = before.messages.findIndex((m) => m.id === id);
-  store.update(current, (c) => c.messages.splice(index));
+  const index = before?.messages.findIndex((m) => m.id === id) ?? -1;
+  if (index < 0) {
+    showTranscript();
+    toast("This conversation was changed in another tab. Nothing was sent.");
+    return false;
+  }
   if (before.messages.length - index > 2) toast("The messages after it are dropped.", "Undo", () => restore(before));
+  return guard(() => store.update(current, (c) => c.messages.splice(index)));
 }
 
 function restore(conversation) {
