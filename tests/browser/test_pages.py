@@ -238,6 +238,27 @@ def test_rename_delete_undo_and_search(page: Page, serve: Any) -> None:
     expect(page.locator("#conversations li")).to_have_count(1)
 
 
+def test_a_new_name_leaves_the_order_and_the_click_that_ends_it(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    page.evaluate(
+        """() => { for (const i of [1, 2, 3]) localStorage.setItem(`bramble.chat.v1.${i}`,
+             JSON.stringify({ id: `${i}`, title: `chat ${i}`, changed: 9 - i,
+                              messages: [{ role: "user", text: `text ${i}` }] })); }"""
+    )
+    page.reload()
+    page.get_by_label("Rename chat 2").click()
+    page.get_by_label("Title").press("Escape")
+    page.get_by_label("Rename chat 3").click()
+    page.get_by_label("Title").fill("new")
+    page.get_by_role("button", name="chat 1", exact=True).click(delay=80)
+    expect(page.locator("article.user")).to_contain_text("text 1")
+    expect(page.locator("#conversations .open")).to_have_text(["chat 1", "chat 2", "new"])
+    page.get_by_label("Rename new").click()
+    page.get_by_label("Title").fill("newer")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#conversations .open")).to_have_text(["chat 1", "chat 2", "newer"])
+
+
 def test_the_newest_answer_is_exported_and_comes_back_by_undo(
     page: Page, serve: Any, tmp_path: Path
 ) -> None:
