@@ -139,12 +139,13 @@ def test_a_thought_that_was_stopped_is_shown_and_not_sent_back(page: Page, serve
     assert client.messages() == ["next"]
 
 
-def test_breaks_and_raw_html_keep_their_lines(page: Page, serve: Any) -> None:
+def test_breaks_raw_html_and_tasks_are_shown_as_meant(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "raw")
     expect(page.locator("article.assistant footer")).to_contain_text("87")
     shown = page.locator("article td, article.assistant p")
     assert shown.all_inner_texts() == ["x\ny", "<center>\none\n**two**\n</center>"]
+    assert page.locator("article li").all_inner_texts() == ["☐ todo", "☑ done"]
 
 
 def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:

@@ -14,6 +14,7 @@ const marked = new Marked({ gfm: true, breaks: true, renderer: {
     const lines = escape(block ? text.trim() : text).replace(/&lt;br\s*\/?&gt;\n?|\n/gi, "<br>");
     return block ? `<p>${lines}</p>` : lines;
   },
+  checkbox: ({ checked }) => (checked ? "☑ " : "☐ "),
   image: ({ href, text }) => `<a href="${escape(href)}">${escape(text || href)}</a>`,
   code: ({ text, lang }) => `<pre><code>${hljs.getLanguage(lang) ? hljs.highlight(text, { language: lang }).value : escape(text)}</code></pre>`,
 } });
