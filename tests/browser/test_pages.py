@@ -322,12 +322,15 @@ def test_a_file_made_by_hand_can_be_opened_and_edited(
     url, client = serve()
     page.goto(url)
     roles = ("user", "assistant", "user", "assistant")
-    messages = [{"id": "same", "role": role, "text": f"text {i}"} for i, role in enumerate(roles)]
+    odd = {"id": "same", "problem": True, "stats": {}, "state": {}}
+    messages = [{**odd, "role": role, "text": f"text {i}"} for i, role in enumerate(roles)]
     chat = {"id": "x", "title": " ", "messages": messages}
     path = tmp_path / "hand.json"
     path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": [chat]}))
     page.locator("#file").set_input_files(path)
     page.get_by_role("button", name="Untitled", exact=True).click()
+    expect(page.locator("article footer").last).to_have_text("CopyRegenerate")
+    expect(page.get_by_role("alert")).to_have_count(0)
     page.locator("article.user").last.get_by_role("button", name="Edit").click()
     page.get_by_label("Edit message").fill("new")
     page.locator("article").get_by_role("button", name="Send").click()
