@@ -354,6 +354,33 @@ def test_edit_resends_with_settings(page: Page, serve: Any) -> None:
     assert client.messages() == ["be brief", "two"]
 
 
+def test_settings_can_be_left_as_they_were_and_reset_without_the_system_prompt(
+    page: Page, serve: Any
+) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.goto(serve()[0])
+    dialog = page.get_by_role("dialog", name="Settings")
+    page.get_by_role("button", name="Settings").click()
+    for name in ("Cancel", "Save"):
+        expect(dialog.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
+    page.get_by_label("System prompt").fill("be brief")
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_role("button", name="Save").click()
+    for leave in ("Cancel", "Escape"):
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_label("Temperature").fill("0.9")
+        if leave == "Cancel":
+            dialog.get_by_role("button", name="Cancel").click()
+        else:
+            page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_label("Temperature")).to_have_value("0.5")
+    page.get_by_role("button", name="Reset to the model's defaults").click()
+    expect(page.get_by_label("Temperature")).to_have_value("")
+    expect(page.get_by_label("System prompt")).to_have_value("be brief")
+
+
 def test_regenerate_asks_the_same_again(page: Page, serve: Any) -> None:
     url, client = serve()
     page.goto(url)
