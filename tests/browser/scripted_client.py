@@ -19,7 +19,9 @@ RICH = (
 )
 LONG_LINE = f"```\n{'x = ' + '1234567890 ' * 60}\n```"
 RIGHT_TO_LEFT = "مرحبا، كيف حالك؟\n\n- واحد\n- اثنان\n\nEnglish again."
-TEXTS = {"nasty": NASTY, "rich": RICH, "wide": LONG_LINE, "rtl": RIGHT_TO_LEFT}
+THOUGHT = "<think>\nFirst I look.\n\nThen <b>I</b> see.\n</think>\n\n"
+RAW = "| a |\n|---|\n| x<br>y |\n\n<center>\none\n**two**\n</center>\n\n- [ ] todo\n- [x] done"
+TEXTS = {"raw": RAW, "nasty": NASTY, "rich": RICH, "wide": LONG_LINE, "rtl": RIGHT_TO_LEFT}
 
 
 class ScriptedClient:
@@ -56,6 +58,10 @@ class ScriptedClient:
             time.sleep(4)
         if word == "at once":
             yield Delta(name, "two ", (1,))
+        if word == "thinking":
+            yield Delta(name, THOUGHT[:-10], (1,))
+            time.sleep(1)
+            yield Delta(name, THOUGHT[-10:], (1,))
         text = TEXTS.get(word, f"reply to {word} ")
         for piece in [text] if word != "slow" else [f"w{i} " for i in range(100)]:
             yield Delta(name, piece, (1,))

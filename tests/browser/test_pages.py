@@ -52,6 +52,31 @@ def test_answer_streams_and_stop_keeps_it(page: Page, serve: Any) -> None:
     expect(page.locator("article.assistant")).to_contain_text("w5")
 
 
+def test_escape_meant_for_something_else_does_not_stop_the_answer(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "slow")
+    page.get_by_label("Search conversations").press("Escape")
+    page.get_by_title("Rename").click()
+    page.get_by_label("Title").press("Escape")
+    expect(page.get_by_label("Title")).to_be_hidden()
+    page.get_by_label("Message", exact=True).dispatch_event(
+        "keydown", {"key": "Escape", "isComposing": True}
+    )
+    page.wait_for_timeout(100)
+    expect(page.get_by_role("button", name="Stop")).to_be_visible()
+    page.get_by_label("Message", exact=True).press("Escape")
+    expect(page.locator("article.assistant")).to_contain_text("stopped")
+
+
+def test_a_name_half_composed_is_not_taken(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "hello")
+    page.get_by_title("Rename").click()
+    for key in ("Enter", "Escape"):
+        page.get_by_label("Title").dispatch_event("keydown", {"key": key, "isComposing": True})
+    expect(page.get_by_label("Title")).to_be_focused()
+
+
 def test_markdown_is_rendered_with_figures_below(page: Page, serve: Any) -> None:
     page.goto(serve()[0])
     ask(page, "rich")
@@ -60,6 +85,67 @@ def test_markdown_is_rendered_with_figures_below(page: Page, serve: Any) -> None
     footer = page.locator("article.assistant footer")
     expect(footer).to_contain_text("tokens/s · first token 0.")
     expect(footer).to_contain_text("87 tokens · bramble-demo")
+
+
+def test_copy_works_over_plain_http(page: Page, serve: Any) -> None:
+    page.add_init_script("delete Navigator.prototype.clipboard")  # as on a LAN, without https
+    page.goto(serve()[0])
+    ask(page, "hello")
+    footer = page.locator("article.assistant footer")
+    expect(footer).to_contain_text("87")
+    footer.get_by_role("button", name="Copy").click()
+    expect(footer.get_by_role("button", name="Copied")).to_be_focused()
+    page.get_by_label("Message", exact=True).press("Control+v")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("reply to hello ")
+
+
+def test_what_a_model_thinks_is_folded_away_and_neither_copied_nor_sent_back(
+    page: Page, serve: Any
+) -> None:
+    page.add_init_script(
+        "navigator.clipboard.writeText = async (text) => { window.copied = text; }"
+    )
+    url, client = serve()
+    page.goto(url)
+    ask(page, "thinking")
+    thought = page.locator("article.assistant details")
+    expect(thought.locator("summary")).to_have_text("Thinking…")
+    expect(thought.get_by_text("Then <b>I</b> see.")).to_be_visible()
+    expect(thought.locator("summary")).to_have_text("Thought")
+    expect(thought.locator(".plain")).to_be_hidden()
+    footer = page.locator("article.assistant footer")
+    expect(footer).to_contain_text("87")
+    thought.locator("summary").click()
+    expect(thought.locator(".plain")).to_have_text("First I look.\n\nThen <b>I</b> see.")
+    expect(page.locator("article.assistant .body > p")).to_have_text("reply to thinking")
+    footer.get_by_role("button", name="Copy").click()
+    expect(footer).to_contain_text("Copied")
+    assert page.evaluate("window.copied") == "reply to thinking "
+    ask(page, "next")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to next")
+    assert client.messages() == ["thinking", "reply to thinking ", "next"]
+
+
+def test_a_thought_that_was_stopped_is_shown_and_not_sent_back(page: Page, serve: Any) -> None:
+    url, client = serve()
+    page.goto(url)
+    ask(page, "thinking")
+    expect(page.locator("article.assistant summary")).to_have_text("Thinking…")
+    page.keyboard.press("Escape")
+    expect(page.locator("article.assistant summary")).to_have_text("Thought")
+    expect(page.locator("article.assistant .plain")).to_be_visible()
+    ask(page, "next")
+    expect(page.locator("article.assistant").last).to_contain_text("reply to next")
+    assert client.messages() == ["next"]
+
+
+def test_breaks_raw_html_and_tasks_are_shown_as_meant(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    ask(page, "raw")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    shown = page.locator("article td, article.assistant p")
+    assert shown.all_inner_texts() == ["x\ny", "<center>\none\n**two**\n</center>"]
+    assert page.locator("article li").all_inner_texts() == ["☐ todo", "☑ done"]
 
 
 def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
@@ -74,6 +160,22 @@ def test_text_from_right_to_left_is_laid_out_so(page: Page, serve: Any) -> None:
              .map((node) => `${node.tagName} ${getComputedStyle(node).direction}`)"""
     )
     assert directions == ["DIV ltr", "P rtl", "UL rtl", "P ltr", "DIV rtl", "P ltr"]
+
+
+@pytest.mark.parametrize("text", [">" * 2000, "> " * 3000, "1. " * 2000])
+def test_an_answer_nested_too_deep_is_shown_plainly(page: Page, serve: Any, text: str) -> None:
+    page.goto(serve()[0])
+    put_conversation(page, 2, text)
+    page.get_by_role("button", name="long", exact=True).click()
+    expect(page.locator("article.assistant .plain")).to_have_text(text)
+    page.evaluate(
+        """async (text) => { const { GrowingMarkdown } = await import("/static/js/markdown.js");
+             const growing = new GrowingMarkdown(document.querySelector(".user .body"));
+             growing.show("# Title\\n\\n");
+             growing.show("# Title\\n\\n" + text); }""",
+        text,
+    )
+    expect(page.locator("article.user .plain")).to_have_text("# Title\n\n" + text)
 
 
 def test_what_comes_while_the_page_draws_is_drawn_without_waiting_for_more(
@@ -135,6 +237,27 @@ def test_rename_delete_undo_and_search(page: Page, serve: Any) -> None:
     expect(page.locator("#conversations li")).to_have_count(0)
     page.get_by_role("button", name="Undo").click()
     expect(page.locator("#conversations li")).to_have_count(1)
+
+
+def test_a_new_name_leaves_the_order_and_the_click_that_ends_it(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    page.evaluate(
+        """() => { for (const i of [1, 2, 3]) localStorage.setItem(`bramble.chat.v1.${i}`,
+             JSON.stringify({ id: `${i}`, title: `chat ${i}`, changed: 9 - i,
+                              messages: [{ role: "user", text: `text ${i}` }] })); }"""
+    )
+    page.reload()
+    page.get_by_label("Rename chat 2").click()
+    page.get_by_label("Title").press("Escape")
+    page.get_by_label("Rename chat 3").click()
+    page.get_by_label("Title").fill("new")
+    page.get_by_role("button", name="chat 1", exact=True).click(delay=80)
+    expect(page.locator("article.user")).to_contain_text("text 1")
+    expect(page.locator("#conversations .open")).to_have_text(["chat 1", "chat 2", "new"])
+    page.get_by_label("Rename new").click()
+    page.get_by_label("Title").fill("newer")
+    page.keyboard.press("Alt+n")
+    expect(page.locator("#conversations .open")).to_have_text(["chat 1", "chat 2", "newer"])
 
 
 def test_the_newest_answer_is_exported_and_comes_back_by_undo(
@@ -199,12 +322,15 @@ def test_a_file_made_by_hand_can_be_opened_and_edited(
     url, client = serve()
     page.goto(url)
     roles = ("user", "assistant", "user", "assistant")
-    messages = [{"id": "same", "role": role, "text": f"text {i}"} for i, role in enumerate(roles)]
+    odd = {"id": "same", "problem": True, "stats": {}, "state": {}}
+    messages = [{**odd, "role": role, "text": f"text {i}"} for i, role in enumerate(roles)]
     chat = {"id": "x", "title": " ", "messages": messages}
     path = tmp_path / "hand.json"
     path.write_text(json.dumps({"format": "bramble-chats", "version": 1, "conversations": [chat]}))
     page.locator("#file").set_input_files(path)
     page.get_by_role("button", name="Untitled", exact=True).click()
+    expect(page.locator("article footer").last).to_have_text("CopyRegenerate")
+    expect(page.get_by_role("alert")).to_have_count(0)
     page.locator("article.user").last.get_by_role("button", name="Edit").click()
     page.get_by_label("Edit message").fill("new")
     page.locator("article").get_by_role("button", name="Send").click()
@@ -226,6 +352,33 @@ def test_edit_resends_with_settings(page: Page, serve: Any) -> None:
     expect(page.locator("article.assistant")).to_contain_text("reply to two")
     assert client.asked[-1].sampling.temperature == 0.5
     assert client.messages() == ["be brief", "two"]
+
+
+def test_settings_can_be_left_as_they_were_and_reset_without_the_system_prompt(
+    page: Page, serve: Any
+) -> None:
+    page.set_viewport_size({"width": 360, "height": 640})
+    page.goto(serve()[0])
+    dialog = page.get_by_role("dialog", name="Settings")
+    page.get_by_role("button", name="Settings").click()
+    for name in ("Cancel", "Save"):
+        expect(dialog.get_by_role("button", name=name)).to_be_in_viewport(ratio=1)
+    page.get_by_label("System prompt").fill("be brief")
+    page.get_by_label("Temperature").fill("0.5")
+    page.get_by_role("button", name="Save").click()
+    for leave in ("Cancel", "Escape"):
+        page.get_by_role("button", name="Settings").click()
+        page.get_by_label("Temperature").fill("0.9")
+        if leave == "Cancel":
+            dialog.get_by_role("button", name="Cancel").click()
+        else:
+            page.keyboard.press("Escape")
+        expect(dialog).to_be_hidden()
+    page.get_by_role("button", name="Settings").click()
+    expect(page.get_by_label("Temperature")).to_have_value("0.5")
+    page.get_by_role("button", name="Reset to the model's defaults").click()
+    expect(page.get_by_label("Temperature")).to_have_value("")
+    expect(page.get_by_label("System prompt")).to_have_value("be brief")
 
 
 def test_regenerate_asks_the_same_again(page: Page, serve: Any) -> None:
@@ -292,15 +445,47 @@ def test_two_tabs_see_each_others_conversations(page: Page, serve: Any) -> None:
     other.close()
 
 
-def put_conversation(page: Page, num_messages: int) -> None:
-    """Store a conversation with the title "long", of 20 lines a message."""
+@pytest.mark.parametrize("is_deleted", [False, True])
+def test_an_edit_of_what_another_tab_replaced_drops_nothing(
+    page: Page, serve: Any, is_deleted: bool
+) -> None:
+    url, client = serve()
+    page.goto(url)
+    ask(page, "one")
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    page.get_by_label("Message", exact=True).fill("draft")
+    page.get_by_role("button", name="Edit").click()
+    page.get_by_label("Edit message").fill("mine")
+    other = page.context.new_page()
+    other.goto(url)
+    other.locator("#conversations .open").click()
+    if is_deleted:
+        other.get_by_title("Delete").click()
+    else:
+        other.get_by_role("button", name="Edit").click()
+        other.get_by_label("Edit message").fill("theirs")
+        other.locator("article").get_by_role("button", name="Send").click()
+        expect(other.locator("article.assistant footer")).to_contain_text("87")
+        expect(other.locator("article.assistant")).to_contain_text("theirs")
+    page.locator("article").get_by_role("button", name="Send").click()
+    expect(page.locator("#toast")).to_contain_text("changed in another tab")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("draft\n\nmine")
+    expect(page.locator("article")).to_have_count(0 if is_deleted else 2)
+    if not is_deleted:
+        expect(page.locator("article.assistant")).to_contain_text("reply to theirs")
+    assert len(client.asked) == (1 if is_deleted else 2)
+    other.close()
+
+
+def put_conversation(page: Page, num_messages: int, text: str = "line\n" * 20) -> None:
+    """Store a conversation with the title "long", each of whose messages is `text`."""
     page.evaluate(
-        """(count) => { const text = "line\\n".repeat(20);
+        """([count, text]) => {
              const messages = [...Array(count).keys()].map((i) =>
                ({ id: `${i}`, role: i % 2 ? "assistant" : "user", text, state: "done" }));
              const chat = { id: "long", title: "long", changed: 1, messages };
              localStorage.setItem("bramble.chat.v1.long", JSON.stringify(chat)); }""",
-        num_messages,
+        [num_messages, text],
     )
     page.reload()
 
@@ -356,6 +541,18 @@ def test_an_edit_begun_stays_while_another_question_is_answered(page: Page, serv
     expect(page.get_by_label("Edit message")).to_have_value("half a sen")
     page.get_by_role("button", name="Cancel").click()
     expect(page.locator("article.user .body").first).to_have_text("one")
+
+
+def test_a_draft_outlives_an_example_and_an_edit(page: Page, serve: Any) -> None:
+    page.goto(serve()[0])
+    page.get_by_label("Message", exact=True).fill("a long draft")
+    page.get_by_role("button", name="What is a ring?").click()
+    expect(page.locator("article.assistant footer")).to_contain_text("87")
+    expect(page.get_by_label("Message", exact=True)).to_have_value("a long draft")
+    page.locator("article.user").get_by_role("button", name="Edit").click()
+    page.locator("article").get_by_role("button", name="Send").click()
+    expect(page.get_by_label("Edit message")).to_be_hidden()
+    expect(page.get_by_label("Message", exact=True)).to_have_value("a long draft")
 
 
 def test_an_answer_that_no_longer_fits_the_storage_stays_on_the_page(

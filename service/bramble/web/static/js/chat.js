@@ -1,7 +1,7 @@
 /** The chat page: the transcript, and one answer at a time. */
 import { bindTheme, button, byId, element } from "./element.js";
 import { figures } from "./figures.js";
-import { GrowingMarkdown, show as showMarkdown } from "./markdown.js";
+import { GrowingMarkdown, show as showMarkdown, spoken } from "./markdown.js";
 import { copy, guard, toast } from "./notice.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
@@ -59,7 +59,7 @@ function welcome() {
 function article(message) {
   const body = element("div", { className: "body" });
   if (message.role === "user") Object.assign(body, { textContent: message.text, dir: "auto" }); else showMarkdown(body, message.text);
-  const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.text, event.target)));
+  const footer = element("footer", {}, message.stats ?? "", button("Copy", (event) => copy(message.role === "user" ? message.text : spoken(message.text), event.target)));
   const node = element("article", { className: message.role, ariaLabel: message.role === "user" ? "You" : "Answer", message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
   else footer.append(button("Regenerate", () => regenerate(message)));
@@ -75,20 +75,18 @@ function problem(message) {
 
 function edit(node, message) {
   const area = element("textarea", { value: message.text, rows: 3, dir: "auto", ariaLabel: "Edit message" });
-  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => node.replaceWith(article(message))));
+  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => { node.replaceWith(article(message)); if (!run) showTranscript(); }));
   area.focus();
 }
 
 function resend(message, text) {
   if (!isFree()) return;
-  guard(() => truncate(message.id));
-  send(text);
+  if (truncate(message.id)) send(text);
+  else byId("prompt").value = [byId("prompt").value, text].filter(Boolean).join("\n\n");
 }
 
 function regenerate(message) {
-  if (!isFree()) return;
-  guard(() => truncate(message.id));
-  answer();
+  if (isFree() && truncate(message.id)) answer();
 }
 
 function isFree() {
@@ -96,12 +94,17 @@ function isFree() {
   return !run;
 }
 
-/** Drop a message and all behind it; if that is more than its own turn, it can be had back. */
+/** Drop a message and all behind it; if that is more than its own turn, it can be had back. False if it is gone. */
 function truncate(id) {
   const before = store.read(current);
-  const index = before.messages.findIndex((m) => m.id === id);
-  store.update(current, (c) => c.messages.splice(index));
+  const index = before?.messages.findIndex((m) => m.id === id) ?? -1;
+  if (index < 0) {
+    showTranscript();
+    toast("This conversation was changed in another tab. Nothing was sent.");
+    return false;
+  }
   if (before.messages.length - index > 2) toast("The messages after it are dropped.", "Undo", () => restore(before));
+  return guard(() => store.update(current, (c) => c.messages.splice(index)));
 }
 
 function restore(conversation) {
@@ -111,8 +114,9 @@ function restore(conversation) {
 }
 
 // ---- one answer
+/** Store a question and have it answered; false if it could not be. */
 function send(text) {
-  if (!text.trim() || !isFree()) return;
+  if (!text.trim() || !isFree()) return false;
   const isStored = guard(() => {
     if (!current || !store.read(current)) {
       current = store.newId();
@@ -120,9 +124,8 @@ function send(text) {
     }
     store.update(current, (c) => c.messages.push({ id: store.newId(), role: "user", text: text.trim() }));
   });
-  if (!isStored) return;
-  byId("prompt").value = "";
-  answer();
+  if (isStored) answer();
+  return isStored;
 }
 
 async function answer() {
@@ -143,13 +146,14 @@ async function answer() {
   busy(false);
   if (shown === current && isKept) showTranscript();
   else if (shown === current) transcript.lastElementChild.replaceWith(article(message)); // the storage is full: it is nowhere else
-  byId("announcer").textContent = message.problem?.title ?? message.text;
+  byId("announcer").textContent = message.problem?.title ?? spoken(message.text);
 }
 
 /** What the model is to read. A question that got no answer is left out, so that roles alternate. */
 function said(messages) {
-  const isLost = (m, i) => !m.text || (messages[i + 1]?.role === "assistant" && !messages[i + 1].text);
-  return messages.filter((m, i) => !isLost(m, i)).map((m) => ({ role: m.role, content: m.text }));
+  const all = messages.map((m) => ({ role: m.role, content: m.role === "user" ? m.text : spoken(m.text) }));
+  const isLost = (m, i) => !m.content || (all[i + 1]?.role === "assistant" && !all[i + 1].content);
+  return all.filter((m, i) => !isLost(m, i));
 }
 
 /** Read the stream into `message`; returns how it ended. */
@@ -230,16 +234,17 @@ function toggleList() {
 }
 
 function keys(event) {
+  if (event.isComposing) return;
   const isTyping = event.target.matches("input, textarea");
   if (event.key === "Escape" && isNarrow() && document.body.classList.contains("drawer")) toggleList();
-  else if (event.key === "Escape" && run && !document.querySelector("dialog[open]")) run.abort.abort();
+  else if (event.key === "Escape" && run && (!isTyping || event.target.id === "prompt") && !document.querySelector("dialog[open]")) run.abort.abort();
   else if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.body.classList.remove("folded"); document.body.classList.add("drawer"); byId("search").focus(); }
   else if (event.code === "KeyN" && event.altKey) { event.preventDefault(); select(null); }
   else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();
 }
 
-byId("composer").onsubmit = (event) => { event.preventDefault(); send(byId("prompt").value); };
-byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); send(byId("prompt").value); } };
+byId("composer").onsubmit = (event) => { event.preventDefault(); if (send(byId("prompt").value)) byId("prompt").value = ""; };
+byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); byId("composer").requestSubmit(); } };
 byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
 byId("help").onclick = () => byId("help-dialog").showModal();

@@ -1,5 +1,5 @@
 /** Short messages at the bottom of the page. */
-import { button, byId } from "./element.js";
+import { button, byId, element } from "./element.js";
 import { StoreFull } from "./storage.js";
 
 let timer = 0;
@@ -24,10 +24,21 @@ export function guard(action) {
 }
 
 export async function copy(text, target) {
-  try {
-    await navigator.clipboard.writeText(text);
-    target.textContent = "Copied";
-    setTimeout(() => { target.textContent = "Copy"; }, 2000);
+  try { await navigator.clipboard.writeText(text); } catch {
+    if (!copySelected(text, target)) { toast("This browser does not let the page copy; select the text instead."); return; }
   }
-  catch { toast("This browser copies only on https or localhost; select the text instead."); }
+  target.textContent = "Copied";
+  setTimeout(() => { target.textContent = "Copy"; }, 2000);
+}
+
+/** Over plain http, as on a LAN, there is no navigator.clipboard. */
+function copySelected(text, target) {
+  const area = element("textarea", { value: text, readOnly: true, className: "hidden" }); // read-only: no keyboard on a phone
+  document.body.append(area);
+  area.focus({ preventScroll: true });
+  area.select();
+  const isCopied = document.execCommand("copy");
+  area.remove();
+  target.focus({ preventScroll: true });
+  return isCopied;
 }

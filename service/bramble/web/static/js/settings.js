@@ -25,7 +25,8 @@ export function bind() {
     for (const field of form.querySelectorAll("[name]")) field.value = stored()[field.name] ?? "";
     dialog.showModal();
   };
-  byId("reset").onclick = () => form.reset();
+  byId("reset").onclick = () => { for (const name of NUMBERS) form.elements[name].value = ""; };
+  byId("cancel").onclick = () => dialog.close();
   form.onsubmit = (event) => {
     const entries = [...new FormData(form)].filter(([, value]) => value.trim() !== "");
     const chosen = Object.fromEntries(entries.map(([name, value]) => [name, NUMBERS.includes(name) ? Number(value) : value]));

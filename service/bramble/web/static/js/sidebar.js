@@ -6,6 +6,7 @@ import * as store from "./store.js";
 let page = null; // {current(), select(id), removing(id), removed(id)}
 
 export function show() {
+  byId("conversations").querySelector("input")?.blur(); // a name being written is taken first
   const wanted = byId("search").value.trim().toLowerCase();
   const matches = (c) => [c.title, ...c.messages.map((m) => m.text)].some((text) => text.toLowerCase().includes(wanted));
   byId("conversations").replaceChildren(...store.list().filter(matches).map(row));
@@ -30,9 +31,18 @@ function row(conversation) {
 
 function rename(item, conversation) {
   const input = element("input", { value: conversation.title, ariaLabel: "Title" });
-  const commit = () => { guard(() => store.update(conversation.id, (c) => { c.title = input.value.trim() || c.title; })); show(); };
-  input.onblur = commit;
-  input.onkeydown = (event) => { if (event.key === "Enter") input.blur(); if (event.key === "Escape") { input.value = ""; input.blur(); } };
+  input.onblur = () => {
+    const stored = store.read(conversation.id);
+    const title = input.value.trim();
+    if (stored && title && title !== stored.title) guard(() => store.write({ ...stored, title }));
+    item.replaceWith(...[store.read(conversation.id)].filter(Boolean).map(row)); // the other rows stay: one of them may be being clicked
+  };
+  input.onkeydown = (event) => {
+    if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+    event.stopPropagation(); // to the page, Escape means to stop the answer
+    if (event.key === "Escape") input.value = "";
+    input.blur();
+  };
   item.replaceChildren(input);
   input.select();
 }

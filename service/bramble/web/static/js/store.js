@@ -76,6 +76,7 @@ function check(c) {
 
 function checkMessage(m) {
   if (!["user", "assistant"].includes(m?.role) || typeof m.text !== "string") throw new Error("a message needs a role and a text");
-  const problem = m.problem && { title: String(m.problem.title), advice: String(m.problem.advice) };
-  return { id: String(m.id ?? newId()), role: m.role, text: m.text, stats: m.stats && String(m.stats), state: m.state && String(m.state), problem };
+  const text = (value) => (typeof value === "string" ? value : undefined); // what else is malformed is left out
+  const [title, advice] = [text(m.problem?.title), text(m.problem?.advice)];
+  return { id: String(m.id ?? newId()), role: m.role, text: m.text, stats: text(m.stats), state: text(m.state), problem: title && advice && { title, advice } };
 }
