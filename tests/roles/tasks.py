@@ -15,7 +15,7 @@ KEYWORDS = {
     *("name", "when", "register", "loop", "loop_control", "vars", "tags", "notify", "listen"),
     *("become", "become_user", "delegate_to", "run_once", "environment", "no_log", "args"),
     *("changed_when", "failed_when", "check_mode", "ignore_unreachable", "any_errors_fatal"),
-    *("until", "retries", "delay", "async", "poll", "throttle", "timeout"),
+    *("until", "retries", "delay", "async", "poll", "throttle", "timeout", "connection"),
     *("block", "rescue", "always"),
 }
 ROLE_CALLS = ("ansible.builtin.import_role", "ansible.builtin.include_role")
