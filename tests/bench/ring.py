@@ -114,6 +114,8 @@ class Ring:
         """
         found = {}
         asked = {name: (text.prompt, text.reply) for name, text in self._texts.items()}
+        for prompt, _ in asked.values():  # what each width costs is known after some replies
+            self._ask(prompt, streams.GUESSED_TOKENS, is_seeded=False)
         drawn = streams.random_ids(streams.SMALL_PROMPT, self._vocab)
         for name, (prompt, reply) in (asked | {streams.RANDOM: (drawn, [])}).items():
             for kind, is_seeded in (("plain", True), ("guessed", False)):
