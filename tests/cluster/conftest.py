@@ -88,7 +88,8 @@ class Cluster:
         return os.environ | {
             "ANSIBLE_PRIVATE_KEY_FILE": str(self.lab.key),
             "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=10m -o IdentitiesOnly=yes "
-            "-o StrictHostKeyChecking=accept-new "  # as ansible.cfg has it
+            "-o StrictHostKeyChecking=accept-new "  # as ansible.cfg has them
+            "-o ServerAliveInterval=10 -o ServerAliveCountMax=3 "
             f"-o UserKnownHostsFile={self.lab.known_hosts}",
             "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self._connections),  # labs share addresses
             "ANSIBLE_NOCOLOR": "1",
