@@ -67,6 +67,7 @@ class Host:
             run("mount", "-o", "loop", self.image, self.card)
         if is_new:
             self._prepare()
+            run("sync", "--file-system", self.card)  # as flashing does
         _mount_overlay(self.lab.base, self.card, self.root)
         self._join_network()
         for folder in _hierarchies():
