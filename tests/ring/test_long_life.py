@@ -1,6 +1,7 @@
-"""A ring that has answered thousands is no larger than one that has answered hundreds."""
+"""What stages do over time: they do not grow, and use idle moments."""
 
 import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
@@ -46,6 +47,21 @@ def anonymous_kb(ring: Ring) -> dict[str, int]:
         status = Path(f"/proc/{child.process.pid}/status").read_text()
         found[child.name] = int(re.findall(r"RssAnon:\s+(\d+) kB", status)[0])
     return found
+
+
+def has_numba(ring: Ring, name: str) -> bool:
+    process = ring.child(name).process
+    assert process is not None
+    return "llvmlite" in Path(f"/proc/{process.pid}/maps").read_text()
+
+
+def test_numba_is_imported_once_the_last_stage_is_idle(models: Path, make_ring: RingMaker) -> None:
+    ring = make_ring(models / "llama2-int4", 2)
+    ring.generate(greedy("r0", [3, 4, 5], 4))
+    deadline = time.monotonic() + 20
+    while not has_numba(ring, "stage-1") and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (has_numba(ring, "stage-0"), has_numba(ring, "stage-1")) == (False, True)
 
 
 @pytest.mark.timeout(300)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from bramble.errors import Broken
@@ -188,3 +191,10 @@ def test_a_sequence_that_was_closed_cannot_be_sampled():
     sampler.close([1, 99])
     with pytest.raises(Broken, match="before it was opened"):
         sampler.sample(np.zeros((1, 8), np.float32), [1], [0])
+
+
+def test_a_stage_is_ready_before_it_has_numba() -> None:
+    code = "import sys, bramble.stage.service; from bramble.stage.sampler import Sampler; "
+    code += "Sampler(); print('numba' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"

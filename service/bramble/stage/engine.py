@@ -8,7 +8,6 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -99,10 +98,8 @@ class Engine:
             ),
             assign.kv_bytes,
         )
-        with ThreadPoolExecutor(1) as beside:
-            sampler = beside.submit(Sampler) if assign.has_lm_head else None  # numba: 0.3 s
-            self._shard = Shard(folder, manifest, assign, self._arena, self.threads, packed, alive)
-            self._sampler = sampler.result() if sampler else None
+        self._shard = Shard(folder, manifest, assign, self._arena, self.threads, packed, alive)
+        self._sampler = Sampler() if assign.has_lm_head else None
         memory.release(packed)
         self._assign = assign
         self._hidden_size = shape.hidden_size

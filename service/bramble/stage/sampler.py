@@ -53,7 +53,6 @@ class Choice:
 
 class Sampler:
     def __init__(self) -> None:
-        compiled_nucleus()  # now, and not under the first request
         self._states: dict[int, State] = {}
 
     def __len__(self) -> int:
@@ -143,7 +142,7 @@ class Sampler:
 
 
 def compiled_nucleus() -> Any:
-    """Import numba here: its 0.3 s and 45 MB are for the last stage alone."""
+    """Import numba here: its 0.3 s and 45 MB are for the last stage, and not for its start."""
     from bramble.stage.nucleus import nucleus
 
     return nucleus

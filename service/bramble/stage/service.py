@@ -11,6 +11,7 @@ import os
 import platform
 import time
 from dataclasses import replace
+from threading import Thread
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from bramble.observe.notify import Notifier
 from bramble.stage import memory
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
+from bramble.stage.sampler import compiled_nucleus
 from bramble.stage.supply import Supply
 from bramble.wire import messages as m
 from bramble.wire.frames import forward, pack, unpack
@@ -66,7 +68,8 @@ class Service:
         self._last_step = -1
         self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
-        self._beat_within_at = self._trimmed_at = 0.0
+        self._beat_within_at = self._rested_at = 0.0
+        self._is_warm = False
         self._stats: dict[str, Any] = {}  # of the last beat
         self._work = _Work()
         self._core = Core(config.lone_core if config.lone_core >= 0 else None)
@@ -112,9 +115,9 @@ class Service:
 
     def _beat(self, now: float) -> None:
         gc.collect()  # here, and not by chance between two tokens
-        if self._trimmed_at < self._idle_since < now - BEAT_S:
-            memory.trim()  # what the last steps took and gave back
-            self._trimmed_at = now
+        if self._rested_at < self._idle_since < now - BEAT_S:
+            self._rest()
+            self._rested_at = now
         self._notifier.alive()
         span, self._beat_at = now - self._beat_at, now
         if now - self._heard_at > HEAD_LOST_S:
@@ -145,6 +148,13 @@ class Service:
         self._notifier.status(sentence)
         self._tell(m.Beat(self._config.node, self._incarnation, stats))
         self._stats = stats
+
+    def _rest(self) -> None:
+        """Idle for a beat: give back what the last steps took, and get ready what loading left."""
+        memory.trim()
+        if not self._is_warm and self._assign is not None and self._assign.has_lm_head:
+            self._is_warm = True
+            Thread(target=_warm_up, daemon=True).start()  # it compiles for seconds the first time
 
     def _beat_within(self) -> None:
         """Beat amid a long step or load, with the figures of before; nothing is read there."""
@@ -351,6 +361,12 @@ class Service:
         compute_here = result.compute_us - result.foreseen_us
         python = (time.monotonic() - received) * 1e6 - compute_here
         return int(waiting), int(result.compute_us), max(0, int(python))
+
+
+def _warm_up() -> None:
+    """Import what the first reply with top_p would wait for."""
+    compiled_nucleus()
+    _settle()
 
 
 def _settle() -> None:
