@@ -81,7 +81,7 @@ def test_chunks_shrink_where_the_first_stage_is_the_slowest(shares: tuple[float,
 
     lengths = []
     while (rest := 512 - sum(lengths)) > 0:
-        lengths.append(min(rest, pace.lone_chunk_tokens(len(shares), rest, 128)))
+        lengths.append(min(rest, pace.lone_chunk_tokens(len(shares), rest, 128, 512 - rest)))
     equal = min(ring_time([c] * (512 // c) + [512 % c]) for c in range(16, 129))
     assert ring_time(lengths) <= 1.03 * equal
     if min(shares) < 0.8:

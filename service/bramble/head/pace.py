@@ -11,8 +11,8 @@ from dataclasses import dataclass
 
 PACE = 3.0  # longest gap between a stream's tokens while one prompt enters, in undisturbed gaps
 MIN_CHUNK = 8  # tokens; costs 1.3 × as much per token as 128 do (service/DESIGN.md)
-FIXED_TOKENS = 4  # of a chunk's time, in tokens: what it takes at any length (service/DESIGN.md)
-MIN_LONE_CHUNK = 32  # tokens
+FIXED_TOKENS = 2  # of a chunk's time, in tokens: what it takes at any length (service/DESIGN.md)
+MIN_LONE_CHUNK = 16  # tokens
 WEIGHT = 0.2  # of the newest step in the averages
 
 
@@ -47,18 +47,22 @@ class Pace:
         chunk_us = (PACE - 1) * max(1.0, share) * self.decode_us / (2 - 1 / num_stages)
         return min(max_tokens, max(MIN_CHUNK, int(chunk_us / self.token_us)))
 
-    def lone_chunk_tokens(self, num_stages: int, num_tokens: int, max_tokens: int) -> int:
+    def lone_chunk_tokens(
+        self, num_stages: int, num_tokens: int, max_tokens: int, num_entered: int = 0
+    ) -> int:
         """Return how long the next chunk is best, no stream running, `num_tokens` still to enter.
 
+        num_entered  tokens of the same prompts that are in already
+
         Of stages that are equally fast the last one waits for the first chunk and the first one
-        idles behind the last chunk, so that (num_tokens / c + num_stages - 1) chunks' time passes,
-        (FIXED_TOKENS + c) each: least at the root of FIXED_TOKENS * num_tokens / (num_stages - 1).
+        idles behind the last chunk, so that of all n tokens (n / c + num_stages - 1) chunks' time
+        passes, (FIXED_TOKENS + c) each: least at the root of FIXED_TOKENS * n / (num_stages - 1).
         Where the others are faster than the first stage by `later_share`, only the last chunk
         counts: each may be shorter by that share than the one before it, and nobody waits.
         """
         if num_stages == 1:
             return max_tokens
-        equal = math.isqrt(FIXED_TOKENS * num_tokens // (num_stages - 1))
+        equal = math.isqrt(FIXED_TOKENS * (num_tokens + num_entered) // (num_stages - 1))
         shrinking = int(num_tokens * (1 - self.later_share)) if self.later_share else 0
         return min(max_tokens, max(MIN_LONE_CHUNK, equal, shrinking))
 

@@ -112,6 +112,7 @@ class Scheduler:
     _under_way: dict[int, StepPlan] = field(default_factory=dict)
     _closes: list[int] = field(default_factory=list)
     _num_chunks: int = 0
+    _num_entered: int = 0  # tokens of prompts, since none last entered
     _last_id: int = 0
     _last_step: int = 0
 
@@ -327,7 +328,7 @@ class Scheduler:
             share = (1 + len(self._prefilling)) / self._num_streams()
             return self.pace.chunk_tokens(num_stages, longest, share)
         num_tokens = sum(len(s.tokens) - s.num_sent for s in (sequence, *self._prefilling))
-        return self.pace.lone_chunk_tokens(num_stages, num_tokens, longest)
+        return self.pace.lone_chunk_tokens(num_stages, num_tokens, longest, self._num_entered)
 
     def _prefill(self) -> StepPlan:
         """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
@@ -342,6 +343,7 @@ class Scheduler:
         else:
             self._prefilling.append(sequence)
         self._num_chunks += 1
+        self._num_entered = self._num_entered + stop - start if self._prefilling else 0
         lane = self._lanes.of(sequence.row).number
         tokens = (tuple(sequence.tokens[start:stop]),)
         return self._plan(
@@ -455,7 +457,7 @@ class Scheduler:
         self._prefilling.clear()
         self._under_way.clear()
         self._closes = []
-        self._num_chunks = 0
+        self._num_chunks = self._num_entered = 0
 
 
 def _max_inherited(sequence: Sequence) -> int:
