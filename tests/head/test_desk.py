@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from bramble.head.desk import Desk, Model
 from bramble.head.outcomes import Outcomes
+from bramble.head.scheduler import Emission
 from bramble.wire import messages as m
 
 from tests.head.test_fleet import StandIn, fleet
@@ -37,8 +38,15 @@ class Client:
 
 
 TOKENIZER = SimpleNamespace(
-    strips_space=False, scheme="ByteLevel", special_ids=frozenset(), token=lambda token_id: "ab"
+    strips_space=False,
+    scheme="ByteLevel",
+    special_ids=frozenset(),
+    token=lambda token_id: "ab",
+    encode=lambda text: [5, 6, 7],
+    render_chat=lambda messages: "".join(each["content"] for each in messages) + "<think>\n",
+    encode_rendered=lambda text: [5, 6, 7],
 )
+CHAT = [{"role": "user", "content": "hi"}]
 
 
 @pytest.fixture
@@ -89,6 +97,31 @@ def test_a_reply_that_lacks_its_end_alone_gets_that_and_no_more_tokens(
     assert isinstance(accepted, m.Accepted) and isinstance(done, m.Done)
     assert (done.finish, done.completion_tokens) == (finish, 2)
     assert not desk.has_replies and not ring.scheduler.waiting
+
+
+@pytest.mark.parametrize(
+    ("members", "texts"),
+    [
+        ({"messages": CHAT}, ["<think>\nab", "ab", "ab"]),
+        ({"messages": CHAT, "generated": (8,)}, ["ab", "ab", "ab"]),  # it has the first token
+        ({"messages": CHAT, "stop": ("<think>", "ba")}, ["<think>\na", ""]),
+        ({"prompt": "hi<think>\n"}, ["ab", "ab", "ab"]),
+    ],
+)
+def test_a_thought_that_the_template_opened_begins_with_its_tag_once(
+    members: dict[str, Any], texts: list[str], opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    client.ask(**({"prompt": None} | members))
+    read(desk, client, 0.0)
+    (request,) = desk._requests.values()
+    for _ in texts:
+        request.sequence.tokens.append(9)
+        emission = Emission(request.sequence, 9, 0, len(request.sequence.tokens))
+        desk.emit(emission, SimpleNamespace(), 1.0)
+    deltas = [event for event in client.heard if isinstance(event, m.Delta)]
+    assert [delta.text for delta in deltas] == texts
+    assert all(delta.token_ids == (9,) for delta in deltas)
 
 
 @pytest.mark.parametrize(

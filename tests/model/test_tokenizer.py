@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from bramble.errors import BadInput
-from bramble.model.tokenizer import Detokenizer, Tokenizer, byte_characters
+from bramble.model.tokenizer import Detokenizer, Tokenizer, byte_characters, opened_thought
 from hypothesis import given
 from hypothesis import strategies as st
+from tokenizers import AddedToken, decoders, models, pre_tokenizers
 from tokenizers import Tokenizer as Backend
-from tokenizers import decoders, models, pre_tokenizers
 
 SPECIAL = ("<s>", "</s>")
 CHATML = (
@@ -107,6 +108,34 @@ def test_a_chat_ends_where_the_reply_begins(tmp_path: Path) -> None:
     assert tokenizer.render_chat(messages) == '<s>user: "é <b>"\nassistant:'
     assert tokenizer.encode_chat(messages)[0] == 0  # one bos, from the template
     assert tokenizer.decode(tokenizer.encode_chat(messages)).startswith("user:")
+
+
+@pytest.mark.parametrize("save", [save_byte_level, save_byte_fallback])
+@pytest.mark.parametrize("is_special", [True, False])
+def test_a_thoughts_tags_have_a_text_also_where_the_tokenizer_calls_them_special(
+    is_special: bool, save: Callable[[Path], Path], tmp_path: Path
+) -> None:
+    path = save(tmp_path) / "tokenizer.json"
+    backend = Backend.from_file(str(path))
+    backend.add_tokens([AddedToken(tag, special=is_special) for tag in ("<think>", "</think>")])
+    backend.save(str(path))
+    tokenizer = Tokenizer(tmp_path)
+    ids = tokenizer.encode("</s><think></think>")
+    assert [Detokenizer(tokenizer).push(i) for i in ids] == ["", "<think>", "</think>"]
+    assert tokenizer.decode(ids) == "<think></think>"
+
+
+@pytest.mark.parametrize(
+    ("prompt", "opening"),
+    [
+        ("<|Assistant|><think>\n", "<think>\n"),  # as of DeepSeek-R1, QwQ, Qwen3-Thinking
+        ("<think>", "<think>"),
+        ("<think>\n\n</think>\n\n", ""),  # as of Qwen3 that is told not to think
+        ("What is <think>\n?<|Assistant|>", ""),
+    ],
+)
+def test_a_thought_is_opened_where_the_prompt_ends_in_its_tag(prompt: str, opening: str) -> None:
+    assert opened_thought(prompt) == opening
 
 
 def test_a_template_that_raises_is_the_callers_fault(tmp_path: Path) -> None:

@@ -1,13 +1,15 @@
 """A ring of N stages gives exactly the tokens that one gives, whatever goes on around it."""
 
+import shutil
 import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 
 import pytest
 from bramble.head.rows import MIN_PREFIX
-from bramble.wire.messages import Generate
+from bramble.wire.messages import Generate, Sampling
 
 from tests.ring.conftest import Ring, RingMaker, greedy, sampled
 
@@ -89,6 +91,24 @@ def test_a_shared_beginning_is_read_once_and_the_tokens_stay(
         counters = ring.client.status()["counters"]
         own = sum(len(request.prompt or ()) - 60 + MIN_PREFIX for request in asked)
         assert counters["prompt_tokens_total"] <= 60 + own < 60 * len(asked)
+
+
+def test_a_thought_that_the_template_opened_begins_with_its_tag_and_the_tokens_stay(
+    models: Path, tmp_path: Path, make_ring: RingMaker
+) -> None:
+    model = tmp_path / "thinker" / "llama3-float32"
+    shutil.copytree(models / "llama3-float32", model)
+    (model / "chat_template.jinja").write_text("{{ messages[0].content }}<think>\n\n")
+    ring = make_ring(model, 1)
+    asked = Generate("plain", Sampling(temperature=0), prompt="hi<think>\n", max_tokens=TOKENS)
+    ids, text, done = ring.generate(asked)
+    chat = replace(asked, request="chat", prompt=None, messages=[{"role": "user", "content": "hi"}])
+    thought = ring.generate(chat)
+    assert thought[:2] == (ids, "<think>\n" + text)
+    assert thought[2].completion_tokens == done.completion_tokens == len(ids)
+    assert thought[2].prompt_tokens == done.prompt_tokens
+    resumed = ring.generate(replace(chat, request="resumed", generated=tuple(ids[:9])))
+    assert resumed[0] == ids[9:] and "<think>" not in resumed[1] and text.endswith(resumed[1])
 
 
 @pytest.mark.parametrize("stages", [1, 3])

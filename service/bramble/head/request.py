@@ -9,7 +9,7 @@ from bramble.head.scheduler import Emission
 from bramble.head.sequence import Sequence, State
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
-from bramble.model.tokenizer import Detokenizer, Tokenizer
+from bramble.model.tokenizer import Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
     REPETITION_PENALTIES,
     Delta,
@@ -39,6 +39,7 @@ class Request:
     first_token_at: float | None = None
     heard_at: float = 0.0  # when the client was last sent something
     has_met_stop: bool = False
+    opening: str = ""  # of a thought, which the template has written; shown with the first token
     _logprobs: list[TokenLogprob] = field(default_factory=list)
 
     def delta(self, emission: Emission, sampled: Sampled) -> Delta:
@@ -50,6 +51,7 @@ class Request:
         text, self.has_met_stop = self.stops.push(text)
         if self.sequence.finish and emission.is_newest and not self.has_met_stop:
             text += self._rest()
+        text, self.opening = self.opening + text, ""
         logprobs, self._logprobs = tuple(self._logprobs), []
         return Delta(self.asked.request, text, (token_id,), logprobs)
 
@@ -102,10 +104,11 @@ def open_request(
 
     Tokens that the client has already (after the head was lost) run through detokenizer and stop
     matcher again without being shown; where they are the whole reply, the sequence is finished.
+    What opens a thought came with the first of them.
     """
     vocab_size = manifest.shape.vocab_size
     _check(asked, vocab_size)
-    prompt = _prompt_ids(asked, tokenizer, vocab_size)
+    prompt, opening = _read_prompt(asked, tokenizer, vocab_size)
     max_tokens = _most_tokens(asked, len(prompt), max_length)
     sequence = Sequence(
         request=asked.request,
@@ -124,6 +127,7 @@ def open_request(
         detokenizer=Detokenizer(tokenizer),
         stops=StopMatcher(asked.stop),
         tokenizer=tokenizer,
+        opening="" if asked.generated else opening,
     )
     for token_id in asked.generated:
         text = "" if token_id in sequence.eos_ids else request.detokenizer.push(token_id)
@@ -171,9 +175,12 @@ def _may_guess(asked: Generate, manifest: Manifest) -> bool:
     return not is_draw or manifest.quantization.layers == "float32"
 
 
-def _prompt_ids(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> list[int]:
+def _read_prompt(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> tuple[list[int], str]:
+    """Return the prompt's token ids, and what of the reply a chat's template has written."""
+    opening = ""
     if asked.messages is not None:
-        ids = tokenizer.encode_chat(asked.messages)
+        text = tokenizer.render_chat(asked.messages)
+        ids, opening = tokenizer.encode_rendered(text), opened_thought(text)
     elif isinstance(asked.prompt, str):
         ids = tokenizer.encode(asked.prompt)
     else:
@@ -181,7 +188,7 @@ def _prompt_ids(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> list[
         _check_ids("prompt", ids, vocab_size)
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
-    return ids
+    return ids, opening
 
 
 def _check_ids(name: str, ids: list[int], vocab_size: int) -> None:

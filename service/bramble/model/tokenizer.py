@@ -23,6 +23,7 @@ from bramble.errors import BadInput
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 DECODERS = ("ByteLevel", "ByteFallback")
+THOUGHT = ("<think>", "</think>")  # part of a reply, whatever the tokenizer calls them
 TEMPLATE_ERRORS = (  # a template is a program, and what it meets are messages of anybody's
     TemplateError,
     TypeError,
@@ -46,6 +47,8 @@ class Tokenizer:
         path = folder / "tokenizer.json"
         document = _read_json(path)
         try:
+            for token in document.get("added_tokens", []):
+                token["special"] = token["special"] and token["content"] not in THOUGHT
             self._backend = _Backend.from_str(json.dumps(document))
         except Exception as error:  # the library raises nothing narrower
             raise BadInput(f"{path} cannot be read: {error}") from error
@@ -66,8 +69,12 @@ class Tokenizer:
         return self._encode(text, add_special_tokens=True)
 
     def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]:
-        """Encode a conversation up to the reply's first token; the template writes bos itself."""
-        return self._encode(self.render_chat(messages), add_special_tokens=False)
+        """Encode a conversation up to the reply's first token."""
+        return self.encode_rendered(self.render_chat(messages))
+
+    def encode_rendered(self, text: str) -> list[int]:
+        """Encode what `render_chat` returned; the template writes bos itself."""
+        return self._encode(text, add_special_tokens=False)
 
     def _encode(self, text: str, *, add_special_tokens: bool) -> list[int]:
         """As a batch of one: `encode` keeps Python's lock, and every other thread would wait."""
@@ -101,6 +108,12 @@ class Tokenizer:
             return _level_bytes(token)
         match = BYTE_TOKEN.fullmatch(token)
         return bytes.fromhex(match[1]) if match else token.replace("▁", " ").encode()
+
+
+def opened_thought(prompt: str) -> str:
+    """The tag of a thought that the template has opened for the reply, as the prompt ends in it."""
+    match = re.search(rf"{THOUGHT[0]}\s*\Z", prompt)
+    return match[0] if match else ""
 
 
 class Detokenizer:
