@@ -7,10 +7,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 
 # A shell starts what it puts in the background with SIGINT ignored, and children inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+settings.register_profile("bramble", deadline=None)  # other tests may run beside
+settings.load_profile("bramble")
 
 CHROMIUM = "/usr/bin/chromium"
 FLAGS = (

@@ -9,9 +9,9 @@ import sys
 from typing import Any
 
 import pytest
-from bramble.commands.chat import message, talk
+from bramble.commands.chat import message, speed, talk
 from bramble.errors import BadInput
-from bramble.wire.messages import Generate, Sampling
+from bramble.wire.messages import Done, Finish, Generate, Sampling
 from rich.console import Console
 
 from tests.web.fake_client import WORDS, FakeClient
@@ -59,6 +59,18 @@ def test_a_refused_question_is_not_part_of_the_conversation() -> None:
     assert kept == [("user", "hi"), ("assistant", TEXT)]
     assert "the context is 100 tokens" in screen
     assert "the text is not UTF-8 at character 1" in screen
+
+
+@pytest.mark.parametrize(
+    ("count", "total_s", "said"),
+    [
+        (9, 3.0, "9 tokens, 4.0/s, first after 1.00 s"),
+        (1, 3.0, "1 tokens, first after 1.00 s"),
+        (9, 1.0, "9 tokens, first after 1.00 s"),  # all of it was there already
+    ],
+)
+def test_a_speed_is_told_where_there_is_one(count: int, total_s: float, said: str) -> None:
+    assert speed(Done("r", Finish.STOP, 3, count, 0.0, 1.0, total_s)) == said
 
 
 def test_text_that_is_not_utf_8_is_bad_input() -> None:

@@ -72,7 +72,7 @@ def drive(one: Fleet, rings: list[StandIn]) -> None:
     raise AssertionError("the fleet does not come to an end")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.booleans())
 @example(67, 2, True)  # a preempted request moves while a step of its life before is under way
 def test_whatever_rings_fail_every_request_ends_with_the_tokens_of_one_process(

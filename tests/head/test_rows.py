@@ -49,7 +49,7 @@ def send(owner: Sequence, num_tokens: int) -> None:
     owner.num_sent = num_tokens
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.integers(0, 2**32), st.sampled_from([256, 1024, 10_000]))
 def test_a_row_always_holds_the_tokens_it_is_said_to_hold(seed: int, budget: int) -> None:
     random, rows, memory = Random(seed), Rows(NUM_ROWS, budget), Memory()

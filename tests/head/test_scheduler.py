@@ -154,7 +154,7 @@ def test_one_sequence_gets_the_tokens_that_one_process_would_give() -> None:
     assert one.finish is Finish.LENGTH
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.integers(0, 2**32),
     st.integers(1, 5),
@@ -279,7 +279,7 @@ def test_chunks_are_short_while_a_stream_runs_and_of_full_width_when_none_does()
     assert max(widths[True]) > MIN_LONE_CHUNK
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.integers(1, 3))
 def test_no_stream_waits_for_more_than_a_lap_of_all_others(
     seed: int, num_stages: int, rows_per_stage: int

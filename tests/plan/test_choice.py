@@ -21,7 +21,7 @@ def sizes(choice: Choice) -> list[int]:
     return [len(plan.stages) for plan in choice.rings]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(GIBIBYTES, st.integers(4, 40), st.sampled_from(OBJECTIVES))
 def test_each_ring_has_each_layer_once_and_no_node_is_in_two(
     gibibytes: list[float], num_layers: int, objective: str
@@ -39,7 +39,7 @@ def test_each_ring_has_each_layer_once_and_no_node_is_in_two(
     assert sorted([*used, *choice.spare]) == [node.name for node in nodes]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(GIBIBYTES, st.integers(4, 40), st.sampled_from(OBJECTIVES))
 def test_something_is_chosen_exactly_where_memory_suffices(
     gibibytes: list[float], num_layers: int, objective: str
@@ -59,7 +59,7 @@ def test_something_is_chosen_exactly_where_memory_suffices(
             assert resident + cache <= memory[stage.node]
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(GIBIBYTES, st.sampled_from([1.0, 2.0, 4.0, 8.0, 16.0]))
 def test_one_more_node_is_never_slower_in_aggregate(gibibytes: list[float], more: float) -> None:
     model = manifest(16, 200 * MIB)

@@ -64,7 +64,7 @@ def test_rows_of_a_step_share_one_reading_as_was_measured() -> None:
         assert decode_s(load, pace, rows, 0) == pytest.approx(measured_s, rel=0.07)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     st.sampled_from(sorted(SHAPES)),
     st.sampled_from(sorted(DEVICES)),
@@ -85,7 +85,7 @@ def test_a_prediction_fits_exactly_where_memory_suffices(
     assert all(line.free >= 0 for line in prediction.memory)
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(st.sampled_from(sorted(SHAPES)), st.sampled_from(sorted(DEVICES)), st.integers(1, 7))
 def test_one_more_board_is_never_slower(name: str, board: str, count: int) -> None:
     manifest = model(name)

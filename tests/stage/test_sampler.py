@@ -55,7 +55,7 @@ def opened(sampling, prompt=1, history=()):
     return sampler
 
 
-@settings(deadline=None, derandomize=True)
+@settings(derandomize=True)
 @given(
     seed=st.integers(0, 2**32 - 1),
     temperature=st.floats(0.2, 3),

@@ -143,9 +143,7 @@ logprobs top_logprobs tools top_k ignore_eos"""
 names = st.sampled_from(NAMES.split())
 
 
-@settings(
-    max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None
-)
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.dictionaries(names, json_values, max_size=5), st.booleans())
 def test_no_body_makes_a_500(http: FlaskClient, body: dict[str, Any], is_valid: bool) -> None:
     if is_valid:

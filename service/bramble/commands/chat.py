@@ -101,7 +101,7 @@ def _ask(client: Client, request: Generate, console: Console, answer: list[str])
                     print(new, end="", flush=True)
                 case Done():
                     print()
-                    console.print(_speed(event), style="dim")
+                    console.print(speed(event), style="dim")
 
 
 def _request(messages: Messages, args: argparse.Namespace, model: dict[str, Any]) -> Generate:
@@ -122,10 +122,11 @@ def _request(messages: Messages, args: argparse.Namespace, model: dict[str, Any]
     )
 
 
-def _speed(done: Done) -> str:
-    seconds = max(done.total_s - done.first_token_s, 1e-9)
-    rate = max(done.completion_tokens - 1, 0) / seconds
-    return f"{done.completion_tokens} tokens, {rate:.1f}/s, first after {done.first_token_s:.2f} s"
+def speed(done: Done) -> str:
+    """What is said below an answer."""
+    count, seconds = done.completion_tokens, done.total_s - done.first_token_s
+    rate = f"{(count - 1) / seconds:.1f}/s, " if count > 1 and seconds > 0 else ""
+    return f"{count} tokens, {rate}first after {done.first_token_s:.2f} s"
 
 
 def message(role: str, text: str) -> dict[str, Any]:
