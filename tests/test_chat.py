@@ -65,7 +65,7 @@ def test_a_refused_question_is_not_part_of_the_conversation() -> None:
     ("count", "total_s", "said"),
     [
         (9, 3.0, "9 tokens, 4.0/s, first after 1.00 s"),
-        (1, 3.0, "1 tokens, first after 1.00 s"),
+        (1, 3.0, "1 token, first after 1.00 s"),
         (9, 1.0, "9 tokens, first after 1.00 s"),  # all of it was there already
     ],
 )

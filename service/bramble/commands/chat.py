@@ -126,7 +126,8 @@ def speed(done: Done) -> str:
     """What is said below an answer."""
     count, seconds = done.completion_tokens, done.total_s - done.first_token_s
     rate = f"{(count - 1) / seconds:.1f}/s, " if count > 1 and seconds > 0 else ""
-    return f"{count} tokens, {rate}first after {done.first_token_s:.2f} s"
+    tokens = "token" if count == 1 else "tokens"
+    return f"{count} {tokens}, {rate}first after {done.first_token_s:.2f} s"
 
 
 def message(role: str, text: str) -> dict[str, Any]:
