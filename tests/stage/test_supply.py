@@ -6,7 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,9 +14,9 @@ import pytest
 from bramble.config import StageConfig
 from bramble.model import manifest as manifests
 from bramble.observe.notify import Notifier
-from bramble.stage import memory
+from bramble.stage import memory, service
 from bramble.stage.service import Service
-from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready, Step, StepKind
+from bramble.wire.messages import Assign, Beat, Failed, Hello, Open, Ready, Sampling, Step, StepKind
 from bramble.wire.transport import Router, Transport
 
 from tests.web.file_server import Link, linked, make_model, serving
@@ -187,6 +187,27 @@ def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
     started = time.monotonic()
     stage.turn_until(lambda: time.monotonic() - started > 3)
     assert stage.last(Hello) is None  # it does not hold the head for lost
+
+
+def test_a_reply_that_waits_for_numba_starves_neither_the_watchdog_nor_the_head(
+    stage: Stage,
+    model: Callable[[str], Path],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    load(stage, model("llama3"), tmp_path)
+    hello = stage.last(Hello)
+    assert isinstance(hello, Hello)
+    monkeypatch.setattr(service, "compiled_nucleus", lambda: time.sleep(4))
+    stage.service._warming = None
+    opens = (Open(0, 3, Sampling(temperature=1.0, top_p=0.9)),)
+    with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
+        stage.heard.clear()
+        stage.told.clear()
+        steps.send(replace(prefill([3, 4, 5]), opens=opens, is_sampled=True))
+        stage.turn_until(lambda: stage.service._last_step == 1)
+    assert [line for _, line in stage.told].count("WATCHDOG=1") >= 3
+    stage.turn_until(lambda: sum(isinstance(message, Beat) for _, message in stage.heard) >= 3)
 
 
 def test_what_a_step_took_is_given_back_once_when_the_stage_idles(

@@ -69,7 +69,7 @@ class Service:
         self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
         self._beat_within_at = self._rested_at = 0.0
-        self._is_warm = False
+        self._warming: Thread | None = None
         self._stats: dict[str, Any] = {}  # of the last beat
         self._work = _Work()
         self._core = Core(config.lone_core if config.lone_core >= 0 else None)
@@ -152,9 +152,20 @@ class Service:
     def _rest(self) -> None:
         """Idle for a beat: give back what the last steps took, and get ready what loading left."""
         memory.trim()
-        if not self._is_warm and self._assign is not None and self._assign.has_lm_head:
-            self._is_warm = True
-            Thread(target=_warm_up, daemon=True).start()  # it compiles for seconds the first time
+        if self._assign is not None and self._assign.has_lm_head:
+            self._warm()
+
+    def _warm(self) -> Thread:
+        """Import beside all else what top_p needs: the first time it compiles for seconds."""
+        if self._warming is None:
+            self._warming = Thread(target=_warm_up, daemon=True)
+            self._warming.start()
+        return self._warming
+
+    def _wait_warm(self) -> None:
+        while (warming := self._warm()).is_alive():
+            warming.join(BEAT_S / 2)
+            self._beat_within()
 
     def _beat_within(self) -> None:
         """Beat amid a long step or load, with the figures of before; nothing is read there."""
@@ -317,6 +328,8 @@ class Service:
         assert self._assign is not None
         assert self._engine is not None and self._next is not None
         self._core.follow(step)
+        if self._assign.has_lm_head and any(each.sampling.top_p < 1 for each in step.opens):
+            self._wait_warm()
         # One token is soon done; a chunk may take longer than the head waits for a sign of life
         is_long = step.token_ids.size > 1
         result = self._engine.run(step, self._beat_within if is_long else None)
@@ -364,7 +377,6 @@ class Service:
 
 
 def _warm_up() -> None:
-    """Import what the first reply with top_p would wait for."""
     compiled_nucleus()
     _settle()
 
