@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from bramble.commands.chat import message, speed, talk
 from bramble.errors import BadInput
-from bramble.wire.messages import Done, Finish, Generate, Sampling
+from bramble.wire.messages import Delta, Done, Finish, Generate, Sampling
 from rich.console import Console
 
 from tests.web.fake_client import WORDS, FakeClient
@@ -27,6 +27,14 @@ class Interrupted(FakeClient):
             if script == "stop" and count == 2:
                 raise KeyboardInterrupt
             yield event
+
+
+class Thinking(FakeClient):
+    """Says what it is asked to say."""
+
+    def _play(self, script: str, request: Generate) -> Any:
+        yield Delta(request.request, script, (1,))
+        yield Done(request.request, Finish.STOP, 3, 1, 0.0, 0.1, 0.2)
 
 
 def hold(client: FakeClient, *questions: str) -> tuple[list[tuple[str, str]], str]:
@@ -46,6 +54,22 @@ def test_an_interrupted_answer_stays_with_what_was_said_and_is_cancelled() -> No
     assert kept[:2] == [("user", "stop"), ("assistant", "Hello there")]
     assert kept[2:] == [("user", "hi"), ("assistant", TEXT)]
     assert "stopped" in screen and client.cancelled == 1
+
+
+@pytest.mark.parametrize(
+    ("answer", "kept"),
+    [
+        ("<think>\nIs it 4?\n</think>\n\nIt is 4.", "It is 4."),
+        ("Write <think>\n</think>.", "Write <think>\n</think>."),
+        ("<think>\nIs it", None),  # it was stopped there
+    ],
+)
+def test_what_was_thought_before_an_answer_is_shown_and_not_sent_back(
+    answer: str, kept: str | None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    turns = [("user", answer), ("assistant", kept)] if kept else []
+    assert hold(Thinking(), answer)[0] == turns
+    assert capsys.readouterr().out == f"{answer}\n"
 
 
 def test_an_error_amid_an_answer_keeps_its_beginning(capsys: pytest.CaptureFixture[str]) -> None:

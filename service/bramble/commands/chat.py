@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import re
 import secrets
 import sys
 import uuid
@@ -19,6 +20,8 @@ from bramble.head.client import Client
 from bramble.wire.messages import Delta, Done, Generate, Progress, Sampling
 
 Messages = list[dict[str, Any]]
+
+THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)  # is not sent back
 
 EXAMPLE = """examples:
   bramble chat                             talk; Ctrl-C stops an answer, an empty line ends
@@ -79,8 +82,8 @@ def talk(
             if answer:
                 print()
             console.print(str(error), style="red", markup=False)
-        if answer:
-            messages += [turn, message("assistant", "".join(answer))]
+        if said := THOUGHT.sub("", "".join(answer)):
+            messages += [turn, message("assistant", said)]
 
 
 def _ask(client: Client, request: Generate, console: Console, answer: list[str]) -> None:
