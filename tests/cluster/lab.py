@@ -324,7 +324,8 @@ def _build(folder: Path) -> None:
     partial = CACHE / f"{SUITE}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     print(f"building {folder} …", file=sys.stderr, flush=True)
-    run("mmdebstrap", "--variant=apt", f"--include={PACKAGES}", SUITE, partial)
+    bootstrap = ("unshare", "--mount", "mmdebstrap")  # what it mounts goes with it if it is killed
+    run(*bootstrap, "--variant=apt", f"--include={PACKAGES}", SUITE, partial)
     _furnish(partial)
     partial.rename(folder)
 

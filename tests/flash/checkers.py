@@ -20,7 +20,8 @@ def checkers() -> Path:
         run("rm", "-rf", "--one-file-system", str(making))
         kept.parent.mkdir(parents=True, exist_ok=True)
         include = f"--include={PACKAGES}"
-        run("mmdebstrap", "--quiet", "--variant=apt", include, SUITE, str(making))
+        bootstrap = ("unshare", "--mount", "mmdebstrap", "--quiet", "--variant=apt")
+        run(*bootstrap, include, SUITE, str(making))
         making.rename(kept)
     return kept
 

@@ -67,7 +67,8 @@ def packed_image() -> Path:
 def _make(work: Path) -> None:
     root, image = work / "root", work / "card.img"
     work.mkdir()
-    _run("mmdebstrap", "--quiet", "--variant=apt", f"--include={PACKAGES}", SUITE, root)
+    bootstrap = ("unshare", "--mount", "mmdebstrap")  # what it mounts goes with it if it is killed
+    _run(*bootstrap, "--quiet", "--variant=apt", f"--include={PACKAGES}", SUITE, root)
     _configure(root)
     _partition(root, image)
     _run("xz", "-T0", "-1", image)
