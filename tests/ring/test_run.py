@@ -2,6 +2,7 @@
 
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -33,6 +34,7 @@ class Run:
     process: subprocess.Popen[str]
     url: str
     environment: dict[str, str]
+    said: Path
 
     def children(self) -> dict[int, str]:
         """Pid → command word of each process that the supervisor started."""
@@ -89,13 +91,15 @@ def running(folder: Path, *flags: str) -> Iterator[Run]:
     """`bramble run`, ready, and ended with Ctrl-C."""
     (port,) = free_ports(1)
     environment = os.environ | {"XDG_RUNTIME_DIR": str(folder), "XDG_CACHE_HOME": str(folder)}
-    process = subprocess.Popen(
-        [sys.executable, "-m", "bramble", "run", "--port", str(port), *flags],
-        env=environment,
-        stdout=subprocess.DEVNULL,
-        text=True,
-    )
-    started = Run(process, f"http://127.0.0.1:{port}", environment)
+    said = folder / "said"
+    with said.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bramble", "run", "--port", str(port), *flags],
+            env=environment,
+            stdout=file,
+            text=True,
+        )
+    started = Run(process, f"http://127.0.0.1:{port}", environment, said)
     try:
         started.wait_until_ready()
         yield started
@@ -247,6 +251,14 @@ def test_two_runs_that_start_at_once_do_not_share_sockets(tmp_path: Path) -> Non
     assert "another `bramble run` has port" in "".join(told)
 
 
+def test_the_time_until_a_real_ring_was_ready_is_told(run: Run) -> None:
+    deadline = time.monotonic() + 10
+    while not (told := re.search(r"ready after ([\d.]+) s", run.said.read_text())):
+        assert time.monotonic() < deadline, run.said.read_text()
+        time.sleep(0.1)
+    assert float(told[1]) >= 0.3  # no process of it has imported what it needs before
+
+
 def test_readiness_counts_from_when_the_ring_ceased_to_serve() -> None:
     screen = io.StringIO()
     announcer = Announcer(Console(file=screen, width=200), "http://x", since=0.0)
@@ -257,12 +269,12 @@ def test_readiness_counts_from_when_the_ring_ceased_to_serve() -> None:
     lines = [line.partition(": chat")[0] for line in screen.getvalue().splitlines()]
     assert lines == [
         "loading",
-        "ready after 4 s",
+        "ready after 4.0 s",
         "stage 1 is lost",
-        "ready after 3 s",
+        "ready after 3.0 s",
         "serving, but not all: ring 1",
         "serving, but not all: 2",
-        "ready after 20 s",
+        "ready after 20.0 s",
     ]
 
 
@@ -274,7 +286,7 @@ def test_a_death_that_the_ring_hardly_notices_ends_in_ready_too() -> None:
     announcer.tell("serving", announcer.since + 1)
     announcer.tell("serving", announcer.since + 2)
     lines = [line.partition(": chat")[0] for line in screen.getvalue().splitlines()]
-    assert lines == ["ready after 2 s", "head killed by SIGKILL; restarting", "ready after 1 s"]
+    assert lines == ["ready after 2.0 s", "head killed by SIGKILL; restarting", "ready after 1.0 s"]
 
 
 def test_the_page_shows_an_answer_of_the_real_ring(run: Run, browser: Browser) -> None:

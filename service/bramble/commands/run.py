@@ -212,7 +212,7 @@ def _tend(supervisor: Supervisor, announcer: Announcer, args: argparse.Namespace
                 state, asked_at = _state(client), now
                 if state == "serving" != announcer.shown and not _listens(args):
                     state = "starting the web"
-                announcer.tell(state, now)
+                announcer.tell(state, time.monotonic())  # the head may have let us wait
             time.sleep(POLL_S)
 
 
@@ -262,7 +262,7 @@ class Announcer:
         self.shown = state
 
     def _welcome(self, seconds: float) -> None:
-        ready = f"[green]ready[/] after {seconds:.0f} s: chat at [bold]{self.url}[/]"
+        ready = f"[green]ready[/] after {seconds:.1f} s: chat at [bold]{self.url}[/]"
         self.console.print(
             f"{ready}, API at {self.url}/v1, the ring at {self.url}/status. ", end=""
         )
