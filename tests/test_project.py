@@ -1,4 +1,4 @@
-"""The project keeps its own rules: imports, the README's tree, and the dependency table."""
+"""The project keeps its own rules: imports, the tree of docs/, and the dependency table."""
 
 import ast
 import re
@@ -96,7 +96,7 @@ def tracked() -> list[str]:
 
 
 def told_as(name: str) -> str | None:
-    """Return what stands for a file in the README's tree: itself, its role, or nothing."""
+    """Return what stands for a file in docs/tree.md: itself, its role, or nothing."""
     path = ROOT / name
     is_empty_init = path.name == "__init__.py" and not path.read_text(encoding="utf-8").strip()
     is_data = re.match(r"tests/golden/[^/]+/|service/bramble/web/static/vendor/", name)
@@ -105,8 +105,8 @@ def told_as(name: str) -> str | None:
     return "/".join(name.split("/")[:2]) if name.startswith("roles/") else name
 
 
-def test_the_readme_tree_has_one_line_per_file() -> None:
-    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## Tree")[1]
+def test_the_tree_has_one_line_per_file() -> None:
+    tree = (ROOT / "docs" / "tree.md").read_text(encoding="utf-8")
     lines = tree.split("```")[1].strip().splitlines()
     assert [line.split()[0] for line in lines] == sorted(set(filter(None, map(told_as, tracked()))))
     assert all(len(line.split()) > 1 for line in lines), "a line says nothing"
@@ -114,13 +114,12 @@ def test_the_readme_tree_has_one_line_per_file() -> None:
 
 def test_every_dependency_is_explained() -> None:
     project = tomllib.loads((ROOT / "service" / "pyproject.toml").read_text(encoding="utf-8"))
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    table = readme.split("## Dependencies")[1].split("## Tree")[0]
+    table = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     names = project["project"]["dependencies"] + project["project"]["optional-dependencies"]["dev"]
     for requirement in names:
         name, _, version = requirement.partition("==")
         assert version, f"{requirement} is not pinned"
-        assert re.search(rf"\b{name}\b", table), f"{name} is not in the README's table"
+        assert re.search(rf"\b{name}\b", table), f"{name} is not in docs/dependencies.md"
 
 
 def test_the_locks_hold_what_the_project_pins() -> None:
