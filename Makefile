@@ -1,45 +1,58 @@
-# Bramble on this machine: `make run` to try it, `make bench` to measure it, `make test` and `make lint` to work on it.
+# Bramble on this machine: `make` lists the targets, `make run` tries it, `make check` tests it in a minute.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+PYTEST := $(BIN)/pytest -c service/pyproject.toml
+# Tests that start no ring and need neither root nor any other machine
+CHECKED := tests/doctor tests/model tests/roles tests/web tests/wire tests/test_*.py
 
-.PHONY: run bench test test-cluster test-arm64 lint format lock clean
+.PHONY: help run bench check test test-index test-cluster test-arm64 lint format lock clean
 
-run: $(VENV)/run.stamp ## a three-stage ring of the embedded model, chat page on http://localhost:8080
+help: ## this list
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
+		printf 'make %-13s %s\n' "$$target" "$$text"; done
+
+run: $(VENV)/run.stamp ## start a three-stage ring of the embedded model, chat page on http://localhost:8080; ARGS="--port 9000"
 	$(BIN)/bramble run $(ARGS)
 
-bench: $(VENV)/run.stamp ## beside onnxruntime alone and llama.cpp; ARGS="--shape qwen2.5-0.5b --quick"
+bench: $(VENV)/run.stamp ## measure Bramble beside onnxruntime alone and llama.cpp; ARGS="--shape qwen2.5-0.5b --quick"
 	$(BIN)/python -m tests.bench $(ARGS)
 
-test: $(VENV)/dev.stamp ## all tests but those below; TESTS=tests/wire for some
-	$(BIN)/pytest -c service/pyproject.toml --ignore tests/cluster $(TESTS)
+check: $(VENV)/dev.stamp ## run the tests that take a minute and need no network, no root and no ring
+	$(PYTEST) --durations 5 $(CHECKED)
 
-test-cluster: $(VENV)/dev.stamp ## three booted hosts from nothing to an answer, and a cluster's whole life; as root
-	$(BIN)/pytest -c service/pyproject.toml -x tests/cluster
+test: $(VENV)/dev.stamp ## run all tests of one machine; TESTS=tests/wire for some of them
+	$(PYTEST) --ignore tests/cluster --ignore tests/index $(TESTS)
 
-test-arm64: $(VENV)/dev.stamp ## aarch64 against x86 under emulation; as root, about 3 minutes
-	$(BIN)/pytest -c service/pyproject.toml -s tests/arm64/proof.py
+test-index: $(VENV)/dev.stamp ## ask the package index whether all Pythons of a Pi find wheels for the lock
+	$(PYTEST) tests/index
 
-lint: $(VENV)/dev.stamp
+test-cluster: $(VENV)/dev.stamp ## boot three hosts and take a cluster through its life; as root
+	$(PYTEST) -x tests/cluster
+
+test-arm64: $(VENV)/dev.stamp ## compare aarch64 with x86-64 under emulation; as root, about 3 minutes
+	$(PYTEST) -s tests/arm64/proof.py
+
+lint: $(VENV)/dev.stamp ## check format, types, YAML and plays
 	$(BIN)/ruff format --config service/pyproject.toml --check service tests
 	$(BIN)/ruff check --config service/pyproject.toml service tests
 	$(BIN)/mypy --config-file service/pyproject.toml
 	$(BIN)/yamllint --strict .
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/ansible-lint -q ansible roles
 
-format: $(VENV)/dev.stamp
+format: $(VENV)/dev.stamp ## format the Python files
 	$(BIN)/ruff format --config service/pyproject.toml service tests
 	$(BIN)/ruff check --config service/pyproject.toml --fix service tests
 
-lock: $(VENV)/dev.stamp ## after a change of dependencies in service/pyproject.toml
+lock: $(VENV)/dev.stamp ## write the locks again, after a change of dependencies in service/pyproject.toml
 	cd service && ../$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 \
 		--generate-hashes --no-header --no-annotate -q -o requirements.lock
 	cd service && ../$(BIN)/uv pip compile pyproject.toml --extra dev --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements-dev.lock
 
-clean:
+clean: ## remove the virtual environment
 	rm -rf $(VENV)
 
 $(VENV)/run.stamp: service/requirements.lock service/pyproject.toml
