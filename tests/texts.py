@@ -23,7 +23,9 @@ def an_edit() -> tuple[str, str]:
 
 
 def a_table_as_json() -> tuple[str, str]:
-    rows = re.findall(r"^\| `(bramble \w+)` \| (.+) \|$", (ROOT / "README.md").read_text(), re.M)
+    rows = re.findall(
+        r"^\| `(bramble \w+)` \| (.+) \|$", (ROOT / "docs/commands.md").read_text(), re.M
+    )
     assert len(rows) > 9
     table = "\n".join(f"| {name} | {text} |" for name, text in rows)
     return table, json.dumps([{"command": name, "what": text} for name, text in rows], indent=2)
