@@ -5,8 +5,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/pytest -c service/pyproject.toml
-# Tests that start no ring and need neither root nor any other machine
-CHECKED := tests/doctor tests/model tests/roles tests/web tests/wire tests/test_*.py
+# Tests that start no ring and need neither root nor another machine: for two cores, as each half waits now and then
+CHECKED_FIRST := tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
+	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench
+CHECKED_SECOND := tests/doctor tests/model tests/web tests/wire tests/test_*.py
 
 .PHONY: help run bench check test test-index test-cluster test-arm64 lint format lock clean
 
@@ -21,7 +23,15 @@ bench: $(VENV)/run.stamp ## measure Bramble beside onnxruntime alone and llama.c
 	$(BIN)/python -m tests.bench $(ARGS)
 
 check: $(VENV)/dev.stamp ## run the tests that take a minute and need no network, no root and no ring
-	$(PYTEST) --durations 5 $(CHECKED)
+	@echo "two halves side by side, a minute or less on two cores …"
+	@$(MAKE) --no-print-directory --jobs=2 --output-sync=target check-first check-second
+
+.PHONY: check-first check-second
+check-first:
+	@$(PYTEST) --quiet -p tests.alone --durations 3 $(CHECKED_FIRST)
+
+check-second:
+	@$(PYTEST) --quiet -p tests.alone --durations 3 $(CHECKED_SECOND)
 
 test: $(VENV)/dev.stamp ## run all tests of one machine; TESTS=tests/wire for some of them
 	$(PYTEST) --ignore tests/cluster --ignore tests/index $(TESTS)

@@ -29,6 +29,7 @@ from tests.web.fake_client import FakeClient
 
 README = ROOT / "README.md"
 TEXT = {page: page.read_text(encoding="utf-8") for page in PAGES}
+GROUPS = ("Added", "Changed", "Fixed", "Security")
 FOLDERS = "ansible|docs|inventory|roles|service|systemd|tests"
 MADE = ("inventory/home", "ansible/support")  # by those who follow the pages
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -89,6 +90,17 @@ def test_files_that_are_named_exist(page: Path) -> None:
             assert name.startswith(MADE) or any(ROOT.glob(name.rstrip("/"))), f"no {name}"
 
 
+def test_the_changelog_has_releases_in_groups_and_a_sentence_a_line() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    for release in re.split(r"(?m)^## ", text)[1:]:
+        assert re.match(r"\d+\.\d+\.\d+ \((unreleased|\d{4}-\d\d-\d\d)\)\n", release)
+        groups = re.findall(r"(?m)^### (.*)$", release)
+        assert groups == [one for one in GROUPS if one in groups]
+        for line in filter(None, release.splitlines()[1:]):
+            is_entry = line.startswith("- ") and line.endswith(".") and ". " not in line
+            assert is_entry or not line.startswith(("- ", " ")), line
+
+
 # --- commands -------------------------------------------------------------------------------------
 
 
@@ -120,8 +132,8 @@ def test_targets_of_make_exist(page: Path) -> None:
 
 def test_every_target_has_a_word_in_the_list() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    (phony,) = re.findall(r"(?m)^\.PHONY: (.*)$", makefile)
-    assert re.findall(r"(?m)^([a-z0-9-]+):.* ## ", makefile) == phony.split()
+    phony = re.findall(r"(?m)^\.PHONY: (help .*)$", makefile)
+    assert re.findall(r"(?m)^([a-z0-9-]+):.* ## ", makefile) == phony[0].split()
 
 
 @each_page
