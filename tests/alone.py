@@ -10,7 +10,7 @@ import sys
 from typing import Any
 
 EVENTS = {"socket.connect": 1, "socket.sendto": 1, "socket.getaddrinfo": 0}  # where the host is
-NAMES = (None, "", "localhost")
+NAMES = (None, "", "localhost", "255.255.255.255")  # the kernel sends no broadcast unasked
 
 
 def _refuse_others(event: str, arguments: tuple[Any, ...]) -> None:

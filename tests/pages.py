@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
 # Where a command begins: behind a prompt, sudo, variables, a pipe or the folder of the programs
 _BEFORE = r"(?:\$ )?(?:\S.*[|;&] *)?(?:\w+=\S+ )*(?:sudo )?(?:\.venv/bin/)?"
