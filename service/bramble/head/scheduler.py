@@ -65,12 +65,6 @@ class StepPlan:
     opens: tuple[Sequence, ...]
     closes: tuple[int, ...]
 
-    def is_answered_by(self, num_sampled: int) -> bool:
-        """True if an answer to this step may bring so many tokens."""
-        if self.kind is StepKind.VERIFY:
-            return 0 < num_sampled <= len(self.token_ids[0])
-        return num_sampled == (len(self.ids) if self.is_sampled else 0)
-
 
 @dataclass(frozen=True, slots=True)
 class Emission:

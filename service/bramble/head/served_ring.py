@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 import bramble
 from bramble.config import HeadConfig
 from bramble.errors import Broken
+from bramble.head import answer
 from bramble.head.ring import Ring, State
 from bramble.head.scheduler import Emission, Limits, Scheduler, StepPlan
 from bramble.head.speed import Speed
@@ -76,8 +77,8 @@ class ServedRing:
     def take_in(self, sampled: m.Sampled, now: float) -> list[Emission]:
         """Free the answered step's lane, send what can follow, return the new tokens."""
         plan = self.scheduler.under_way(sampled.step)
-        if plan is not None and not plan.is_answered_by(len(sampled.token_ids)):
-            log.error("event=bad_answer step=%d tokens=%d", sampled.step, len(sampled.token_ids))
+        if plan is not None and (wrong := self._fault(plan, sampled)) is not None:
+            log.error("event=bad_answer step=%d reason=%r", sampled.step, wrong)
             self.restart(now)
             return []
         emissions = self.scheduler.complete(sampled.step, sampled.token_ids.tolist())
@@ -85,6 +86,10 @@ class ServedRing:
         if plan is not None:
             self._count(plan, sampled, len(emissions), now)
         return emissions
+
+    def _fault(self, plan: StepPlan, sampled: m.Sampled) -> str | None:
+        vocab_size = self.ring.manifest.shape.vocab_size
+        return answer.fault(plan, sampled, len(self.ring.registry.stages), vocab_size)
 
     def _count(self, plan: StepPlan, sampled: m.Sampled, num_emitted: int, now: float) -> None:
         is_prefill = plan.kind is m.StepKind.PREFILL
