@@ -6,13 +6,14 @@ from collections.abc import Sequence as Several
 from dataclasses import dataclass, field
 
 from bramble.errors import BadInput
-from bramble.head.scheduler import Emission
 from bramble.head.sequence import Sequence, State
+from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
-    REPETITION_PENALTIES,
+    BIASES,
+    SAMPLING_RANGES,
     Delta,
     Done,
     Finish,
@@ -20,10 +21,6 @@ from bramble.wire.messages import (
     Sampled,
     TokenLogprob,
 )
-
-INT32_MAX = (1 << 31) - 1
-UINT64_MAX = (1 << 64) - 1
-MAX_BIAS = 100.0  # as in OpenAI's API: a sum of larger ones may leave float32
 
 
 @dataclass(slots=True)
@@ -151,23 +148,12 @@ def _check(asked: Generate, vocab_size: int) -> None:
     The web process has checked what came over HTTP; this is for whoever else asks.
     """
     sampling = asked.sampling
-    ranges: dict[str, tuple[float, float]] = {
-        "temperature": (0, 2),
-        "top_k": (0, INT32_MAX),
-        "top_p": (0, 1),
-        "min_p": (0, 1),
-        "repetition_penalty": REPETITION_PENALTIES,
-        "presence_penalty": (-2, 2),
-        "frequency_penalty": (-2, 2),
-        "seed": (0, UINT64_MAX),
-        "top_logprobs": (-1, 20),
-    }
-    for name, (least, most) in ranges.items():
+    for name, (least, most) in SAMPLING_RANGES.items():
         if not least <= (got := getattr(sampling, name)) <= most:  # NaN is in no range
             raise BadInput(f"{name}: got {got}, need {least} to {most}", name)
     _check_ids("logit_bias", [token_id for token_id, _ in sampling.logit_bias], vocab_size)
     for _, bias in sampling.logit_bias:
-        if not -MAX_BIAS <= bias <= MAX_BIAS:
+        if not BIASES[0] <= bias <= BIASES[1]:
             raise BadInput(f"logit_bias: got {bias}, need -100 to 100", "logit_bias")
     _check_ids("generated", asked.generated, vocab_size)
     if asked.max_tokens is not None and asked.max_tokens < 1:
