@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from bramble.head.answer import fault
-from bramble.head.scheduler import Scheduler, StepPlan
+from bramble.head.scheduler import Scheduler
 from bramble.head.sequence import Sequence
+from bramble.head.step_plan import StepPlan
 from bramble.wire import messages as m
 from bramble.wire.frames import pack, unpack
 

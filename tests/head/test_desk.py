@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bramble.head.desk import Desk, Model
 from bramble.head.outcomes import Outcomes
-from bramble.head.scheduler import Emission
+from bramble.head.step_plan import Emission
 from bramble.wire import messages as m
 
 from tests.head.test_fleet import StandIn, fleet

@@ -13,8 +13,9 @@ import pytest
 from bramble.errors import QueueFull
 from bramble.head.pace import MIN_CHUNK, MIN_LONE_CHUNK
 from bramble.head.rows import MIN_PREFIX
-from bramble.head.scheduler import Limits, Scheduler, StepPlan
+from bramble.head.scheduler import Limits, Scheduler
 from bramble.head.sequence import Sequence, State
+from bramble.head.step_plan import StepPlan
 from bramble.wire.messages import Finish, StepKind
 from hypothesis import given, settings
 from hypothesis import strategies as st

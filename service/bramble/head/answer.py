@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from bramble.head.scheduler import StepPlan
+from bramble.head.step_plan import StepPlan
 from bramble.wire.messages import Sampled, StepKind
 
 

@@ -6,15 +6,16 @@ It joins a Ring and a Scheduler, and knows nothing of clients or sockets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import bramble
 from bramble.config import HeadConfig
 from bramble.errors import Broken
 from bramble.head import answer
 from bramble.head.ring import Ring, State
-from bramble.head.scheduler import Emission, Limits, Scheduler, StepPlan
+from bramble.head.scheduler import Limits, Scheduler
 from bramble.head.speed import Speed
+from bramble.head.step_plan import Emission, StepPlan
 from bramble.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -79,7 +80,7 @@ class ServedRing:
         plan = self.scheduler.under_way(sampled.step)
         if plan is not None and (wrong := self._fault(plan, sampled)) is not None:
             log.error("event=bad_answer step=%d reason=%r", sampled.step, wrong)
-            self.restart(now)
+            self.restart(now, f"the answer to a step was wrong: {wrong}", {sampled.step})
             return []
         emissions = self.scheduler.complete(sampled.step, sampled.token_ids.tolist())
         self.pump(now)
@@ -115,13 +116,18 @@ class ServedRing:
                 self.ring.send(plan, now)
         except Broken as error:
             log.warning("event=send_failed reason=%r", str(error))
-            self.restart(now)
+            self.restart(now, "the first stage took no more steps")
 
     # ------------------------------------------------------------------------------- activation
 
-    def restart(self, now: float) -> None:
-        """Begin a new epoch: what was under way is prefilled again from its token ids."""
-        self.scheduler.reset()
+    def restart(self, now: float, reason: str, fatal: Collection[int] | None = None) -> None:
+        """Begin a new epoch: what was under way is prefilled again from its token ids.
+
+        reason  what ended the last one
+        fatal   the numbers of the steps that may be why; None = any that was under way
+        """
+        log.info("event=restart reason=%r", reason)
+        self.scheduler.reset(reason=reason, fatal=fatal)
         self.ring.activate(now)
 
     def begin(self, now: float) -> None:
@@ -151,5 +157,9 @@ class ServedRing:
         lost = self.ring.registry.lose_silent(now)
         for entry in lost:
             log.warning("event=stage_lost node=%s", entry.node)
-        if lost or self.ring.has_lost_step(now) or self.ring.is_due(now):
-            self.restart(now)
+        if lost:
+            self.restart(now, f"{lost[0].node} fell silent")
+        elif self.ring.has_lost_step(now):
+            self.restart(now, "a step did not come back")
+        elif self.ring.is_due(now):
+            self.restart(now, "another try after a failure")
