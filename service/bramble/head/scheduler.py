@@ -13,7 +13,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from bramble.errors import QueueFull
 from bramble.head.guesser import Costs
 from bramble.head.lanes import Lane, Lanes
 from bramble.head.pace import Pace
@@ -30,7 +29,6 @@ class Limits:
     num_rows: int
     budget_tokens: int  # of KV cache, over all rows
     prefill_tokens: int  # of one chunk
-    max_queue: int
     can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
     is_guessing: bool = False  # a row alone in its lane may carry guesses (head/guesser.py)
 
@@ -83,12 +81,7 @@ class Scheduler:
     # --------------------------------------------------------------------------------- requests
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence. Raises QueueFull."""
-        if len(self.waiting) >= self.limits.max_queue:
-            raise QueueFull(
-                f"{len(self.waiting)} requests are waiting already, at most "
-                f"{self.limits.max_queue} may; try again in a moment"
-            )
+        """Queue a new sequence."""
         sequence.arrival = next(self.arrivals)
         self._renew(sequence)
         self.waiting.append(sequence)

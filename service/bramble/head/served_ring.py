@@ -49,7 +49,6 @@ class ServedRing:
                 config.max_rows,
                 0,
                 config.prefill_tokens,
-                config.max_queue,
             ),
             arrivals=arrivals,
         )
@@ -143,7 +142,6 @@ class ServedRing:
                 plan.rows,
                 plan.budget_tokens,
                 self._config.prefill_tokens,
-                self._config.max_queue,
                 can_copy=is_of_release,
                 is_guessing=is_of_release and self._config.speculation == "auto",
             )

@@ -107,7 +107,6 @@ class Engine:
         self._vocab_size = shape.vocab_size
         self._foreseen: Foreseen | None = None
         self._account = Account()
-        self.weight_bytes = manifest.part_bytes(*names)
 
     @property
     def kv_used_bytes(self) -> int:
@@ -118,11 +117,6 @@ class Engine:
     def num_rows(self) -> int:
         """How many rows of the KV cache hold tokens."""
         return self._arena.num_used
-
-    @property
-    def kv_bytes(self) -> int:
-        """The ceiling of `kv_used_bytes`."""
-        return self._arena.max_bytes
 
     def reset(self) -> None:
         """Empty the KV cache and forget every sequence; the weights stay."""

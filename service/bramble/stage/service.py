@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import platform
 import time
 from dataclasses import replace
@@ -109,7 +108,6 @@ class Service:
                 endpoint=self._steps.endpoint,
                 version=bramble.__version__,
                 memory_bytes=self._config.memory_bytes or sensors.usable_memory_bytes(),
-                num_cores=os.cpu_count() or 1,
                 machine=platform.machine(),
             )
         )

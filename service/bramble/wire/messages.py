@@ -151,7 +151,6 @@ class Hello:
     endpoint: str  # where its predecessor connects to, e.g. tcp://10.0.0.11:7101
     version: str
     memory_bytes: int  # what weights and KV cache may take
-    num_cores: int
     machine: str  # platform.machine()
 
 
