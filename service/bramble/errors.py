@@ -6,9 +6,11 @@ BrambleError
 │   └── TooLarge       HTTP 413
 ├── Unavailable        nobody's fault, retry later: HTTP 503 with Retry-After
 │   ├── QueueFull      HTTP 429 with Retry-After
-│   └── CacheFull      the scheduler preempts; never reaches a client
+│   └── CacheFull      a step does not fit a stage's KV cache: its epoch ends, and all is prefilled
+│                      again. The scheduler preempts before it comes to that; no client sees it
 └── Broken             our fault or the hardware's: HTTP 500; a process logs it and exits with 1,
-    │                  its supervisor restarts it
+    │                  its supervisor restarts it. Of one step: its epoch ends, the stage goes on
+    ├── PoisonRequest  stages, or the head, ended over this request: HTTP 500, not to be retried
     ├── BadFrame       a message that is truncated, altered or of another version: dropped, counted
     └── BadShard       a model file that is missing, cut short or altered: the stage reports it
 
@@ -57,6 +59,10 @@ class CacheFull(Unavailable):
 
 class Broken(BrambleError):
     """An invariant of ours, or the hardware, failed."""
+
+
+class PoisonRequest(Broken):
+    """A request that is not tried again, as it has ended stages, or the head."""
 
 
 class BadFrame(Broken):

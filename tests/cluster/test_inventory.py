@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from bramble.doctor import probe
 from bramble.plan.devices import DEVICES, Device
 
 from tests.cluster.plays import ROOT, Played, ansible_playbook, environment, write_site
@@ -147,6 +148,14 @@ def set_up(changes: dict) -> list[str]:
 @pytest.mark.parametrize(("changes", "sentence"), WRONG_SETTINGS.values(), ids=WRONG_SETTINGS)
 def test_a_wrong_setting_gets_one_sentence(changes: dict, sentence: str) -> None:
     assert set_up(changes) == [sentence]
+
+
+def test_no_port_of_the_nodes_own_may_be_the_pages() -> None:
+    firewall = yaml.safe_load((ROOT / "roles/bramble_firewall/defaults/main.yml").read_text())
+    ports = {22, probe.PORT, *firewall["bramble_firewall_ring_ports"]}
+    for port in ports:
+        (sentence,) = set_up({"bramble_port": port})
+        assert sentence.startswith(f"bramble_port is {port}, which is ")
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from bramble.head.desk import Desk, Model
 from bramble.head.outcomes import Outcomes
-from bramble.head.scheduler import Emission
+from bramble.head.step_plan import Emission
 from bramble.wire import messages as m
 
 from tests.head.test_fleet import StandIn, fleet
 from tests.plan.test_planner import manifest
 
 EOS = 2  # of the planner's manifest
+VOCABULARY = manifest(2).shape.vocab_size
 
 
 class Client:
@@ -37,14 +38,19 @@ class Client:
         self.asked.append((b"client", asked))
 
 
+def ids_of(text: str) -> list[int]:
+    """Three tokens, and one more that was added to the tokenizer and never to the model."""
+    return [5, 6, 7] + [VOCABULARY] * ("<pad>" in text)
+
+
 TOKENIZER = SimpleNamespace(
     strips_space=False,
     scheme="ByteLevel",
     special_ids=frozenset(),
     token=lambda token_id: "ab",
-    encode=lambda text: [5, 6, 7],
+    encode=lambda text: ids_of(text),
     render_chat=lambda messages: "".join(each["content"] for each in messages) + "<think>\n",
-    encode_rendered=lambda text: [5, 6, 7],
+    encode_rendered=lambda text: ids_of(text),
 )
 CHAT = [{"role": "user", "content": "hi"}]
 
@@ -132,6 +138,17 @@ def test_a_thought_that_the_template_opened_begins_with_its_tag_once(
         ({"sampling": m.Sampling(seed=1 << 64)}, "seed"),
         ({"sampling": m.Sampling(temperature=math.nan)}, "temperature"),
         ({"sampling": m.Sampling(repetition_penalty=1e-300)}, "repetition_penalty"),
+        ({"sampling": m.Sampling(logit_bias=((3, 1e300),))}, "logit_bias"),
+        ({"sampling": m.Sampling(logit_bias=((3, math.nan),))}, "logit_bias"),
+        ({"sampling": m.Sampling(logit_bias=((VOCABULARY, 1.0),))}, "logit_bias"),
+        ({"generated": (8, -1)}, "generated"),
+        ({"generated": (8, VOCABULARY)}, "generated"),
+        ({"generated": (8, 1 << 40)}, "generated"),
+        ({"prompt": [VOCABULARY]}, "prompt"),
+        ({"prompt": [-1]}, "prompt"),
+        ({"prompt": [1 << 40]}, "prompt"),
+        ({"prompt": "a <pad>"}, "prompt"),
+        ({"prompt": None, "messages": [{"role": "user", "content": "a <pad>"}]}, "messages"),
     ],
 )
 def test_what_no_step_can_carry_is_refused_before_it_ends_the_head(
@@ -144,6 +161,20 @@ def test_what_no_step_can_carry_is_refused_before_it_ends_the_head(
     assert isinstance(refused, m.Refused)
     assert (refused.family, refused.param) == ("BadInput", param)
     assert not ring.scheduler.waiting
+
+
+def test_text_with_a_token_that_the_model_has_not_is_refused_with_the_token(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(prompt="a <pad>")
+    read(desk, client, 0.0)
+    (refused,) = client.heard
+    assert isinstance(refused, m.Refused)
+    assert refused.message == (
+        "prompt: the text holds 'ab', token id 128256, which the model does not know: its ids are "
+        "0 … 128255; leave it out of the text"
+    )
 
 
 def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn]) -> None:

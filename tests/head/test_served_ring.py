@@ -48,8 +48,8 @@ def begun(stage: Stage) -> ServedRing:
     settings = Settings(4, 1024, "ipc://sampled")
     ring = Ring(manifest(2), "sha", registry, settings, 1, stage.connect, stage.tell)
     served = ServedRing(ring, HeadConfig(Path(), stages=("a",)), count(1), lambda *_: None, 0.0)
-    registry.hello(b"peer", m.Hello("a", 1, "ipc://a", "1", 8 * GIB, 4, "aarch64"), 0.0)
-    served.restart(0.0)
+    registry.hello(b"peer", m.Hello("a", 1, "ipc://a", "1", 8 * GIB, "aarch64"), 0.0)
+    served.restart(0.0, "a test")
     assign = stage.assigns[-1]
     assert registry.ready(m.Ready("a", 1, assign.plan_id, assign.epoch, 0.1, 1), 0.0)
     served.begin(0.0)
@@ -62,11 +62,10 @@ def test_layers_go_by_memory_where_that_was_asked_for(for_cache: bool, stop: int
     settings = Settings(16, 1 << 17, "ipc://sampled", for_cache=for_cache)
     ring = Ring(manifest(6), "sha", registry, settings, 1, stage.connect, stage.tell)
     for name, memory in (("a", 4 * GIB), ("b", 2 * GIB)):
-        hello = m.Hello(name, 1, f"ipc://{name}", "1", memory, 4, "aarch64")
+        hello = m.Hello(name, 1, f"ipc://{name}", "1", memory, "aarch64")
         registry.hello(name.encode(), hello, 0.0)
-    ServedRing(ring, HeadConfig(Path(), stages=("a", "b")), count(1), lambda *_: None, 0.0).restart(
-        0.0
-    )
+    config = HeadConfig(Path(), stages=("a", "b"))
+    ServedRing(ring, config, count(1), lambda *_: None, 0.0).restart(0.0, "a test")
     assert [assign.stop for assign in stage.assigns] == [stop, 6]
 
 

@@ -5,6 +5,8 @@ import threading
 import time
 from pathlib import Path
 
+import pytest
+from bramble import errors
 from bramble.head.zmq_client import ZmqClient
 from bramble.wire import messages as m
 from bramble.wire.transport import Poll, Router, Transport
@@ -61,3 +63,35 @@ def test_a_client_that_has_left_ends_its_request(tmp_path: Path) -> None:
             assert received is not None
             kinds.append(type(received[1]))
     assert kinds == [m.Generate, m.Cancel]
+
+
+@pytest.mark.parametrize(
+    ("family", "kind"),
+    [
+        ("ModelNotFound", errors.ModelNotFound),
+        ("QueueFull", errors.QueueFull),
+        ("PoisonRequest", errors.PoisonRequest),
+        ("annotations", errors.Broken),  # a name in errors.py that is no class
+        ("BrambleError", errors.Broken),
+        ("SystemExit", errors.Broken),
+    ],
+)
+def test_a_refusal_names_an_error_of_ours_or_is_our_fault(
+    family: str, kind: type[errors.BrambleError], tmp_path: Path
+) -> None:
+    with Transport() as transport:
+        door = f"ipc://{tmp_path}/door.sock"
+        head = transport.router(door)
+        events = ZmqClient(transport, door).generate(ASKED)
+
+        def refuse() -> None:
+            assert Poll([head]).wait(10)
+            peer, _ = head.receive() or (b"", None)
+            head.send(peer, m.Refused("r", family, "no", param="n"))
+
+        thread = threading.Thread(target=refuse)
+        thread.start()
+        with pytest.raises(kind) as raised:
+            next(events)
+        thread.join()
+    assert type(raised.value) is kind and str(raised.value) == "no"

@@ -103,6 +103,7 @@ def running(
     files: str = "",
     replicas: int = 1,
     packed: Path | None = None,
+    stage: Sequence[str] = ("bramble",),
     **head: object,
 ) -> Iterator[Ring]:
     """A ring that serves `model`; its processes have ended when this returns.
@@ -110,6 +111,7 @@ def running(
     nodes     where each stage keeps models, fetched from `files`; without it the model's own folder
     replicas  rings of so many stages each, under the one head
     packed    where all stages keep their packed weights
+    stage     the module that stages are, and its first arguments
     """
     places = nodes or [model.parent] * stages * replicas
     lines: list[str] = []
@@ -131,7 +133,7 @@ def running(
                 supervisor.start(
                     name,
                     python_command(
-                        "bramble",
+                        *stage,
                         "stage",
                         f"--node={name}",
                         f"--head={control}",

@@ -119,7 +119,7 @@ def test_the_objective_of_the_head_decides_how_layers_are_split(
     with Transport() as transport, closing(Service(config, transport)) as head:
         stages = [transport.dealer(head.control_endpoint) for _ in config.stages]
         for node, memory, stage in zip("ab", (6 << 20, 12 << 20), stages, strict=True):
-            stage.send(m.Hello(node, 1, "tcp://127.0.0.1:9", "1", memory, 4, "x86_64"))
+            stage.send(m.Hello(node, 1, "tcp://127.0.0.1:9", "1", memory, "x86_64"))
         assigns: list[m.Assign] = []
         deadline = time.monotonic() + 10
         while len(assigns) < 2 and time.monotonic() < deadline:

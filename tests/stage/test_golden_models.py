@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 from bramble.model import manifest as manifests
-from bramble.model.digest import differs
+from bramble.model.digest import error
 from bramble.stage.engine import Engine
 from bramble.wire.messages import Sampling, StepKind
 from ring import GOLDENS, Logits, Ring, assign
@@ -69,7 +71,7 @@ def test_the_ring_passes_its_own_golden_check(quantization, model):
     ring, want = Ring(folder, 3), manifest.golden
     results = ring.run(ring.step(StepKind.PREFILL, [want.token_ids], [0], is_check=True))
     for index, result in enumerate(results):
-        assert not differs(result.digest, want.digests[index + 1], 1e-5)
+        assert error(result.digest, want.digests[index + 1]) <= 1e-5
 
 
 def test_a_batch_gives_each_sequence_the_bits_it_has_alone(case, model):
@@ -89,5 +91,7 @@ def test_a_batch_gives_each_sequence_the_bits_it_has_alone(case, model):
 def test_the_engine_needs_only_its_own_parts(model, tmp_path):
     folder = model("llama2")
     manifest = manifests.read(folder)
-    engine = Engine(folder, manifest, assign(manifest, 1, 3), 1)
-    assert engine.weight_bytes == manifest.part_bytes("layer-001")
+    (tmp_path / "shards").mkdir()
+    for name in manifest.part_files(["layer-001"]):
+        shutil.copy(folder / name, tmp_path / name)
+    Engine(tmp_path, manifest, assign(manifest, 1, 3), 1)

@@ -1,6 +1,7 @@
 """Frames are exact inverses, and whatever is truncated or altered raises BadFrame."""
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
@@ -94,7 +95,7 @@ def sampleds(draw: st.DrawFn) -> m.Sampled:
 
 
 JSON_MESSAGES: list[m.Message] = [
-    m.Hello("pi-1", 2**64 - 1, "tcp://10.0.0.1:7101", "0.1.0", 8 << 30, 4, "aarch64"),
+    m.Hello("pi-1", 2**64 - 1, "tcp://10.0.0.1:7101", "0.1.0", 8 << 30, "aarch64"),
     m.Beat("pi-1", 7, {"busy": 0.5, "throttled": None}),
     m.Assign("ab" * 16, 3, "llama", "cd" * 32, 0, 3, 0, 5, True, False, "tcp://h:1", 16, 8, 1),
     m.Ready("pi-1", 7, "ab" * 16, 3, 1.5, 9),
@@ -140,6 +141,12 @@ def test_a_sampled_survives_the_wire(sampled: m.Sampled) -> None:
 @pytest.mark.parametrize("message", JSON_MESSAGES, ids=lambda message: type(message).__name__)
 def test_every_other_message_survives_the_wire(message: m.Message) -> None:
     assert unpack(frames_of(message)) == message
+
+
+def test_a_field_of_another_release_is_passed_over() -> None:
+    hello = m.Hello("pi-1", 7, "tcp://10.0.0.1:7101", "0.1.0", 8 << 30, "aarch64")
+    document = dataclasses.asdict(hello) | {"num_cores": 4, "what_comes_next": [1, {"a": None}]}
+    assert unpack([bytes(f) for f in _seal(16, json.dumps(document).encode(), None)]) == hello
 
 
 def test_every_kind_is_tried() -> None:

@@ -26,7 +26,7 @@ NUMBERS = {  # least and most
     "bramble_port": (1, 65535),
     "bramble_memory_mib": (0, 1 << 31),
 }
-OTHERS_PORTS = {22: "ssh's", 7099: "the ring's", 7100: "the ring's", 7101: "the ring's"}
+OTHERS_PORTS = {22: "ssh's", **dict.fromkeys((7099, 7100, 7101), "the ring's"), 7103: "doctor's"}
 ALIKE = 0.9  # bramble_rowz and bramble_rows; bramble_stage_memory_mib is none of these
 # Of a node's memory a stage may take a share, and leaves so much at least; the head's node gives
 # more to head and web (service/bramble/plan/devices.py has the same rule)

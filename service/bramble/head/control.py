@@ -50,7 +50,7 @@ class Control:
             log.warning("event=version_differs node=%s version=%s", hello.node, hello.version)
         if served.ring.registry.hello(peer, hello, now):
             log.info("event=hello node=%s endpoint=%s", hello.node, hello.endpoint)
-            served.restart(now)
+            served.restart(now, f"the stage on {hello.node} started anew")
 
     def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
         """Answered even if unknown: another incarnation tells a stage to say hello again."""
@@ -63,7 +63,12 @@ class Control:
         if served is None:
             return
         registry = served.ring.registry
-        if isinstance(message, m.Failed):
+        if isinstance(message, m.Failed) and message.step >= 0:
+            if registry.speaks_of_now(message):
+                log.error("event=step_failed node=%s reason=%r", message.node, message.reason)
+                reason = f"the stage on {message.node} failed: {message.reason}"
+                served.restart(now, reason, {message.step})
+        elif isinstance(message, m.Failed):
             if registry.failed(message, now):
                 served.ring.fail("a stage cannot load its shard", now)
         elif registry.ready(message, now) and registry.is_ready:

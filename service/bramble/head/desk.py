@@ -9,12 +9,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bramble.errors import BadFrame, BadInput, BrambleError, Unavailable
+from bramble.errors import BadFrame, BadInput, BrambleError, PoisonRequest, Unavailable
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.preparer import Preparer
 from bramble.head.request import Request, open_request
-from bramble.head.scheduler import Emission
+from bramble.head.step_plan import Emission
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
 from bramble.wire import messages as m
@@ -238,7 +238,7 @@ class Desk:
         log.info("event=cancelled request=%s", request.asked.request)
 
     def _refuse_lost(self, now: float) -> None:
-        """Keep nobody waiting for rings that are given up."""
+        """End what is not tried again, and keep nobody waiting for rings that are given up."""
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
@@ -246,6 +246,11 @@ class Desk:
                 self._router.send(early.peer, _refusal(name, problem))
             self._asked.clear()
         for request in list(self._requests.values()):
+            if request.sequence.problem is not None:
+                poison = PoisonRequest(request.sequence.problem)
+                log.error("event=poison request=%s reason=%r", request.asked.request, str(poison))
+                self._end(request, _refusal(request.asked.request, poison))
+                continue
             if not self._fleet.is_lost(request.sequence, now):
                 continue
             self._fleet.finish(request.sequence, m.Finish.CANCELLED)

@@ -97,6 +97,10 @@ class Registry:
         entry.state, entry.reason, entry.heard_at = "failed", message.reason, now
         return True
 
+    def speaks_of_now(self, message: Ready | Failed) -> bool:
+        """True if a message is of a stage's present assignment."""
+        return self._current(message) is not None
+
     def lose_silent(self, now: float) -> list[StageEntry]:
         """Mark the stages that have been silent for too long and return them."""
         lost = []

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence as Several
 from dataclasses import dataclass, field
 
 from bramble.errors import BadInput
-from bramble.head.scheduler import Emission
 from bramble.head.sequence import Sequence, State
+from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
-    REPETITION_PENALTIES,
+    BIASES,
+    SAMPLING_RANGES,
     Delta,
     Done,
     Finish,
@@ -19,9 +21,6 @@ from bramble.wire.messages import (
     Sampled,
     TokenLogprob,
 )
-
-INT32_MAX = (1 << 31) - 1
-UINT64_MAX = (1 << 64) - 1
 
 
 @dataclass(slots=True)
@@ -84,7 +83,11 @@ class Request:
         return TokenLogprob(
             *self._spell(token_id),
             float(sampled.logprobs[index]),
-            [dict(zip(("token", "bytes"), self._spell(i), strict=True), logprob=p) for i, p in top],
+            [
+                dict(zip(("token", "bytes"), self._spell(i), strict=True), logprob=p)
+                for i, p in top
+                if i >= 0
+            ],
         )
 
     def _spell(self, token_id: int) -> tuple[str, list[int]]:
@@ -140,26 +143,19 @@ def open_request(
 
 
 def _check(asked: Generate, vocab_size: int) -> None:
-    """Refuse what steps cannot carry or the sampler not compute: it would end the head, or a stage.
+    """Refuse what steps cannot carry, or a stage or the sampler not compute.
 
     The web process has checked what came over HTTP; this is for whoever else asks.
     """
     sampling = asked.sampling
-    ranges: dict[str, tuple[float, float]] = {
-        "temperature": (0, 2),
-        "top_k": (0, INT32_MAX),
-        "top_p": (0, 1),
-        "min_p": (0, 1),
-        "repetition_penalty": REPETITION_PENALTIES,
-        "presence_penalty": (-2, 2),
-        "frequency_penalty": (-2, 2),
-        "seed": (0, UINT64_MAX),
-        "top_logprobs": (-1, 20),
-    }
-    for name, (least, most) in ranges.items():
+    for name, (least, most) in SAMPLING_RANGES.items():
         if not least <= (got := getattr(sampling, name)) <= most:  # NaN is in no range
             raise BadInput(f"{name}: got {got}, need {least} to {most}", name)
     _check_ids("logit_bias", [token_id for token_id, _ in sampling.logit_bias], vocab_size)
+    for _, bias in sampling.logit_bias:
+        if not BIASES[0] <= bias <= BIASES[1]:
+            raise BadInput(f"logit_bias: got {bias}, need -100 to 100", "logit_bias")
+    _check_ids("generated", asked.generated, vocab_size)
     if asked.max_tokens is not None and asked.max_tokens < 1:
         raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
 
@@ -181,8 +177,10 @@ def _read_prompt(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> tupl
     if asked.messages is not None:
         text = tokenizer.render_chat(asked.messages)
         ids, opening = tokenizer.encode_rendered(text), opened_thought(text)
+        _check_spelt("messages", ids, tokenizer, vocab_size)
     elif isinstance(asked.prompt, str):
         ids = tokenizer.encode(asked.prompt)
+        _check_spelt("prompt", ids, tokenizer, vocab_size)
     else:
         ids = asked.prompt or []
         _check_ids("prompt", ids, vocab_size)
@@ -191,7 +189,17 @@ def _read_prompt(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> tupl
     return ids, opening
 
 
-def _check_ids(name: str, ids: list[int], vocab_size: int) -> None:
+def _check_spelt(name: str, ids: list[int], tokenizer: Tokenizer, vocab_size: int) -> None:
+    """Refuse text with a token that was added to the tokenizer and never to the model."""
+    if ids and (token_id := max(ids)) >= vocab_size:
+        raise BadInput(
+            f"{name}: the text holds {tokenizer.token(token_id)!r}, token id {token_id}, which the "
+            f"model does not know: its ids are 0 … {vocab_size - 1}; leave it out of the text",
+            name,
+        )
+
+
+def _check_ids(name: str, ids: Several[int], vocab_size: int) -> None:
     for token_id in (min(ids), max(ids)) if ids else ():  # a million ids in a few milliseconds
         if not 0 <= token_id < vocab_size:
             raise BadInput(f"{name}: token id {token_id} is not in 0 … {vocab_size - 1}", name)

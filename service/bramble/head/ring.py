@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken
 from bramble.head.registry import Registry, StageEntry
-from bramble.head.scheduler import StepPlan
+from bramble.head.step_plan import StepPlan
 from bramble.model.digest import error
 from bramble.model.manifest import Manifest
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring

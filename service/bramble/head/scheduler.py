@@ -2,22 +2,24 @@
 
 Continuous batching in lanes, one per stage, so that all stages work at once; prompts enter in
 chunks that follow one another. Preempting a sequence (drop its row, prefill its tokens again) is
-the only recovery path, for a full cache as for a restarted ring.
+the only recovery path, for a full cache as for a restarted ring. What may have ended a stage goes
+round alone (head/suspicion.py).
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from bramble.errors import QueueFull
 from bramble.head.guesser import Costs
 from bramble.head.lanes import Lane, Lanes
 from bramble.head.pace import Pace
 from bramble.head.rows import Rows
 from bramble.head.sequence import Sequence, State
+from bramble.head.step_plan import Emission, StepPlan
+from bramble.head.suspicion import is_guilty, suspects, verdict
 from bramble.wire.messages import Finish, StepKind
 
 
@@ -27,7 +29,6 @@ class Limits:
     num_rows: int
     budget_tokens: int  # of KV cache, over all rows
     prefill_tokens: int  # of one chunk
-    max_queue: int
     can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
     is_guessing: bool = False  # a row alone in its lane may carry guesses (head/guesser.py)
 
@@ -44,50 +45,6 @@ class Limits:
     def max_paced_chunks(self) -> int:
         """The same while streams run: their steps are what waits at the first stage then."""
         return self.num_stages
-
-
-@dataclass(frozen=True, slots=True)
-class StepPlan:
-    """What a Step has to say; token ids of row i are token_ids[i]."""
-
-    number: int
-    lane: int
-    kind: StepKind
-    is_sampled: bool
-    first_row: int
-    sequences: tuple[Sequence, ...]
-    ids: tuple[int, ...]  # the sequences' ids when this was planned
-    positions: tuple[int, ...]
-    token_ids: tuple[tuple[int, ...], ...]
-    swaps: tuple[tuple[int, int, int], ...]
-    copies: tuple[tuple[int, int, int, int], ...]
-    trims: tuple[tuple[int, int], ...]
-    opens: tuple[Sequence, ...]
-    closes: tuple[int, ...]
-
-    def is_answered_by(self, num_sampled: int) -> bool:
-        """True if an answer to this step may bring so many tokens."""
-        if self.kind is StepKind.VERIFY:
-            return 0 < num_sampled <= len(self.token_ids[0])
-        return num_sampled == (len(self.ids) if self.is_sampled else 0)
-
-
-@dataclass(frozen=True, slots=True)
-class Emission:
-    """One new token of a sequence.
-
-    index       its place within the answer that brought it
-    num_tokens  of the sequence up to and with it: a step with guesses may bring several
-    """
-
-    sequence: Sequence
-    token_id: int
-    index: int
-    num_tokens: int
-
-    @property
-    def is_newest(self) -> bool:
-        return self.num_tokens == len(self.sequence.tokens)
 
 
 @dataclass(slots=True)
@@ -113,6 +70,8 @@ class Scheduler:
     _closes: list[int] = field(default_factory=list)
     _num_chunks: int = 0
     _num_entered: int = 0  # tokens of prompts, since none last entered
+    _has_suspects: bool = False
+    _tried: Sequence | None = None  # a suspect that is alone, or for which the ring empties
     _last_id: int = 0
     _last_step: int = 0
 
@@ -122,12 +81,7 @@ class Scheduler:
     # --------------------------------------------------------------------------------- requests
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence. Raises QueueFull."""
-        if len(self.waiting) >= self.limits.max_queue:
-            raise QueueFull(
-                f"{len(self.waiting)} requests are waiting already, at most "
-                f"{self.limits.max_queue} may; try again in a moment"
-            )
+        """Queue a new sequence."""
         sequence.arrival = next(self.arrivals)
         self._renew(sequence)
         self.waiting.append(sequence)
@@ -182,10 +136,12 @@ class Scheduler:
         self._admit()
         self._lanes.spread()
         for lane in self._lanes:
-            if not lane.is_under_way and self._activate(lane):
-                yield self._decode(lane)
-        while self._prefilling and self._num_chunks < self._max_chunks():
-            yield self._prefill()
+            if not self._is_trying() and not lane.is_under_way and self._activate(lane):
+                yield self._decode(lane, self._lanes.active(lane))
+        while not self._is_trying() and self._prefilling and self._num_chunks < self._max_chunks():
+            yield self._prefill(self._prefilling.popleft())
+        if self._tried is not None:
+            yield from self._try(self._tried)
 
     def complete(self, number: int, token_ids: list[int]) -> list[Emission]:
         """Take in a step's answer; an unknown number (of before a reset) yields nothing."""
@@ -205,14 +161,69 @@ class Scheduler:
                 emissions += self._append_run(sequence, plan, token_ids)
             elif plan.is_sampled:
                 emissions.append(self._append(sequence, token_ids[index], index))
+            self._clear_name(sequence)
         return emissions
 
-    def reset(self, limits: Limits | None = None) -> None:
-        """Preempt everything: the ring's caches are gone, or the ring is another one."""
+    def reset(
+        self,
+        limits: Limits | None = None,
+        reason: str = "a stage ended",
+        fatal: Collection[int] | None = None,
+    ) -> None:
+        """Preempt everything: the ring's caches are gone, or the ring is another one.
+
+        reason  what ended the ring, for whoever asked for what did it
+        fatal   the numbers of the steps that may have done it; None = any that was under way
+        """
+        plans = [p for p in self._under_way.values() if fatal is None or p.number in fatal]
+        for sequence, found in suspects(plans).items():
+            is_alone = all(plan.sequences == (sequence,) for plan in plans)
+            if is_guilty(sequence, found, is_alone):
+                sequence.problem = verdict(sequence, reason)
+                self.finish(sequence, Finish.CANCELLED)
         for sequence in sorted(self.running, key=lambda s: s.arrival, reverse=True):
             self._requeue(sequence)
         self.limits, self.pace = limits or self.limits, Pace()
         self._clear()
+
+    # ---------------------------------------------------------------------------------- suspects
+
+    def _is_trying(self) -> bool:
+        """True if a suspect's time to be alone has come: nothing else is sent until it is over."""
+        if self._tried is not None and self._tried.state in (State.FINISHED, State.WAITING):
+            self._tried = None
+        if self._tried is None and self._has_suspects:
+            self._tried = next(filter(_is_due, self.running), None)
+            self._has_suspects = any(s.suspicion for s in (*self.running, *self.waiting))
+        return self._tried is not None
+
+    def _try(self, sequence: Sequence) -> Iterator[StepPlan]:
+        """Yield the suspect's steps once nothing else is under way."""
+        if any(plan.sequences != (sequence,) for plan in self._under_way.values()):
+            return
+        while sequence.state is State.PREFILLING and self._num_chunks < self._max_chunks():
+            suspicion = sequence.suspicion
+            if suspicion is None or sequence.num_sent >= suspicion.until:
+                return
+            if suspicion.is_decode and sequence.num_sent == len(sequence.tokens) - 1:
+                if self._num_chunks == 0:  # its prompt is there; a decode step opens it this time
+                    self._prefilling.remove(sequence)
+                    yield self._decode(self._lanes.of(sequence.row), (sequence,), (sequence,))
+                return
+            self._prefilling.remove(sequence)
+            yield self._prefill(sequence)
+        if sequence.state is State.READY:
+            self._grow(sequence)
+        if sequence.state is State.READY:  # not preempted, where the cache has no room
+            yield self._decode(self._lanes.of(sequence.row), (sequence,))
+
+    def _clear_name(self, sequence: Sequence) -> None:
+        """A suspect whose fatal positions came back was not the reason."""
+        suspicion = sequence.suspicion
+        if suspicion is not None and sequence.num_prefilled >= suspicion.until:
+            sequence.suspicion = None
+            if sequence is self._tried:
+                self._tried = None
 
     # ------------------------------------------------------------------------------------ admit
 
@@ -283,9 +294,9 @@ class Scheduler:
             if victim is sequence:
                 return
 
-    def _decode(self, lane: Lane) -> StepPlan:
-        sequences = self._lanes.active(lane)
-        assert len(sequences) == lane.num_active
+    def _decode(
+        self, lane: Lane, sequences: tuple[Sequence, ...], opens: tuple[Sequence, ...] = ()
+    ) -> StepPlan:
         lane.is_under_way = True
         positions = tuple(len(s.tokens) - 1 for s in sequences)
         for sequence in sequences:
@@ -295,13 +306,16 @@ class Scheduler:
         kind = StepKind.DECODE
         if guesses := self._guess(sequences):
             kind, tokens = StepKind.VERIFY, ((*tokens[0], *guesses),)
-        return self._plan(lane.number, kind, True, lane.start, sequences, positions, tokens)
+        first_row = sequences[0].row
+        return self._plan(lane.number, kind, True, first_row, sequences, positions, tokens, opens)
 
     def _guess(self, sequences: tuple[Sequence, ...]) -> tuple[int, ...]:
         """Return guesses that a step may carry: of a row that is alone, as the stages' attention
         takes several new tokens of one row only."""
         sequence = sequences[0]
         if not (self.limits.is_guessing and sequence.may_guess and len(sequences) == 1):
+            return ()
+        if sequence.suspicion is not None:  # it is to be computed as it was
             return ()
         room = sequence.max_tokens - len(sequence.tokens) - 1  # one more is sampled behind them
         guesses = sequence.guesser.guess(sequence.tokens, room, self.costs)
@@ -330,9 +344,8 @@ class Scheduler:
         num_tokens = sum(len(s.tokens) - s.num_sent for s in (sequence, *self._prefilling))
         return self.pace.lone_chunk_tokens(num_stages, num_tokens, longest, self._num_entered)
 
-    def _prefill(self) -> StepPlan:
-        """Plan one chunk of the sequence whose turn it is; long prompts take turns."""
-        sequence = self._prefilling.popleft()
+    def _prefill(self, sequence: Sequence) -> StepPlan:
+        """Plan one chunk of a sequence; long prompts take turns."""
         self._inherit(sequence)
         start, stop = sequence.num_sent, self._chunk_stop(sequence)
         is_last = stop == len(sequence.tokens)
@@ -356,8 +369,9 @@ class Scheduler:
         onnxruntime rounds attention of one new token differently from that of several; rows of two
         or more are bitwise the same however a prompt is cut (measured, service/DESIGN.md).
         """
-        stop = min(sequence.num_sent + self._chunk_tokens(sequence), len(sequence.tokens))
-        return stop - 1 if len(sequence.tokens) - stop == 1 else stop
+        end = _end_in_company(sequence)
+        stop = min(sequence.num_sent + self._chunk_tokens(sequence), end)
+        return stop - 1 if end - stop == 1 else stop
 
     def _plan(
         self,
@@ -441,6 +455,7 @@ class Scheduler:
 
     def _queue(self, sequence: Sequence) -> None:
         self._renew(sequence)
+        self._has_suspects |= sequence.suspicion is not None
         place = sum(other.arrival < sequence.arrival for other in self.waiting)
         self.waiting.insert(place, sequence)
 
@@ -457,10 +472,29 @@ class Scheduler:
         self._prefilling.clear()
         self._under_way.clear()
         self._closes = []
+        self._tried = None
         self._num_chunks = self._num_entered = 0
 
 
 def _max_inherited(sequence: Sequence) -> int:
     """The last token is always computed anew, as its logits are what is asked for, and with it the
     one before: see Scheduler._chunk_stop."""
-    return max(0, len(sequence.tokens) - 2)
+    return max(0, _end_in_company(sequence) - 2)
+
+
+def _end_in_company(sequence: Sequence) -> int:
+    """Return up to where the tokens that are still to be sent may go beside other sequences'."""
+    suspicion = sequence.suspicion
+    if suspicion is None or sequence.num_sent >= suspicion.start:
+        return len(sequence.tokens)
+    return suspicion.start
+
+
+def _is_due(sequence: Sequence) -> bool:
+    """True if all of a suspect is sent that may go in company."""
+    is_ready = sequence.state in (State.PREFILLING, State.READY)
+    return (
+        is_ready
+        and sequence.suspicion is not None
+        and (sequence.num_sent >= sequence.suspicion.start)
+    )

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from bramble.head.guesser import Guesser
 from bramble.wire.messages import Finish, Sampling
+
+if TYPE_CHECKING:
+    from bramble.head.suspicion import Suspicion
 
 
 class State(Enum):
@@ -25,6 +29,9 @@ class Sequence:
                 so that what is still under way for the old one finds nobody, at whichever ring
     max_tokens  most tokens of prompt and reply together
     may_guess   its steps may carry guesses: see head/request.py
+    deaths      of stages while a step of it was under way: see head/suspicion.py
+    suspicion   what of it has to be computed alone, until it is cleared
+    problem     why it was ended, for whoever asked; None if it was not
     """
 
     request: str
@@ -43,6 +50,9 @@ class Sequence:
     preemptions: int = 0
     finish: Finish | None = None
     may_guess: bool = True
+    deaths: int = 0
+    suspicion: Suspicion | None = None
+    problem: str | None = None
     guesser: Guesser = field(default_factory=Guesser)
 
     @property

@@ -6,14 +6,16 @@ It joins a Ring and a Scheduler, and knows nothing of clients or sockets.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 import bramble
 from bramble.config import HeadConfig
 from bramble.errors import Broken
+from bramble.head import answer
 from bramble.head.ring import Ring, State
-from bramble.head.scheduler import Emission, Limits, Scheduler, StepPlan
+from bramble.head.scheduler import Limits, Scheduler
 from bramble.head.speed import Speed
+from bramble.head.step_plan import Emission, StepPlan
 from bramble.wire import messages as m
 
 log = logging.getLogger(__name__)
@@ -47,7 +49,6 @@ class ServedRing:
                 config.max_rows,
                 0,
                 config.prefill_tokens,
-                config.max_queue,
             ),
             arrivals=arrivals,
         )
@@ -76,15 +77,19 @@ class ServedRing:
     def take_in(self, sampled: m.Sampled, now: float) -> list[Emission]:
         """Free the answered step's lane, send what can follow, return the new tokens."""
         plan = self.scheduler.under_way(sampled.step)
-        if plan is not None and not plan.is_answered_by(len(sampled.token_ids)):
-            log.error("event=bad_answer step=%d tokens=%d", sampled.step, len(sampled.token_ids))
-            self.restart(now)
+        if plan is not None and (wrong := self._fault(plan, sampled)) is not None:
+            log.error("event=bad_answer step=%d reason=%r", sampled.step, wrong)
+            self.restart(now, f"the answer to a step was wrong: {wrong}", {sampled.step})
             return []
         emissions = self.scheduler.complete(sampled.step, sampled.token_ids.tolist())
         self.pump(now)
         if plan is not None:
             self._count(plan, sampled, len(emissions), now)
         return emissions
+
+    def _fault(self, plan: StepPlan, sampled: m.Sampled) -> str | None:
+        vocab_size = self.ring.manifest.shape.vocab_size
+        return answer.fault(plan, sampled, len(self.ring.registry.stages), vocab_size)
 
     def _count(self, plan: StepPlan, sampled: m.Sampled, num_emitted: int, now: float) -> None:
         is_prefill = plan.kind is m.StepKind.PREFILL
@@ -110,13 +115,18 @@ class ServedRing:
                 self.ring.send(plan, now)
         except Broken as error:
             log.warning("event=send_failed reason=%r", str(error))
-            self.restart(now)
+            self.restart(now, "the first stage took no more steps")
 
     # ------------------------------------------------------------------------------- activation
 
-    def restart(self, now: float) -> None:
-        """Begin a new epoch: what was under way is prefilled again from its token ids."""
-        self.scheduler.reset()
+    def restart(self, now: float, reason: str, fatal: Collection[int] | None = None) -> None:
+        """Begin a new epoch: what was under way is prefilled again from its token ids.
+
+        reason  what ended the last one
+        fatal   the numbers of the steps that may be why; None = any that was under way
+        """
+        log.info("event=restart reason=%r", reason)
+        self.scheduler.reset(reason=reason, fatal=fatal)
         self.ring.activate(now)
 
     def begin(self, now: float) -> None:
@@ -132,7 +142,6 @@ class ServedRing:
                 plan.rows,
                 plan.budget_tokens,
                 self._config.prefill_tokens,
-                self._config.max_queue,
                 can_copy=is_of_release,
                 is_guessing=is_of_release and self._config.speculation == "auto",
             )
@@ -146,5 +155,9 @@ class ServedRing:
         lost = self.ring.registry.lose_silent(now)
         for entry in lost:
             log.warning("event=stage_lost node=%s", entry.node)
-        if lost or self.ring.has_lost_step(now) or self.ring.is_due(now):
-            self.restart(now)
+        if lost:
+            self.restart(now, f"{lost[0].node} fell silent")
+        elif self.ring.has_lost_step(now):
+            self.restart(now, "a step did not come back")
+        elif self.ring.is_due(now):
+            self.restart(now, "another try after a failure")

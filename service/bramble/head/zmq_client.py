@@ -22,6 +22,19 @@ STATUS_TIMEOUT_S = 2.0
 SILENCE_S = 3.0  # the head sends something every second
 GIVE_UP_S = 60.0  # of silence, over all attempts
 TURN_S = 0.5
+RETRY_AFTER_S = 5
+_FAMILIES: dict[str, type[errors.BrambleError]] = {  # what may stand in Refused.family
+    family.__name__: family
+    for family in (
+        errors.BadInput,
+        errors.ModelNotFound,
+        errors.TooLarge,
+        errors.Unavailable,
+        errors.QueueFull,
+        errors.Broken,
+        errors.PoisonRequest,
+    )
+}
 
 
 class ZmqClient:
@@ -154,9 +167,10 @@ class _Conversation:
 
 
 def _error(refused: m.Refused) -> errors.BrambleError:
-    kind = getattr(errors, refused.family, errors.Broken)
-    if issubclass(kind, errors.BadInput):
-        return kind(refused.message, refused.param, refused.code)
-    if issubclass(kind, errors.Unavailable):
-        return kind(refused.message, refused.retry_after_s or 5)
-    return errors.Broken(refused.message)
+    """Return what the head refused a request with; a family that is unknown here is Broken."""
+    family = _FAMILIES.get(refused.family, errors.Broken)
+    if issubclass(family, errors.BadInput):
+        return family(refused.message, refused.param, refused.code)
+    if issubclass(family, errors.Unavailable):
+        return family(refused.message, refused.retry_after_s or RETRY_AFTER_S)
+    return family(refused.message)

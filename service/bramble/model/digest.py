@@ -34,11 +34,6 @@ def error(got: Numbers, expected: Numbers) -> float:
     return float(np.abs(left - right).max() / max(right[0], np.finfo(np.float32).tiny))
 
 
-def differs(got: Numbers, expected: Numbers, tolerance: float) -> bool:
-    """True if a machine that produced `got` must not serve."""
-    return error(got, expected) > tolerance
-
-
 def signs(size: int) -> NDArray[np.float64]:
     """Fixed ±1 (DIGEST_SIZE - 1, size): bit k of splitmix64 of the index, the same everywhere."""
     z = (np.arange(1, size + 1, dtype=np.uint64)) * np.uint64(0x9E3779B97F4A7C15)

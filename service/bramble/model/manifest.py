@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
@@ -214,21 +214,11 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def verify(
-    folder: Path, part_names: Iterable[str], alive: Callable[[], None] = lambda: None
-) -> None:
-    """Hash every file of these parts. Raises BadShard that names the file, got and expected.
-
-    alive    called before each file
-    """
-    manifest = read(folder)
-    for name in manifest.part_files(part_names):
-        alive()
-        verify_file(folder, name, manifest.files[name])
-
-
 def verify_file(folder: Path, name: str, expected: File) -> None:
-    """Compare one file with its entry: first its length, which is quick, then its sha256."""
+    """Compare one file with its entry: first its length, which is quick, then its sha256.
+
+    Raises BadShard that names the file, got and expected.
+    """
     path = folder / name
     try:
         size = path.stat().st_size

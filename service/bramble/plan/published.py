@@ -15,7 +15,6 @@ DLLAMA = "distributed-llama 0.12 and later"  # tensor parallel; lm_head split to
 
 DECODE, PREFILL = "decode", "prefill"
 Q40 = 4.5  # bits per weight: 32 weights and a float16 scale in 18 bytes
-Q80 = 8.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,6 +24,7 @@ from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
 from bramble.wire.messages import Assign, Step, StepKind
 
+MAX_VERIFIED = 64  # tokens of a VERIFY: the logits of each are held at once
 NOTHING = Choice(
     np.zeros(0, np.int32),
     np.zeros(0, np.float32),
@@ -106,7 +107,6 @@ class Engine:
         self._vocab_size = shape.vocab_size
         self._foreseen: Foreseen | None = None
         self._account = Account()
-        self.weight_bytes = manifest.part_bytes(*names)
 
     @property
     def kv_used_bytes(self) -> int:
@@ -117,11 +117,6 @@ class Engine:
     def num_rows(self) -> int:
         """How many rows of the KV cache hold tokens."""
         return self._arena.num_used
-
-    @property
-    def kv_bytes(self) -> int:
-        """The ceiling of `kv_used_bytes`."""
-        return self._arena.max_bytes
 
     def reset(self) -> None:
         """Empty the KV cache and forget every sequence; the weights stay."""
@@ -135,8 +130,8 @@ class Engine:
 
         alive  called between layers: a chunk of a large model takes many seconds
 
-        Raises Broken for a step that does not fit this shard, before anything is computed;
-        CacheFull if the byte budget does not hold it.
+        Raises Broken for a step that does not fit this shard, or fails; CacheFull if the byte
+        budget does not hold it. The cache then counts no more, until `reset`.
         """
         self._check(step)
         started = time.perf_counter_ns()
@@ -175,7 +170,12 @@ class Engine:
         except CacheFull:
             return
         positions = np.array([position], np.int32)
-        hidden = self._shard.forward(token_ids[None], row, positions, 1)
+        try:
+            hidden = self._shard.forward(token_ids[None], row, positions, 1)
+            logits = self._shard.logits(hidden[:, -1]) if self._assign.has_lm_head else None
+        except Broken:  # whoever asks for the step is told
+            self._arena.trim(row, length)
+            return
         self._foreseen = Foreseen(
             int(step.sequences[0]),
             row,
@@ -183,7 +183,7 @@ class Engine:
             int(token_ids[0]),
             length,
             hidden,
-            self._shard.logits(hidden[:, -1]) if self._assign.has_lm_head else None,
+            logits,
             _us_since(started),
         )
 
@@ -245,7 +245,11 @@ class Engine:
         for message in step.opens:
             if message.history:
                 self._check_ids("the history of sequence", message.sequence, message.history)
+        if step.kind is StepKind.VERIFY and t > MAX_VERIFIED:
+            raise Broken(f"step {step.step}: {t} tokens to verify, at most {MAX_VERIFIED} may be")
         if self._assign.has_embed:
+            if step.hidden is not None:
+                raise Broken(f"step {step.step}: a hidden state came to the stage that embeds")
             return
         if step.hidden is None or step.hidden.shape != (n * t, self._hidden_size):
             got = None if step.hidden is None else step.hidden.shape

@@ -22,6 +22,8 @@ from bramble.wire.messages import Open, Sampling
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
 
+LARGEST = 1e6  # of what logits are added to or multiplied with, so that they stay finite
+MAX_TOP_LOGPROBS = 1024
 DRAW_BLOCK = 512  # about the square root of the largest vocabularies
 
 
@@ -66,7 +68,11 @@ class Sampler:
             self._states.pop(sequence, None)
 
     def open(self, message: Open) -> None:
-        """Remember a sequence; `history` counts as fed, this step's tokens included."""
+        """Remember a sequence; `history` counts as fed, this step's tokens included.
+
+        Raises Broken for numbers that no token can be picked by.
+        """
+        _check(message)
         state = State(message.sampling, message.num_prompt_tokens)
         state.feed(message.history, 0)
         self._states[message.sequence] = state
@@ -139,6 +145,20 @@ class Sampler:
         if state is None:
             raise Broken(f"sequence {sequence} was to be sampled before it was opened")
         return state
+
+
+def _check(message: Open) -> None:
+    """Refuse numbers that leave float32, or all memory; the head allows a client much less."""
+    s = message.sampling
+    numbers = (s.temperature, s.top_p, s.min_p, s.presence_penalty, s.frequency_penalty)
+    biases = (bias for _, bias in s.logit_bias)
+    if not all(-LARGEST <= number <= LARGEST for number in (*numbers, *biases)):
+        raise Broken(f"sequence {message.sequence} was opened with {s}: numbers too large")
+    if not 1 / LARGEST <= s.repetition_penalty <= LARGEST or s.top_logprobs > MAX_TOP_LOGPROBS:
+        raise Broken(
+            f"sequence {message.sequence} was opened with a repetition penalty of "
+            f"{s.repetition_penalty} and {s.top_logprobs} logprobs"
+        )
 
 
 def compiled_nucleus() -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import logging
-import os
 import platform
 import time
 from dataclasses import replace
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 import bramble
 from bramble.config import StageConfig
-from bramble.errors import BadFrame, BadShard, BrambleError, Broken
+from bramble.errors import BadFrame, BadInput, BadShard, BrambleError, Broken, CacheFull
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.stage import memory
@@ -66,6 +65,7 @@ class Service:
         self._assigned_at = 0.0
         self._plan_id = b""
         self._last_step = -1
+        self._has_failed = False  # a step of this epoch
         self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
         self._beat_within_at = self._rested_at = 0.0
@@ -108,7 +108,6 @@ class Service:
                 endpoint=self._steps.endpoint,
                 version=bramble.__version__,
                 memory_bytes=self._config.memory_bytes or sensors.usable_memory_bytes(),
-                num_cores=os.cpu_count() or 1,
                 machine=platform.machine(),
             )
         )
@@ -242,6 +241,7 @@ class Service:
 
     def _adopt(self, assign: m.Assign) -> bool:
         """Have the engine of this assignment; False if files of it are on their way."""
+        plan_id = _plan_id(assign)
         if self._engine is not None and assign == self._assign:
             self._supply.stop()
             return True
@@ -257,7 +257,8 @@ class Service:
         self._first, self._lone = None, {}
         if assign.first_endpoint:
             self._first = self._transport.push(assign.first_endpoint, assign.first_node)
-        self._assign, self._plan_id, self._last_step = assign, bytes.fromhex(assign.plan_id), -1
+        self._assign, self._plan_id, self._last_step = assign, plan_id, -1
+        self._has_failed = False
         return True
 
     def _load(self, assign: m.Assign) -> bool:
@@ -310,15 +311,35 @@ class Service:
             return
         if self._is_mine(message):
             self._last_step = message.step
-            self._run(message, frames, received)
+            try:
+                self._run(message, frames, received)
+            except (Broken, CacheFull, MemoryError) as error:
+                self._give_up(message, str(error) or "out of memory")
         else:
             self._work.refused += 1
             log.debug("event=refused step=%d epoch=%d", message.step, message.epoch)
 
+    def _give_up(self, step: m.Step, reason: str) -> None:
+        """A step failed, and with it what its epoch has in the caches: the head begins another."""
+        log.error("event=step_failed step=%d epoch=%d reason=%r", step.step, step.epoch, reason)
+        self._has_failed = True
+        self._lone = {}
+        self._tell(
+            m.Failed(
+                self._config.node,
+                self._incarnation,
+                step.plan_id.hex(),
+                step.epoch,
+                reason,
+                step.step,
+            )
+        )
+
     def _is_mine(self, step: m.Step) -> bool:
-        """False for another plan's or epoch's step, and for a repeat."""
+        """False for another plan's or epoch's step, for a repeat, and behind one that failed."""
         return (
             self._assign is not None
+            and not self._has_failed
             and step.plan_id == self._plan_id
             and step.epoch == self._assign.epoch
             and step.step > self._last_step
@@ -365,6 +386,8 @@ class Service:
         step, told = self._lone.get(sampled.lane), (sampled.plan_id, sampled.epoch, sampled.step)
         if step is None or (step.plan_id, step.epoch, step.step) != told:
             return  # the head was quicker
+        if len(sampled.token_ids) != 1:
+            return
         self._look_ahead(step, sampled.token_ids)
         self._idle_since = time.monotonic()
 
@@ -432,8 +455,16 @@ class _Work:
         return stats
 
 
+def _plan_id(assign: m.Assign) -> bytes:
+    try:
+        return bytes.fromhex(assign.plan_id)
+    except ValueError as error:
+        raise BadInput(f"the plan's id is {assign.plan_id!r}, need hex digits") from error
+
+
 def _is_of_one_token(step: m.Step) -> bool:
-    return step.kind is m.StepKind.DECODE and len(step.sequences) == 1
+    """True if what follows may be foreseen; not of a request that is tried alone (WIRE.md)."""
+    return step.kind is m.StepKind.DECODE and len(step.sequences) == 1 and not step.opens
 
 
 def _sampled(

@@ -11,6 +11,7 @@ from bramble.errors import (
     BadInput,
     BrambleError,
     ModelNotFound,
+    PoisonRequest,
     QueueFull,
     TooLarge,
     Unavailable,
@@ -24,6 +25,7 @@ _FAMILIES: tuple[tuple[type[BrambleError], int, str, str | None], ...] = (
     (BadInput, 400, "invalid_request_error", None),
     (QueueFull, 429, "rate_limit_error", "rate_limit_exceeded"),
     (Unavailable, 503, "server_error", "unavailable"),
+    (PoisonRequest, 500, "server_error", "poison_request"),
     (BrambleError, 500, "server_error", "internal_error"),
 )
 _HTTP_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}
@@ -57,6 +59,8 @@ def _bramble_error(error: BrambleError) -> Response:
     response.status_code = status_of(error)
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_s)
+    if isinstance(error, PoisonRequest):  # which clients of OpenAI's heed before the status
+        response.headers["x-should-retry"] = "false"
     return response
 
 

@@ -19,7 +19,21 @@ from numpy.typing import NDArray
 # ----------------------------------------------------------------------------------------- ring
 
 
+INT32_MAX = (1 << 31) - 1
+UINT64_MAX = (1 << 64) - 1
 REPETITION_PENALTIES = (0.01, 10.0)  # logits are divided by it: those of 1e-40 are infinite
+BIASES = (-100.0, 100.0)  # as in OpenAI's API; added to a logit, larger ones may leave float32
+SAMPLING_RANGES: dict[str, tuple[float, float]] = {  # least and most; NaN is in none
+    "temperature": (0, 2),
+    "top_k": (0, INT32_MAX),
+    "top_p": (0, 1),
+    "min_p": (0, 1),
+    "repetition_penalty": REPETITION_PENALTIES,
+    "presence_penalty": (-2, 2),
+    "frequency_penalty": (-2, 2),
+    "seed": (0, UINT64_MAX),
+    "top_logprobs": (-1, 20),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +151,6 @@ class Hello:
     endpoint: str  # where its predecessor connects to, e.g. tcp://10.0.0.11:7101
     version: str
     memory_bytes: int  # what weights and KV cache may take
-    num_cores: int
     machine: str  # platform.machine()
 
 
@@ -189,13 +202,17 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The stage cannot serve this assignment; `reason` is a sentence for a person."""
+    """The stage cannot serve this assignment; `reason` is a sentence for a person.
+
+    With a `step` it did, up to that one: it runs no other of this epoch.
+    """
 
     node: str
     incarnation: int
     plan_id: str
     epoch: int
     reason: str
+    step: int = -1
 
 
 # --------------------------------------------------------------------------------------- client
