@@ -57,6 +57,7 @@ class Host:
         self.card = self.folder / "card"  # what the host writes: a folder, or a disk of its own
         self.image = self.folder / "card.img"
         self.space = f"{lab.space}-{self.name}"  # network namespace, and name of its cgroups
+        self.interface = "eth0"  # before the first start, another name may be given
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, *, has_card: bool = False) -> None:
@@ -69,15 +70,15 @@ class Host:
             self._prepare()
             run("sync", "--file-system", self.card)  # as flashing does
         _mount_overlay(self.lab.base, self.card, self.root)
-        self._join_network()
         for folder in _hierarchies():
             (folder / self.space).mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (source := CGROUPS / "cpuset" / name).exists():
                 (CGROUPS / "cpuset" / self.space / name).write_text(source.read_text())
+        mac = f"02:{secrets.token_bytes(5).hex(':')}"  # of this board; a reboot keeps it
         with (self.folder / "console.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["/bin/bash", "-c", LAUNCH, "_", self.space, str(self.root)],
+                ["/bin/bash", "-c", LAUNCH, *self._names(), mac],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -145,6 +146,9 @@ class Host:
             raise RuntimeError(f"{self.name}: {command}: {done.returncode}\n{done.stderr}")
         return done.stdout
 
+    def _names(self) -> tuple[str, ...]:
+        return self.lab.space, self.space, str(self.root), self.interface
+
     def _signal(self, number: int) -> None:
         if (first := self._first_process()) is not None:
             os.kill(first, number)
@@ -185,25 +189,6 @@ class Host:
             with self.lab.known_hosts.open("a") as file:
                 file.write(f"{self.address} {key.with_suffix('.pub').read_text()}")
 
-    def _join_network(self) -> None:
-        lab, link = self.lab.space, f"v-{self.name}"
-        run("ip", "netns", "add", self.space)
-        run(
-            "ip",
-            "-n",
-            lab,
-            "link",
-            "add",
-            link,
-            "type",
-            "veth",
-            "peer",
-            "eth0",
-            "netns",
-            self.space,
-        )
-        run("ip", "-n", lab, "link", "set", link, "master", "lan", "up")
-
     def _clean(self) -> None:
         for folder in (self.root, self.card):
             subprocess.run(["umount", folder], capture_output=True)
@@ -214,11 +199,19 @@ class Host:
 
 # The launching shell joins a cgroup of the host's own in every hierarchy. The host's PID 1 gets
 # those of v1 writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=.
-# nspawn ends with 133 where the host asked for a reboot.
+# Each boot has a fresh network namespace, in which the interface is down and has no address: what
+# the host's own files do not bring up is missing. nspawn ends with 133 for a reboot.
 LAUNCH = f"""
-for c in /sys/fs/cgroup/*/; do [ -d "$c$1" ] && echo $$ > "$c$1/cgroup.procs"; done
-while true; do systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
-    --network-namespace-path=/run/netns/"$1" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
+lab=$0 space=$1 root=$2 interface=$3 mac=$4 link=v-${{1#$0-}}
+for c in /sys/fs/cgroup/*/; do [ -d "$c$space" ] && echo $$ > "$c$space/cgroup.procs"; done
+plug_in() {{
+    {{ ip netns del "$space"; ip -n "$lab" link del "$link"; }} 2>/dev/null
+    ip netns add "$space" &&
+    ip -n "$lab" link add "$link" type veth peer "$interface" address "$mac" netns "$space" &&
+    ip -n "$lab" link set "$link" master lan up
+}}
+while plug_in; do systemd-nspawn -q -M "$space" -D "$root" --register=no --keep-unit \
+    --network-namespace-path=/run/netns/"$space" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
     --system-call-filter=bpf --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
     --kill-signal=SIGRTMIN+3 /bin/sh -c '
         for c in {CONTROLLERS}; do
