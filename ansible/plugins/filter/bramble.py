@@ -135,16 +135,6 @@ def as_list(value):
     return [value] if isinstance(value, str) else list(value)
 
 
-def lan_interface(links, network):
-    """Return the interface in `ip -j -4 addr` that has an address of the LAN, or ""."""
-    lan = ipaddress.ip_network(network)
-    for link in links:
-        for address in link.get("addr_info", []):
-            if address.get("local") and ipaddress.ip_address(address["local"]) in lan:
-                return str(link["ifname"])
-    return ""
-
-
 def in_networks(address, networks):
     """True if the address lies in one of the networks."""
     return any(ipaddress.ip_address(address) in ipaddress.ip_network(each) for each in networks)
@@ -203,6 +193,5 @@ class FilterModule:
             "bramble_usable_mib": usable_mib,
             "bramble_node": node,
             "bramble_list": as_list,
-            "bramble_lan_interface": lan_interface,
             "bramble_in_networks": in_networks,
         }
