@@ -18,7 +18,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).parent
@@ -28,6 +28,7 @@ PACKAGES = (
     "systemd,systemd-sysv,dbus,openssh-server,python3,sudo,iproute2,iputils-ping,ca-certificates,"
     "netbase,kmod,procps,libpam-systemd,python3-apt"
 )
+QUIETLY = "DEBIAN_FRONTEND=noninteractive"
 GATEWAY = "10.77.0.1"
 PROXY_PORT = 3128
 BOOT_TIMEOUT_S = 180.0  # of a machine that does other things beside
@@ -51,38 +52,53 @@ def run(*command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[s
 
 class Host:
     def __init__(self, lab: Lab, number: int) -> None:
-        self.lab, self.name, self.address = lab, f"pi{number}", f"10.77.0.{10 + number}"
+        self.lab, self.number = lab, number
+        self.name, self.address = f"pi{number}", f"10.77.0.{10 + number}"
         self.folder = lab.folder / self.name
         self.root = self.folder / "root"
         self.card = self.folder / "card"  # what the host writes: a folder, or a disk of its own
         self.image = self.folder / "card.img"
         self.space = f"{lab.space}-{self.name}"  # network namespace, and name of its cgroups
+        self.interface = "eth0"  # before the first start, another name may be given
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, *, has_card: bool = False) -> None:
-        """Boot; a new host gets a card, from which `pull_plug` takes what was not written yet."""
+    def start(
+        self, *, has_card: bool = False, prepare: Callable[[Host], None] | None = None
+    ) -> None:
+        """Boot; a new host gets a card, from which `pull_plug` takes what was not written yet.
+
+        prepare  changes a new host's files before its first boot, as `write` and `mask` do
+        """
         if is_new := not self.root.exists():
             self._make_card(has_card)
         if self.image.exists():
             run("mount", "-o", "loop", self.image, self.card)
         if is_new:
             self._prepare()
+            if prepare is not None:
+                prepare(self)
             run("sync", "--file-system", self.card)  # as flashing does
-        _mount_overlay(self.lab.base, self.card, self.root)
-        self._join_network()
+        _mount_overlay(self.lab.lower, self.card, self.root)
         for folder in _hierarchies():
             (folder / self.space).mkdir(exist_ok=True)
         for name in ("cpuset.cpus", "cpuset.mems"):
             if (source := CGROUPS / "cpuset" / name).exists():
                 (CGROUPS / "cpuset" / self.space / name).write_text(source.read_text())
+        mac = f"02:{secrets.token_bytes(5).hex(':')}"  # of this board; a reboot keeps it
         with (self.folder / "console.log").open("ab") as log:
             self._process = subprocess.Popen(
-                ["/bin/bash", "-c", LAUNCH, "_", self.space, str(self.root)],
+                ["/bin/bash", "-c", LAUNCH, *self._names(), mac],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Put a file onto a host that never ran; "" masks what the base has there."""
+        file = self.card / "upper" / path
+        _write(file, text)
+        file.chmod(mode)
 
     def wait_for_ssh(self) -> None:
         deadline = time.monotonic() + BOOT_TIMEOUT_S
@@ -145,6 +161,9 @@ class Host:
             raise RuntimeError(f"{self.name}: {command}: {done.returncode}\n{done.stderr}")
         return done.stdout
 
+    def _names(self) -> tuple[str, ...]:
+        return self.lab.space, self.space, str(self.root), self.interface
+
     def _signal(self, number: int) -> None:
         if (first := self._first_process()) is not None:
             os.kill(first, number)
@@ -185,25 +204,6 @@ class Host:
             with self.lab.known_hosts.open("a") as file:
                 file.write(f"{self.address} {key.with_suffix('.pub').read_text()}")
 
-    def _join_network(self) -> None:
-        lab, link = self.lab.space, f"v-{self.name}"
-        run("ip", "netns", "add", self.space)
-        run(
-            "ip",
-            "-n",
-            lab,
-            "link",
-            "add",
-            link,
-            "type",
-            "veth",
-            "peer",
-            "eth0",
-            "netns",
-            self.space,
-        )
-        run("ip", "-n", lab, "link", "set", link, "master", "lan", "up")
-
     def _clean(self) -> None:
         for folder in (self.root, self.card):
             subprocess.run(["umount", folder], capture_output=True)
@@ -214,11 +214,19 @@ class Host:
 
 # The launching shell joins a cgroup of the host's own in every hierarchy. The host's PID 1 gets
 # those of v1 writable: without, MemoryMax= and CPUQuota= are ignored. bpf: for IPAddressDeny=.
-# nspawn ends with 133 where the host asked for a reboot.
+# Each boot has a fresh network namespace, in which the interface is down and has no address: what
+# the host's own files do not bring up is missing. nspawn ends with 133 for a reboot.
 LAUNCH = f"""
-for c in /sys/fs/cgroup/*/; do [ -d "$c$1" ] && echo $$ > "$c$1/cgroup.procs"; done
-while true; do systemd-nspawn -q -M "$1" -D "$2" --register=no --keep-unit \
-    --network-namespace-path=/run/netns/"$1" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
+lab=$0 space=$1 root=$2 interface=$3 mac=$4 link=v-${{1#$0-}}
+for c in /sys/fs/cgroup/*/; do [ -d "$c$space" ] && echo $$ > "$c$space/cgroup.procs"; done
+plug_in() {{
+    {{ ip netns del "$space"; ip -n "$lab" link del "$link"; }} 2>/dev/null
+    ip netns add "$space" &&
+    ip -n "$lab" link add "$link" type veth peer "$interface" address "$mac" netns "$space" &&
+    ip -n "$lab" link set "$link" master lan up
+}}
+while plug_in; do systemd-nspawn -q -M "$space" -D "$root" --register=no --keep-unit \
+    --network-namespace-path=/run/netns/"$space" --capability=CAP_NET_ADMIN,CAP_NET_RAW \
     --system-call-filter=bpf --resolv-conf=off --timezone=off --link-journal=no --console=pipe \
     --kill-signal=SIGRTMIN+3 /bin/sh -c '
         for c in {CONTROLLERS}; do
@@ -239,7 +247,7 @@ class Lab:
         self.hosts: dict[str, Host] = {}
         self.key = folder / "id"
         self.known_hosts = folder / "known_hosts"
-        self.base = base()
+        self.lower = str(base())  # overlayfs's lowerdir: what the hosts share
         self._proxy: subprocess.Popen[bytes] | None = None
 
     @property
@@ -275,13 +283,45 @@ class Lab:
                 stderr=log,
             )
 
+    def host(self, number: int) -> Host:
+        return self.hosts.setdefault(f"pi{number}", Host(self, number))
+
     def start(self, *numbers: int, has_card: bool = False) -> list[Host]:
-        hosts = [self.hosts.setdefault(f"pi{n}", Host(self, n)) for n in numbers]
+        hosts = [self.host(number) for number in numbers]
         for host in hosts:
             host.start(has_card=has_card)
         for host in hosts:
             host.wait_for_ssh()
         return hosts
+
+    def add_packages(self, name: str, *packages: str) -> None:
+        """Give hosts that come further Debian packages, installed once over the base."""
+        folder = CACHE / f"{SUITE}+{name}"
+        with _locked():
+            if not folder.exists():
+                self._install(folder, packages)
+        self.lower = f"{folder}/upper:{self.lower}"
+
+    def _install(self, folder: Path, packages: Sequence[str]) -> None:
+        partial = folder.with_suffix(".partial")
+        shutil.rmtree(partial, ignore_errors=True)
+        root = partial / "root"
+        for each in ("upper", "work", "root"):
+            (partial / each).mkdir(parents=True)
+        _mount_overlay(self.lower, partial, root)
+        proxy = f"until exec 3<>/dev/tcp/{GATEWAY}/{PROXY_PORT}; do sleep 0.1; done 2>&-"
+        self.run("timeout", "10", "bash", "-c", proxy)
+        try:
+            install = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")
+            update = ("apt-get", "update", "--quiet", "--error-on=any")
+            for words in (update, (*install, *packages)):
+                done = self.run("unshare", "--mount", "chroot", root, "env", QUIETLY, *words)
+                if done.returncode:
+                    raise RuntimeError(f"{' '.join(words)}\n{done.stdout[-2000:]}{done.stderr}")
+            shutil.rmtree(root / "var/lib/apt/lists")
+        finally:
+            run("umount", root)
+        partial.rename(folder)
 
     def close(self) -> None:
         for host in self.hosts.values():
@@ -310,12 +350,19 @@ class Lab:
 def base() -> Path:
     """Return the folder with the hosts' common root, built on first use (20 s, 270 MB)."""
     folder = CACHE / SUITE
-    CACHE.mkdir(parents=True, exist_ok=True)
-    with (CACHE / "lock").open("wb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another lab may be building it
+    with _locked():
         if not folder.exists():
             _build(folder)
     return folder
+
+
+@contextlib.contextmanager
+def _locked() -> Iterator[None]:
+    """Hold the cache: another lab may be building what this one needs."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with (CACHE / "lock").open("wb") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
 
 
 def _build(folder: Path) -> None:
@@ -373,7 +420,7 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _mount_overlay(lower: Path, card: Path, root: Path) -> None:
+def _mount_overlay(lower: str, card: Path, root: Path) -> None:
     options = f"lowerdir={lower},upperdir={card}/upper,workdir={card}/work"
     run("mount", "-t", "overlay", "bramble-lab", "-o", options, root)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 from tests.flash.machine import run
@@ -31,6 +32,20 @@ def schema(kind: str, text: str) -> subprocess.CompletedProcess[str]:
     path = checkers() / "tmp/checked"
     path.write_text(text)
     return _inside("cloud-init", "schema", "--schema-type", kind, "--config-file", "/tmp/checked")
+
+
+def python(
+    program: str, text: str, written: Mapping[str, str] | None = None, *environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a program beside cloud-init, with the text in /tmp/checked and further files."""
+    for path, content in {"/tmp/checked": text, **(written or {})}.items():
+        file = checkers() / path[1:]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(content)
+    done = _inside("env", *environment, "python3", "-c", program)
+    for path in written or {}:
+        (checkers() / path[1:]).unlink()
+    return done
 
 
 def netplan(text: str) -> tuple[subprocess.CompletedProcess[str], str]:

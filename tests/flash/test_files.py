@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import shutil
 
 import pytest
 import yaml
 
-from tests.flash.checkers import netplan, schema
-from tests.flash.conftest import Site, give_small_image, made_site
+from tests.flash.checkers import netplan, python, schema
+from tests.flash.conftest import REPOSITORY, Site, give_small_image, made_site
 
 pytestmark = pytest.mark.timeout(600)  # the first run installs both into a folder
 
@@ -83,3 +85,30 @@ def test_there_is_no_password_anywhere(files: dict[str, str]) -> None:
     assert user_data["ssh_pwauth"] is False
     assert user.keys() & {"passwd", "plain_text_passwd", "hashed_passwd"} == set()
     assert user_data.keys() & {"password", "chpasswd"} == set()
+
+
+READ = """\
+import json, pathlib
+from cloudinit.helpers import ConfigMerger, Paths
+paths = Paths({"cloud_dir": "/tmp/cloud", "run_dir": "/tmp/run"})
+folder = pathlib.Path(paths.get_ipath_cur())
+folder.mkdir(parents=True, exist_ok=True)
+(folder / "cloud-config.txt").write_text(pathlib.Path("/tmp/checked").read_text())
+print(json.dumps(ConfigMerger(paths, base_cfg={}).cfg))
+"""
+
+
+@pytest.mark.parametrize("said", ["localhost", "true"])
+def test_site_yml_has_cloud_init_leave_etc_hosts_alone_whatever_the_card_says(
+    said: str, files: dict[str, str]
+) -> None:
+    tasks = yaml.safe_load((REPOSITORY / "roles/bramble_base/tasks/cloud.yml").read_text())
+    copied = [task["ansible.builtin.copy"] for task in tasks if "ansible.builtin.copy" in task]
+    written = {copy["dest"]: copy["content"] for copy in copied}
+    (environment,) = re.findall(r"Environment=(\S+)", "".join(written.values()))
+    card = files["user-data"].replace("manage_etc_hosts: localhost", f"manage_etc_hosts: {said}")
+    before = json.loads(python(READ, card).stdout)
+    after = json.loads(python(READ, card, written, environment).stdout)
+    assert before["manage_etc_hosts"] == yaml.safe_load(said)
+    assert (after["manage_etc_hosts"], after["preserve_hostname"]) == (False, True)
+    assert after["users"] == before["users"]

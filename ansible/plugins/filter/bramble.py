@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import ipaddress
 import re
 from collections import Counter
@@ -11,23 +10,6 @@ HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
 OBJECTIVES = ("latency", "throughput", "capacity")
 BYTES_PER_WEIGHT = {"int4": 0.62, "int4-128": 0.54, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
-REQUIRED = (  # each has a line in inventory/example
-    *("network", "gateway", "dns", "manage_network", "admin_networks", "timezone"),
-    *("model", "quantization", "context", "rows", "port", "wheelhouse"),
-)
-OPTIONAL = (
-    *("user", "ssh_keys", "kv_cache", "speculation", "rings", "objective", "memory_mib", "hub_token"),
-)
-SETTINGS = tuple(f"bramble_{name}" for name in REQUIRED + OPTIONAL)
-CHOICES = {"bramble_kv_cache": ("float32", "int8"), "bramble_speculation": ("auto", "off")}
-NUMBERS = {  # least and most
-    "bramble_context": (0, 1 << 31),
-    "bramble_rows": (1, 1 << 16),
-    "bramble_port": (1, 65535),
-    "bramble_memory_mib": (0, 1 << 31),
-}
-OTHERS_PORTS = {22: "ssh's", **dict.fromkeys((7099, 7100, 7101), "the ring's"), 7103: "doctor's"}
-ALIKE = 0.9  # bramble_rowz and bramble_rows; bramble_stage_memory_mib is none of these
 # Of a node's memory a stage may take a share, and leaves so much at least; the head's node gives
 # more to head and web (service/bramble/plan/devices.py has the same rule)
 MEMORY_SHARE, RESERVED_MIB = 0.8, 768
@@ -60,42 +42,11 @@ def inventory_problems(nodes, network, gateway="", admin_networks=()):
         problems.append(f"bramble_gateway {gateway!r} is no IPv4 address: your router's, or \"\"")
     elif gateway and lan is not None and _address(gateway) not in lan:
         problems.append(f"bramble_gateway {gateway} is not in bramble_network {network}")
+    elif gateway and lan is not None and _address(gateway) in (lan.network_address, lan.broadcast_address):
+        problems.append(f"bramble_gateway {gateway} stands for all of {lan}: your router's address, or \"\"")
     taken = [n["name"] for n in nodes if gateway and str(n.get("address")) == str(gateway)]
     if taken:
         problems.append(f"{taken[0]} has the gateway's address {gateway}: give it another")
-    return problems
-
-
-def settings(variables):
-    """Return what the inventory sets of SETTINGS, or as what looks like one; values where they are checked."""
-    found = [name for name in variables if name.startswith("bramble_") and _settings_like(name)]
-    return {name: variables[name] if name in CHOICES or name in NUMBERS else None for name in found}
-
-
-def setting_problems(found):
-    """Return sentences on what `settings` found; {} is not looked at."""
-    if not found:
-        return []
-    misspelt = {name: _settings_like(name)[0] for name in found if name not in SETTINGS}
-    problems = [f"{name} is no setting: did you mean {meant}?" for name, meant in misspelt.items()]
-    problems += [
-        f"bramble_{name} is not set: copy its line from inventory/example/group_vars/bramble.yml"
-        for name in REQUIRED
-        if f"bramble_{name}" not in found and f"bramble_{name}" not in misspelt.values()
-    ]
-    for name, allowed in CHOICES.items():
-        if name in found and found[name] not in allowed:
-            said = ' or "off" (in quotes)' if "off" in allowed else f" or {allowed[1]}"
-            problems.append(f"{name} is {found[name]!r}: need {allowed[0]}{said}")
-    for name, (least, most) in NUMBERS.items():
-        if name in found and not _is_number(found[name], least, most):
-            problems.append(f"{name} is {found[name]!r}: need a number from {least} to {most}")
-    port = str(found.get("bramble_port"))
-    problems += [
-        f"bramble_port is {taken}, which is {whose}: choose another, as 8080"
-        for taken, whose in OTHERS_PORTS.items()
-        if port == str(taken)
-    ]
     return problems
 
 
@@ -177,14 +128,11 @@ def node(variables):
     }
 
 
-def lan_interface(links, network):
-    """Return the interface in `ip -j -4 addr` that has an address of the LAN, or ""."""
-    lan = ipaddress.ip_network(network)
-    for link in links:
-        for address in link.get("addr_info", []):
-            if address.get("local") and ipaddress.ip_address(address["local"]) in lan:
-                return str(link["ifname"])
-    return ""
+def as_list(value):
+    """Return a list: of one, where one value was written without brackets; of none for "" and nothing."""
+    if value is None or value == "":
+        return []
+    return [value] if isinstance(value, str) else list(value)
 
 
 def in_networks(address, networks):
@@ -210,15 +158,6 @@ def _node_problems(node, lan):
     if role is not None and role not in ROLES:
         problems.append(f"{name} has `role: {role}`: need head or stage")
     return problems
-
-
-def _settings_like(name):
-    return difflib.get_close_matches(name, SETTINGS, 1, ALIKE)
-
-
-def _is_number(value, least, most):
-    is_number = not isinstance(value, bool) and re.fullmatch(r"\d+", str(value), re.ASCII)
-    return bool(is_number) and least <= int(value) <= most
 
 
 def _is_rings(rings):
@@ -247,14 +186,12 @@ class FilterModule:
     def filters(self):
         return {
             "bramble_inventory_problems": inventory_problems,
-            "bramble_settings": settings,
-            "bramble_setting_problems": setting_problems,
             "bramble_ring_problems": ring_problems,
             "bramble_rings_of": rings_of,
             "bramble_rings_without": rings_without,
             "bramble_model_problems": model_problems,
             "bramble_usable_mib": usable_mib,
             "bramble_node": node,
-            "bramble_lan_interface": lan_interface,
+            "bramble_list": as_list,
             "bramble_in_networks": in_networks,
         }

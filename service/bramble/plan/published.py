@@ -164,4 +164,4 @@ PUBLISHED: tuple[Published, ...] = (
 )
 
 # exo 0.0.x, three nodes, Llama-3.2-1B unquantised: 0.2 tokens/s, first token after 59.3 s. No
-# architecture explains it (16-bit weights would give 4): it is left out, and named in docs/models.md.
+# architecture explains it (16-bit weights would give 4): left out, and named in docs/models.md.
