@@ -38,7 +38,11 @@ class Tokenizer:
         self._backend = _open_backend(self.files, path)
         added = self._backend.get_added_tokens_decoder()
         self.added = {index: token.content for index, token in added.items()}
-        self.special_ids = frozenset(index for index, token in added.items() if token.special)
+        self.special_ids = frozenset(  # these have no text
+            index
+            for index, token in added.items()
+            if token.special and token.content not in THOUGHT
+        )
         self.chat_template = ChatTemplate(folder, self.files.config, self.files.named)
 
     @property
@@ -73,7 +77,8 @@ class Tokenizer:
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens; invalid UTF-8 becomes U+FFFD."""
-        text: str = self._backend.decode(list(ids), skip_special_tokens=True)
+        shown = [index for index in ids if index not in self.special_ids]
+        text: str = self._backend.decode(shown, skip_special_tokens=False)
         return text
 
     def token_id(self, token: str) -> int | None:
@@ -162,12 +167,10 @@ def _open_backend(files: TokenizerFiles, path: Path) -> _Backend:
         raise BadInput(
             f"{path}: model.dropout is {model['dropout']!r}, need null: a text has one reading"
         )
-    own = [_without_special_thoughts(token) for token in document.get("added_tokens") or []]
-    document = document | {"truncation": None, "padding": None, "added_tokens": own}
+    document = document | {"truncation": None, "padding": None}
     try:
         backend = _Backend.from_str(json.dumps(document))
-        added = ({"content": token.content} | token.flags for token in files.added)
-        backend.add_tokens([AddedToken(**_without_special_thoughts(token)) for token in added])
+        backend.add_tokens([AddedToken(token.content, **token.flags) for token in files.added])
         backend.encode_special_tokens = files.splits_special
     except Exception as error:  # the library raises nothing narrower
         raise BadInput(f"{path} cannot be read: {error}") from error
@@ -187,13 +190,6 @@ def _check_ids(files: TokenizerFiles, backend: _Backend, path: Path) -> None:
                 f"{path}: token {content!r} has id {index} in {where}, and the tokenizer makes it "
                 f"{got}; save the tokenizer again with transformers, or correct the id"
             )
-
-
-def _without_special_thoughts(token: Any) -> Any:
-    """A thought's tags are text to us: they have to be decoded, so they may not be special."""
-    if not isinstance(token, dict) or token.get("content") not in THOUGHT:
-        return token
-    return token | {"special": False}
 
 
 def _decoder(document: Any, path: Path) -> tuple[str, bool]:

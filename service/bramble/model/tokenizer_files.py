@@ -32,6 +32,7 @@ class AddedToken:
     content: str
     flags: dict[str, bool]
     id: int | None = None
+    is_plain: bool = False  # written as a string, without flags
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,14 +130,23 @@ def _merge(
             known = merged.get(key) or []
             value = [*known, *(token for token in value if token not in known)]
         merged[key] = value
-    if "additional_special_tokens" in merged and "extra_special_tokens" not in merged:
-        merged["extra_special_tokens"] = merged.pop("additional_special_tokens")
     by_id = _legacy_tokens(_read_if_there(folder / ADDED), merged)
     for entry in document.get("added_tokens") or []:
         if isinstance(entry, dict) and type(entry.get("id")) is int:
-            where = f"{TOKENIZER}: added token {entry['id']}"
-            by_id[entry["id"]] = AddedToken(_text(entry, where), _flags(entry, where), entry["id"])
+            _take(by_id, entry)
     return merged, by_id
+
+
+def _take(by_id: dict[int, AddedToken], entry: dict[str, Any]) -> None:
+    """tokenizer.json's own token; added_tokens.json may not give its id to another."""
+    index, where = entry["id"], f"{TOKENIZER}: added token {entry['id']}"
+    token = AddedToken(_text(entry, where), _flags(entry, where), index)
+    if (other := by_id.get(index)) is not None and other.content != token.content:
+        raise BadInput(
+            f"{ADDED}: {other.content!r} has id {index}, which {TOKENIZER} gives to "
+            f"{token.content!r}; correct the one that is wrong"
+        )
+    by_id[index] = token
 
 
 def _decoder_tokens(document: Any) -> dict[int, AddedToken]:
@@ -153,14 +163,19 @@ def _decoder_tokens(document: Any) -> dict[int, AddedToken]:
 
 
 def _legacy_tokens(document: dict[str, Any], merged: dict[str, Any]) -> dict[int, AddedToken]:
-    """added_tokens.json: a token's text → its id."""
-    special = {_text(merged[name]) for name in NAMED if merged.get(name)}
-    special |= {_text(token) for token in _extra(merged)}
+    """added_tokens.json: a token's text → its id. Special is what a name or a list calls so."""
+    extra = merged.get("extra_special_tokens")
+    values = [merged.get(name) for name in NAMED] + (extra if isinstance(extra, list) else [])
+    # transformers compares before it has read objects with __type
+    is_unread = [isinstance(value, dict) and "__type" in value for value in values]
+    pairs = zip(values, is_unread, strict=True)
+    special = {_text(value) for value, is_late in pairs if value and not is_late}
     found = {}
     for content, index in document.items():
         if type(index) is not int or index < 0:
             raise BadInput(f"{ADDED}: {content!r} is {index!r}, need a token id")
-        flags = _flags({"special": content in special}, ADDED)
+        is_special = content in special
+        flags = {"special": is_special, "normalized": not is_special}
         found[index] = AddedToken(content, flags, index)
     return found
 
@@ -187,10 +202,10 @@ def _names(
 
 
 def _extra(merged: dict[str, Any]) -> list[Any]:
-    """The special tokens that have no name."""
+    """The special tokens that have no name, under the newer key or the older."""
     found = merged.get("extra_special_tokens")
     if found is None or isinstance(found, dict):
-        return []
+        found = merged.get("additional_special_tokens") or []
     if not isinstance(found, list):
         raise BadInput(f"additional_special_tokens is {found!r}, need a list of tokens")
     return found
@@ -211,18 +226,26 @@ def _to_add(
     ]
     known = {token.content for token in added}
     known |= {_text(entry) for entry in document.get("added_tokens") or []}
-    where = "additional_special_tokens"
-    nameless = [AddedToken(_text(entry, where), _special(entry, where)) for entry in extra]
-    for token in [*names.values(), *nameless]:
-        if token.content not in known:
-            known.add(token.content)
+    # Of several that name the same token with other flags, the last one's hold
+    for token in [*names.values(), *(_nameless(entry, is_named) for entry in extra)]:
+        if token.content not in known and token not in added:
             added.append(token)
     return added
 
 
+def _nameless(entry: Any, is_named: set[str]) -> AddedToken:
+    """Special, save where an AddedToken says otherwise."""
+    where = "additional_special_tokens"
+    content = _text(entry, where)
+    if isinstance(entry, dict) and "__type" in entry and content not in is_named:
+        return AddedToken(content, _flags(entry, where))
+    return AddedToken(content, _special(entry, where), is_plain=isinstance(entry, str))
+
+
 def _token(name: str, value: Any) -> AddedToken:
     where = f"{CONFIG} or {TOKENS_MAP}: {name}"
-    return AddedToken(_text(value, where), _special(value, where))
+    plain = isinstance(value, str)
+    return AddedToken(_text(value, where), _special(value, where), is_plain=plain)
 
 
 def _special(value: Any, where: str) -> dict[str, bool]:
@@ -239,7 +262,7 @@ def _text(value: Any, where: str = CONFIG) -> str:
 
 
 def _flags(entry: dict[str, Any], where: str) -> dict[str, bool]:
-    """Where `normalized` is missing, it is the opposite of `special`."""
+    """Where `normalized` is missing, the library makes it the opposite of `special`."""
     unknown = sorted(set(entry) - {*_FLAGS, "content", "id", "__type"})
     if unknown:
         raise BadInput(f"{where}: {unknown[0]} is not known of a token; remove it")
@@ -247,5 +270,4 @@ def _flags(entry: dict[str, Any], where: str) -> dict[str, bool]:
     for name, value in flags.items():
         if type(value) is not bool:
             raise BadInput(f"{where}: {name} is {value!r}, need true or false")
-    special = flags.get("special", False)
-    return {"special": special, "normalized": not special} | flags
+    return {"special": False} | flags
