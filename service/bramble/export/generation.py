@@ -88,6 +88,7 @@ HARMLESS: Mapping[str, str] = {
     "transformers_version": "who wrote the file",
     "_from_model_config": "who wrote the file",
     "_commit_hash": "who wrote the file",
+    "_original_object_hash": "who wrote the file",
     "trust_remote_code": "there is no code to run here",
     "chat_format": _OTHERS,
     "max_window_size": _OTHERS,

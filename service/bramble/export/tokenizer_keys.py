@@ -31,6 +31,7 @@ _BATCH = "of batches and of cutting, which a prompt here is not subject to"
 _SLOW = "of tokenizers in Python, which tokenizer.json replaces"
 _PLACE = "where a file once lay"
 _OTHER = "of other families' tokenizers"
+_UNREAD = "read by nothing in transformers: written by a trainer, or for another program"
 _WRITER = "who wrote the file, or with what"
 # Key → why it changes nothing
 HARMLESS: Mapping[str, str] = {
@@ -54,6 +55,8 @@ HARMLESS: Mapping[str, str] = {
     "spaces_between_special_tokens": _SLOW,
     "errors": _SLOW,
     "use_fast": _SLOW,
+    "from_slow": _SLOW,
+    "pretokenize_regex": "tokenizer.json has its own",
     "use_default_system_prompt": "transformers reads it no more",
     "trim_offsets": "places in the text, not ids",
     "do_lower_case": _OTHER,
@@ -75,6 +78,10 @@ HARMLESS: Mapping[str, str] = {
     "is_local": _PLACE,
     "local_files_only": _PLACE,
     "use_auth_token": _PLACE,
+    "fast": _UNREAD,
+    "device_map": _UNREAD,
+    "max_lenght": _UNREAD,  # published so
+    "tool_parser_type": _UNREAD,
     "trust_remote_code": "there is no code to run here",
     "backend": _WRITER,
     "transformers_version": _WRITER,

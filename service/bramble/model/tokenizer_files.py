@@ -167,9 +167,8 @@ def _legacy_tokens(document: dict[str, Any], merged: dict[str, Any]) -> dict[int
     extra = merged.get("extra_special_tokens")
     values = [merged.get(name) for name in NAMED] + (extra if isinstance(extra, list) else [])
     # transformers compares before it has read objects with __type
-    is_unread = [isinstance(value, dict) and "__type" in value for value in values]
-    pairs = zip(values, is_unread, strict=True)
-    special = {_text(value) for value, is_late in pairs if value and not is_late}
+    objects = [v.get("content") for v in values if isinstance(v, dict) and "__type" not in v]
+    special = {*objects, *(value for value in values if isinstance(value, str))}
     found = {}
     for content, index in document.items():
         if type(index) is not int or index < 0:
