@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import io
 import os
 import subprocess
@@ -9,6 +10,7 @@ import sys
 from typing import Any
 
 import pytest
+from bramble.commands import chat
 from bramble.commands.chat import message, speed, talk
 from bramble.errors import BadInput
 from bramble.wire.messages import Delta, Done, Finish, Generate, Sampling
@@ -113,3 +115,10 @@ def test_bytes_from_a_pipe_that_are_no_text_are_kept_for_the_refusal(words: list
         capture_output=True,
     )
     assert done.stdout.strip() in (rb"'h\udcffi'", rb"'h\udcffi\n'"), done.stderr
+
+
+def test_a_model_that_is_not_to_be_sampled_answers_the_same_in_the_terminal() -> None:
+    flags = argparse.Namespace(temperature=None, seed=None, max_tokens=None)
+    defaults = {"do_sample": False, "temperature": 0.6, "min_p": 0.1, "repetition_penalty": 1.1}
+    sampling = chat._request([], flags, {"defaults": defaults}).sampling
+    assert (sampling.temperature, sampling.min_p, sampling.repetition_penalty) == (0.0, 0.1, 1.1)

@@ -163,11 +163,36 @@ def test_a_config_that_cannot_be_exported_says_why(
     assert not left_behind(tmp_path)
 
 
-def test_a_missing_tokenizer_is_named(tmp_path: Path) -> None:
+def test_a_missing_tokenizer_is_named_with_what_is_there_instead(tmp_path: Path) -> None:
     source = edited(tmp_path)
-    (source / "tokenizer.json").unlink()
-    with pytest.raises(BadInput, match=r"has no tokenizer\.json"):
+    (source / "tokenizer.json").rename(source / "tokenizer.model")
+    with pytest.raises(BadInput, match=r"has no tokenizer\.json, only tokenizer\.model; save"):
         export(str(source), tmp_path / "m")
+
+
+def test_a_generation_config_that_no_request_could_use_is_refused(tmp_path: Path) -> None:
+    source = edited(tmp_path)
+    (source / "generation_config.json").write_text('{"do_sample": true, "temperature": 5.0}')
+    with pytest.raises(BadInput, match=r"generation_config\.json: temperature is 5\.0"):
+        export(str(source), tmp_path / "m")
+    assert not left_behind(tmp_path)
+
+
+def test_what_the_tokenizers_files_say_reaches_the_model_folder(tmp_path: Path) -> None:
+    """Named templates, an end of the tokenizer's own, and a token outside the embedding."""
+    source = edited(tmp_path)
+    (source / "generation_config.json").write_text('{"eos_token_id": 1, "top_k": 5}')
+    config = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "w100", "pad_token": "<p>"}
+    (source / "tokenizer_config.json").write_text(json.dumps(config))
+    more = source / "additional_chat_templates" / "tool_use.jinja"
+    more.parent.mkdir()
+    more.write_text("x")
+    (source / "chat_template.jinja").write_text("{{ messages[0].content }}")
+    manifest = export(str(source), tmp_path / "m", Options("float32"))
+    assert (manifest.eos_ids, manifest.defaults) == ((1, 100), {"top_k": 5})
+    assert "'<p>' (160)" in manifest.extra["warnings"][0]
+    assert "additional_chat_templates/tool_use.jinja" in manifest.files
+    assert Tokenizer(tmp_path / "m").encode_chat([{"role": "user", "content": "a"}])
 
 
 def test_an_existing_folder_is_replaced_only_by_force(tmp_path: Path) -> None:

@@ -84,6 +84,9 @@ def test_an_unknown_part_lists_the_known() -> None:
         (lambda d: d["files"].pop("shards/embed.data"), "not among the files"),
         (lambda d: d["files"].update({"../x": {"sha256": "", "bytes": 0}}), "leaves the model"),
         (lambda d: d["files"].update({"/x": {"sha256": "", "bytes": 0}}), "leaves the model"),
+        (lambda d: d["defaults"].update(temperature=5.0), "defaults: temperature is 5.0, need a"),
+        (lambda d: d["defaults"].update(top_k="5"), "defaults: top_k is '5', need an integer"),
+        (lambda d: d["defaults"].update(num_beams=4), "num_beams is no sampling default"),
     ],
 )
 def test_a_document_that_cannot_be_used_says_why(

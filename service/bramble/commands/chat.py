@@ -17,6 +17,7 @@ from rich.console import Console
 from bramble.commands.door import add_door, open_door
 from bramble.errors import BadInput, BrambleError
 from bramble.head.client import Client
+from bramble.model.sampling import effective
 from bramble.wire.messages import Delta, Done, Generate, Progress, Sampling
 
 Messages = list[dict[str, Any]]
@@ -108,12 +109,14 @@ def _ask(client: Client, request: Generate, console: Console, answer: list[str])
 
 
 def _request(messages: Messages, args: argparse.Namespace, model: dict[str, Any]) -> Generate:
-    defaults = model["defaults"]
+    defaults = effective(model["defaults"])
     temperature = defaults.get("temperature", 1.0) if args.temperature is None else args.temperature
     sampling = Sampling(
         temperature=float(temperature),
         top_k=int(defaults.get("top_k", 0)),
         top_p=float(defaults.get("top_p", 1.0)),
+        min_p=float(defaults.get("min_p", 0.0)),
+        repetition_penalty=float(defaults.get("repetition_penalty", 1.0)),
         seed=secrets.randbits(63) if args.seed is None else args.seed,
     )
     return Generate(

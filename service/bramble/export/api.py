@@ -21,12 +21,16 @@ from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
 from bramble.export.fidelity import fidelity
+from bramble.export.generation import FILE as GENERATION
+from bramble.export.generation import read_defaults
 from bramble.export.graph import CacheScales
 from bramble.export.original import Original
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import BLOCK, KINDS
 from bramble.export.source import Source, open_folder
+from bramble.export.stop_tokens import stop_ids, token_ids
 from bramble.export.synthetic import open_synthetic
+from bramble.export.tokenizer_check import check_tokenizer
 from bramble.export.verify import Range, Sample, golden
 from bramble.model import manifest as manifests
 from bramble.model.disk import check_space
@@ -50,7 +54,6 @@ GOLDEN_TEXT = (
 GOLDEN_TOKENS = 24
 SAMPLE_TOKENS = 256
 CACHE_ROOM = 1.5  # of an int8 cache above the sample's largest keys and values, see DESIGN.md
-DEFAULTS = ("do_sample", "temperature", "top_k", "top_p", "min_p", "repetition_penalty")
 
 EMBEDDED = Path(__file__).parent.parent / "embedded"
 EMBEDDED_ID = "bramble-demo"
@@ -139,17 +142,19 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
     check_space(dest, _estimate_bytes(decoder, kinds))
     with destination(dest, options.may_replace) as folder:
         files = _copy(source, folder)
-        token_ids = _golden_ids(folder, decoder.shape.vocab_size)
+        tokenizer = Tokenizer(folder)
+        speech = _speech(source, tokenizer, decoder.shape.vocab_size)
         total = sum(prod(size) for size in decoder.tensors().values())
         advance = _Counter(progress, "weights", total)
-        calibration = _calibration(source, decoder, folder, options)
+        calibration = _calibration(source, decoder, tokenizer, options)
         writer = PartWriter(folder, decoder, kinds, source.weights, advance, calibration)
         parts = writer.write()
         manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
-        manifest = replace(manifest, name=dest.name)
+        manifest = replace(manifest, name=dest.name, **speech)
         advance = _Counter(progress, "golden check", len(parts))
-        sample_ids = _sample_ids(folder, decoder.shape)
-        check, ran = golden(folder, manifest, token_ids, sample_ids, advance)
+        golden_ids = _golden_ids(tokenizer, decoder.shape.vocab_size)
+        sample_ids = _sample_ids(tokenizer, decoder.shape)
+        check, ran = golden(folder, manifest, golden_ids, sample_ids, advance)
         found = _fidelity(source, decoder, folder, manifest, ran, progress)
         parts = _with_int8_cache(writer, parts, ran.ranges)
         files |= writer.files
@@ -190,8 +195,6 @@ def _manifest(
     parts: tuple[Part, ...],
     files: dict[str, File],
 ) -> Manifest:
-    bos = source.config.token_ids("bos_token_id") or source.generation.token_ids("bos_token_id")
-    eos = source.generation.token_ids("eos_token_id") or source.config.token_ids("eos_token_id")
     return Manifest(
         name=source.name,
         architecture=decoder.architecture,
@@ -200,22 +203,34 @@ def _manifest(
         rope=decoder.rope,
         quantization=kinds,
         is_tied=decoder.is_tied,
-        eos_ids=eos,
-        bos_id=bos[0] if bos else None,
+        eos_ids=(),
+        bos_id=None,
         source=source.origin,
-        defaults=_defaults(source.generation.document),
+        defaults={},
         parts=parts,
         files=files,
         exporter=f"bramble {bramble.__version__}",
     )
 
 
-def _defaults(generation: dict[str, Any]) -> dict[str, Any]:
-    return {key: generation[key] for key in DEFAULTS if generation.get(key) is not None}
+def _speech(source: Source, tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
+    """The manifest's fields on how the model is spoken with. Raises BadInput."""
+    config, generation = source.config.document, source.generation.document
+    warnings = check_tokenizer(tokenizer, vocab_size)
+    stops, more = stop_ids(generation, config, tokenizer, vocab_size)
+    key = "bos_token_id"
+    bos = token_ids(config, key, "config.json") or token_ids(generation, key, GENERATION)
+    return {
+        "defaults": read_defaults(generation),
+        "eos_ids": stops,
+        "bos_id": bos[0] if bos else None,
+        "extra": {"warnings": [*warnings, *more]},
+    }
 
 
 def _copy(source: Source, folder: Path) -> dict[str, File]:
     for name, path in source.copied.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     for name, text in source.texts.items():
         (folder / name).write_text(text, encoding="utf-8")
@@ -223,20 +238,20 @@ def _copy(source: Source, folder: Path) -> dict[str, File]:
     return {n: File(sha256_of(folder / n), (folder / n).stat().st_size) for n in names}
 
 
-def _golden_ids(folder: Path, vocab_size: int) -> tuple[int, ...]:
+def _golden_ids(tokenizer: Tokenizer, vocab_size: int) -> tuple[int, ...]:
     """The text's first tokens, repeated if a small vocabulary makes few; ids the model has."""
-    ids = [i for i in Tokenizer(folder).encode(GOLDEN_TEXT) if i < vocab_size] or [0]
+    ids = [i for i in tokenizer.encode(GOLDEN_TEXT) if i < vocab_size] or [0]
     return tuple((ids * GOLDEN_TOKENS)[:GOLDEN_TOKENS])
 
 
-def _sample_ids(folder: Path, shape: Shape) -> tuple[int, ...]:
+def _sample_ids(tokenizer: Tokenizer, shape: Shape) -> tuple[int, ...]:
     """Text that ranges of keys and values, and fidelity, are measured on: ids the model has."""
-    ids = [i for i in Tokenizer(folder).encode(sample.TEXT) if i < shape.vocab_size] or [0]
+    ids = [i for i in tokenizer.encode(sample.TEXT) if i < shape.vocab_size] or [0]
     return tuple(ids[: min(SAMPLE_TOKENS, shape.max_length)])
 
 
 def _calibration(
-    source: Source, decoder: Decoder, folder: Path, options: Options
+    source: Source, decoder: Decoder, tokenizer: Tokenizer, options: Options
 ) -> Calibration | None:
     """None where nothing is rounded so coarsely, or weights are random."""
     kinds = options.kinds()
@@ -244,8 +259,8 @@ def _calibration(
     if not (is_coarse and options.is_calibrated) or _is_random(source):
         return None
     shape = decoder.shape
-    token_ids = calibration_ids(Tokenizer(folder), shape.vocab_size, shape.max_length)
-    return Calibration(Original(decoder, source.weights), token_ids)
+    ids = calibration_ids(tokenizer, shape.vocab_size, shape.max_length)
+    return Calibration(Original(decoder, source.weights), ids)
 
 
 def _fidelity(

@@ -6,6 +6,7 @@ import argparse
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -85,6 +86,8 @@ def run(args: argparse.Namespace) -> int:
             manifest = api.export_embedded(args.dest, options, progress)
         else:
             manifest = api.export(args.source, args.dest, options, progress)
+    for warning in manifest.extra.get("warnings", []):
+        print(f"warning: {warning}", file=sys.stderr)
     print(_summary(manifest, args.dest, time.monotonic() - started))
     return 0
 

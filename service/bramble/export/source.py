@@ -10,19 +10,25 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.export.config_file import ConfigFile
 from bramble.export.safetensors import Checkpoint
+from bramble.export.tokenizer_keys import check_tokenizer_keys
 from bramble.export.weights import Weights
+from bramble.model import chat_template
+from bramble.model.tokenizer_files import ADDED, CONFIG, TOKENIZER, TOKENS_MAP
 
-TOKENIZER = "tokenizer.json"
 COPIED = (
     "config.json",
     "generation_config.json",
     TOKENIZER,
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "chat_template.jinja",
-    "chat_template.json",
+    CONFIG,
+    TOKENS_MAP,
+    ADDED,
+    chat_template.FILE,
+    chat_template.LEGACY_FILE,
+    f"{chat_template.MORE}/*.jinja",
     "LICENSE*",
 )
+# Tokenizers in other forms, which tell what a folder without tokenizer.json has instead
+OTHER_FORMS = ("tokenizer.model", "vocab.json", "merges.txt", "tekken.json", "tiktoken.model")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +51,7 @@ def open_folder(folder: Path, source_id: str | None = None) -> Source:
     """
     if not (folder / "config.json").is_file():
         raise BadInput(f"{folder} is not a Hugging Face model folder: it has no config.json")
-    if not (folder / TOKENIZER).is_file():
-        raise BadInput(
-            f"{folder} has no {TOKENIZER}; save the tokenizer in its fast form "
-            "(AutoTokenizer.from_pretrained(…).save_pretrained(…)) and export again"
-        )
+    _check_tokenizer(folder)
     generation = folder / "generation_config.json"
     return Source(
         name=folder.resolve().name,
@@ -57,8 +59,24 @@ def open_folder(folder: Path, source_id: str | None = None) -> Source:
         config=ConfigFile(read_json(folder / "config.json")),
         generation=ConfigFile(read_json(generation) if generation.exists() else {}),
         weights=Checkpoint(folder),
-        copied={path.name: path for pattern in COPIED for path in sorted(folder.glob(pattern))},
+        copied={
+            path.relative_to(folder).as_posix(): path
+            for pattern in COPIED
+            for path in sorted(folder.glob(pattern))
+        },
     )
+
+
+def _check_tokenizer(folder: Path) -> None:
+    """Only tokenizer.json says all that ids depend on; the older forms need code to read."""
+    if not (folder / TOKENIZER).is_file():
+        found = [name for name in OTHER_FORMS if (folder / name).exists()]
+        instead = f", only {' and '.join(found)}" if found else ""
+        raise BadInput(
+            f"{folder} has no {TOKENIZER}{instead}; save the tokenizer in its fast form "
+            "(AutoTokenizer.from_pretrained(…).save_pretrained(…)) and export again"
+        )
+    check_tokenizer_keys(folder)
 
 
 def read_json(path: Path) -> dict[str, Any]:

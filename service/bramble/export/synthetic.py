@@ -19,8 +19,9 @@ from bramble.errors import BadInput
 from bramble.export.architectures import describe
 from bramble.export.config_file import ConfigFile
 from bramble.export.decoder import Decoder
-from bramble.export.source import TOKENIZER, Source
+from bramble.export.source import Source
 from bramble.model.tokenizer import byte_characters
+from bramble.model.tokenizer_files import TOKENIZER
 
 TILE = (1 << 22) + 15  # weights before they repeat; odd, so that rows of one matrix differ
 BOS, EOS = 0, 1

@@ -14,6 +14,7 @@ from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from bramble.errors import BadInput, BadShard
+from bramble.model.sampling import check_defaults
 
 FORMAT = 1  # rises whenever an older reader would misread a newer folder
 FILE_NAME = "manifest.json"
@@ -113,17 +114,17 @@ class Manifest:
     rope: Rope
     quantization: Quantization
     is_tied: bool
-    eos_ids: tuple[int, ...]
+    eos_ids: tuple[int, ...]  # each of them ends a reply
     bos_id: int | None
     source: dict[str, Any]  # kind, id, revision
-    defaults: dict[str, Any]  # generation_config's temperature, top_p, top_k, …
+    defaults: dict[str, Any]  # generation_config's do_sample and numbers: model/sampling.py
     parts: tuple[Part, ...]
     files: dict[str, File]  # every file but the manifest, by relative path
     golden: Golden | None = None
     fidelity: Fidelity | None = None  # of float32 and of random weights there is none
     exporter: str = ""
     format: int = FORMAT
-    extra: dict[str, Any] = field(default_factory=dict)
+    extra: dict[str, Any] = field(default_factory=dict)  # e.g. warnings: what export told
 
     def part(self, name: str) -> Part:
         """The part of that name. Raises BadInput that lists the names there are."""
@@ -196,6 +197,7 @@ def read(folder: Path) -> Manifest:
             "export the model again or upgrade"
         )
     manifest: Manifest = _value(Manifest, document, str(path))
+    check_defaults(manifest.defaults, f"{path}: defaults")
     _check_names(manifest, path)
     return manifest
 

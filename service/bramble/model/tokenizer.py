@@ -9,34 +9,22 @@ import codecs
 import json
 import re
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jinja2 import TemplateError, nodes
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
+from tokenizers import AddedToken
 from tokenizers import Tokenizer as _Backend
 
 from bramble.errors import BadInput
+from bramble.model.chat_template import ChatTemplate
+from bramble.model.tokenizer_files import TOKENIZER, TokenizerFiles, read_files
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-DECODERS = ("ByteLevel", "ByteFallback")
 THOUGHT = ("<think>", "</think>")  # part of a reply, whatever the tokenizer calls them
-TEMPLATE_ERRORS = (  # a template is a program, and what it meets are messages of anybody's
-    TemplateError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
-)
 
 
 class Tokenizer:
-    """A model folder's tokenizer.json and chat template.
+    """A model folder's tokenizer and chat template: ids as transformers' AutoTokenizer gives them.
 
     Two schemes turn tokens into text: byte-level (each character of a token stands for a byte) and
     byte fallback (sentencepiece: tokens are text with ▁ for a space, or one byte as <0x0A>).
@@ -44,20 +32,18 @@ class Tokenizer:
 
     def __init__(self, folder: Path) -> None:
         """Raises BadInput if the folder's tokenizer cannot be read or is of another scheme."""
-        path = folder / "tokenizer.json"
-        document = _read_json(path)
-        try:
-            for token in document.get("added_tokens", []):
-                token["special"] = token["special"] and token["content"] not in THOUGHT
-            self._backend = _Backend.from_str(json.dumps(document))
-        except Exception as error:  # the library raises nothing narrower
-            raise BadInput(f"{path} cannot be read: {error}") from error
-        self._backend.no_truncation()
-        self._backend.no_padding()
-        self.scheme, self.strips_space = _decoder(document.get("decoder") or {}, path)
+        path = folder / TOKENIZER
+        self.files = read_files(folder)
+        self.scheme, self.strips_space = _decoder(self.files.document.get("decoder"), path)
+        self._backend = _open_backend(self.files, path)
         added = self._backend.get_added_tokens_decoder()
-        self.special_ids = frozenset(index for index, token in added.items() if token.special)
-        self._chat = _ChatTemplate(folder)
+        self.added = {index: token.content for index, token in added.items()}
+        self.special_ids = frozenset(  # these have no text
+            index
+            for index, token in added.items()
+            if token.special and token.content not in THOUGHT
+        )
+        self.chat_template = ChatTemplate(folder, self.files.config, self.files.named)
 
     @property
     def vocab_size(self) -> int:
@@ -87,12 +73,23 @@ class Tokenizer:
 
         Raises BadInput if there is no template or the template refuses the messages.
         """
-        return self._chat.render(list(messages))
+        return self.chat_template.render(messages)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens; invalid UTF-8 becomes U+FFFD."""
-        text: str = self._backend.decode(list(ids), skip_special_tokens=True)
+        shown = [index for index in ids if index not in self.special_ids]
+        text: str = self._backend.decode(shown, skip_special_tokens=False)
         return text
+
+    def token_id(self, token: str) -> int | None:
+        """The id of a token as the vocabulary spells it; None if there is no such token."""
+        found: int | None = self._backend.token_to_id(token)
+        return found
+
+    def vocabulary(self) -> dict[str, int]:
+        """Every token with its id, added ones included."""
+        found: dict[str, int] = self._backend.get_vocab(with_added_tokens=True)
+        return found
 
     def token(self, token_id: int) -> str | None:
         """The token as the vocabulary spells it; None for an id without one."""
@@ -162,96 +159,63 @@ class Detokenizer:
         return text.removeprefix(" ")
 
 
-class _ChatTemplate:
-    """The folder's Jinja template in the environment that transformers gives it."""
+def _open_backend(files: TokenizerFiles, path: Path) -> _Backend:
+    """The library's tokenizer, which neither cuts nor pads, with all added tokens."""
+    document = files.document
+    model = document.get("model")
+    if isinstance(model, dict) and model.get("dropout"):
+        raise BadInput(
+            f"{path}: model.dropout is {model['dropout']!r}, need null: a text has one reading"
+        )
+    document = document | {"truncation": None, "padding": None}
+    try:
+        backend = _Backend.from_str(json.dumps(document))
+        backend.add_tokens([AddedToken(token.content, **token.flags) for token in files.added])
+        backend.encode_special_tokens = files.splits_special
+    except Exception as error:  # the library raises nothing narrower
+        raise BadInput(f"{path} cannot be read: {error}") from error
+    _check_ids(files, backend, path)
+    return backend
 
-    def __init__(self, folder: Path) -> None:
-        path = folder / "tokenizer_config.json"
-        config = _read_json(path) if path.exists() else {}
-        self._tokens = {
-            key: value["content"] if isinstance(value, dict) else value
-            for key, value in config.items()
-            if key.endswith("_token") and isinstance(value, str | dict)
-        }
-        source = _template_source(folder, config)
-        self._folder = folder
-        try:
-            self._template = None if source is None else _environment().from_string(source)
-        except TemplateError as error:
-            raise BadInput(f"{folder}: the chat template cannot be read: {error}") from error
 
-    def render(self, messages: list[dict[str, Any]]) -> str:
-        if self._template is None:
+def _check_ids(files: TokenizerFiles, backend: _Backend, path: Path) -> None:
+    """The library numbers added tokens itself: it has to come to the ids that the files give."""
+    listed = [(token.content, token.id, "added_tokens_decoder") for token in files.added]
+    own = files.document.get("added_tokens") or []
+    listed += [(token["content"], token.get("id"), "added_tokens") for token in own]
+    for content, index, where in listed:
+        got = backend.token_to_id(content)
+        if index is not None and got != index:
             raise BadInput(
-                "the model has no chat template; send a plain prompt to /v1/completions",
-                param="messages",
+                f"{path}: token {content!r} has id {index} in {where}, and the tokenizer makes it "
+                f"{got}; save the tokenizer again with transformers, or correct the id"
             )
-        values = {"messages": messages, "add_generation_prompt": True}
-        try:
-            return self._template.render(tools=None, documents=None, **self._tokens, **values)
-        except TEMPLATE_ERRORS as error:
-            raise BadInput(
-                f"the model's chat template refuses the messages: {error}", param="messages"
-            ) from error
 
 
-class _GenerationTag(Extension):
-    """{% generation %} marks the assistant's words for training; rendering shows its contents."""
+def _decoder(document: Any, path: Path) -> tuple[str, bool]:
+    """The scheme, and whether a text's first space is taken off.
 
-    tags = {"generation"}  # noqa: RUF012  jinja2's own interface
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
+    Only the two decoders that Detokenizer computes piece by piece. Raises BadInput for others.
+    """
+    found = document if isinstance(document, dict) else {}
+    steps = found.get("decoders") if found.get("type") == "Sequence" else [found]
+    plain = [_decoder_step(step) for step in steps or []]
+    if plain == ["ByteLevel"]:
+        return "ByteLevel", False
+    if plain[:3] == ["Replace ▁", "ByteFallback", "Fuse"] and plain[3:] in ([], ["Strip 1"]):
+        return "ByteFallback", plain[3:] == ["Strip 1"]
+    raise BadInput(
+        f"{path}: decoder {document!r} is not supported; need ByteLevel, or Replace ▁ by a space, "
+        "ByteFallback, Fuse and at most a Strip of one space"
     )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    return environment
 
 
-def _to_json(value: Any, **options: Any) -> str:
-    """Jinja's own filter escapes for HTML, which a prompt is not."""
-    return json.dumps(value, **{"ensure_ascii": False} | options)
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _strftime_now(layout: str) -> str:
-    return datetime.now().strftime(layout)
-
-
-def _template_source(folder: Path, config: dict[str, Any]) -> str | None:
-    """The template's own file comes before the one inside tokenizer_config.json."""
-    own, legacy = folder / "chat_template.jinja", folder / "chat_template.json"
-    if own.exists():
-        try:
-            return own.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise BadInput(f"{own} cannot be read: {error}") from error
-    found = (_read_json(legacy) if legacy.exists() else config).get("chat_template")
-    if isinstance(found, list):  # several by name
-        found = {entry.get("name"): entry.get("template") for entry in found}.get("default")
-    return found if isinstance(found, str) else None
-
-
-def _decoder(document: dict[str, Any], path: Path) -> tuple[str, bool]:
-    """The scheme, and whether a text's first space is taken off."""
-    steps = document.get("decoders") or [document]
-    kinds = [str(step.get("type")) for step in steps]
-    for kind in DECODERS:
-        if kind in kinds:
-            return kind, "Strip" in kinds
-    raise BadInput(f"{path}: decoder {kinds} is not supported; need one of {', '.join(DECODERS)}")
+def _decoder_step(step: Any) -> str:
+    kind = str(step.get("type")) if isinstance(step, dict) else "?"
+    if kind == "Replace" and step.get("pattern") == {"String": "▁"} and step.get("content") == " ":
+        return "Replace ▁"
+    is_strip = kind == "Strip" and step.get("content") == " " and step.get("start") == 1
+    return "Strip 1" if is_strip and step.get("stop") == 0 else kind
 
 
 def _level_bytes(token: str) -> bytes:
@@ -271,15 +235,3 @@ def byte_characters() -> dict[int, str]:
 
 
 _BYTE_OF = {character: byte for byte, character in byte_characters().items()}
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise BadInput(f"{path} is not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise BadInput(f"{path}: got a {type(document).__name__}, need an object")
-    return document

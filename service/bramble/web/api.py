@@ -13,6 +13,7 @@ from flask import Blueprint, Response, jsonify
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from bramble.errors import ModelNotFound
+from bramble.model.sampling import effective
 from bramble.web.access import note
 from bramble.web.body import read_object
 from bramble.web.choices import Choices, open_choices
@@ -130,7 +131,6 @@ def _check_model(name: str | None) -> None:
         raise ModelNotFound(f"model {name[:80]!r} is not served here; {served!r} is", "model")
 
 
-def _defaults() -> Mapping[str, Any]:
+def _defaults() -> Mapping[str, float]:
     """Return the model's own sampling settings; a model meant to be greedy gets temperature 0."""
-    defaults = current_service().document.read_model().get("defaults") or {}
-    return defaults | {"temperature": 0.0} if defaults.get("do_sample") is False else defaults
+    return effective(current_service().document.read_model().get("defaults") or {})

@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.model.sampling import RANGES
 from bramble.web.conversation import read_messages
 from bramble.web.fields import INT32_MAX, Fields, is_number, refusal
-from bramble.wire.messages import REPETITION_PENALTIES, Generate, Sampling
+from bramble.wire.messages import Generate, Sampling
 
 MAX_CHOICES = 8  # replies of one HTTP request; each takes a row of the KV cache
 MAX_STOPS = 16  # OpenAI allows 4, but clients of local servers send their whole list
@@ -65,7 +66,7 @@ class Asked:
     echoes: tuple[str, ...]  # per choice: the prompt's text that the reply repeats, or ""
 
 
-def read_chat(document: dict[str, Any], defaults: Mapping[str, Any]) -> Asked:
+def read_chat(document: dict[str, Any], defaults: Mapping[str, float]) -> Asked:
     """Check a body of /v1/chat/completions; `defaults` are the model's sampling settings."""
     body = Fields(document)
     _check_supported(body, _CHAT, _NEUTRAL_CHAT)
@@ -86,7 +87,7 @@ def read_chat(document: dict[str, Any], defaults: Mapping[str, Any]) -> Asked:
     return _ask(body, [request], [""])
 
 
-def read_text(document: dict[str, Any], defaults: Mapping[str, Any]) -> Asked:
+def read_text(document: dict[str, Any], defaults: Mapping[str, float]) -> Asked:
     """Check a body of /v1/completions; `defaults` are the model's sampling settings."""
     body = Fields(document)
     _check_supported(body, _TEXT, _NEUTRAL_TEXT)
@@ -139,9 +140,9 @@ def _check_supported(
             Fields({name: value}).check_names(supported)
 
 
-def _read_sampling(body: Fields, defaults: Mapping[str, Any], top_logprobs: int) -> Sampling:
+def _read_sampling(body: Fields, defaults: Mapping[str, float], top_logprobs: int) -> Sampling:
     """The seed is drawn here if none is given, so that a resubmitted request goes on the same."""
-    chosen = {name: value for name, value in defaults.items() if is_number(value)}
+    chosen = dict(defaults)
     for name, value in _read_shape(body).items():
         if value is not None:
             chosen[name] = value
@@ -166,11 +167,11 @@ def _read_seed(body: Fields) -> int | None:
 
 def _read_shape(body: Fields) -> dict[str, float | None]:
     return {
-        "temperature": body.number("temperature", 0.0, 2.0),
+        "temperature": body.number("temperature", *RANGES["temperature"]),
         "top_k": body.integer("top_k", -1, INT32_MAX),  # vLLM's clients send -1 for off
-        "top_p": _above_zero(body, "top_p", body.number("top_p", 0.0, 1.0)),
-        "min_p": body.number("min_p", 0.0, 1.0),
-        "repetition_penalty": body.number("repetition_penalty", *REPETITION_PENALTIES),
+        "top_p": _above_zero(body, "top_p", body.number("top_p", *RANGES["top_p"])),
+        "min_p": body.number("min_p", *RANGES["min_p"]),
+        "repetition_penalty": body.number("repetition_penalty", *RANGES["repetition_penalty"]),
         "presence_penalty": body.number("presence_penalty", -2.0, 2.0),
         "frequency_penalty": body.number("frequency_penalty", -2.0, 2.0),
     }

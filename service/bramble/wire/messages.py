@@ -16,19 +16,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bramble.model.sampling import RANGES
+
 # ----------------------------------------------------------------------------------------- ring
 
 
-INT32_MAX = (1 << 31) - 1
 UINT64_MAX = (1 << 64) - 1
-REPETITION_PENALTIES = (0.01, 10.0)  # logits are divided by it: those of 1e-40 are infinite
 BIASES = (-100.0, 100.0)  # as in OpenAI's API; added to a logit, larger ones may leave float32
 SAMPLING_RANGES: dict[str, tuple[float, float]] = {  # least and most; NaN is in none
-    "temperature": (0, 2),
-    "top_k": (0, INT32_MAX),
-    "top_p": (0, 1),
-    "min_p": (0, 1),
-    "repetition_penalty": REPETITION_PENALTIES,
+    **RANGES,
     "presence_penalty": (-2, 2),
     "frequency_penalty": (-2, 2),
     "seed": (0, UINT64_MAX),
