@@ -250,7 +250,7 @@ byId("new").onclick = () => select(null);
 byId("help").onclick = () => byId("help-dialog").showModal();
 byId("menu").onclick = toggleList;
 byId("shade").onclick = () => document.body.classList.remove("drawer");
-transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
+transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.closest(".framed").querySelector("pre").textContent, event.target); };
 document.onkeydown = keys;
 addEventListener("pagehide", () => run?.keep());
 store.watch(() => { if (!byId("conversations").querySelector("input")) sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
