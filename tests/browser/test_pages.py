@@ -681,22 +681,6 @@ def test_a_silent_head_is_said_and_what_was_known_is_marked(page: Page, serve: A
     expect(page.locator("#model")).to_have_text(reason)
 
 
-@pytest.mark.parametrize("num_stages", [1, 3, 10])
-def test_status_draws_every_stage(page: Page, serve: Any, num_stages: int) -> None:
-    page.goto(serve(num_stages=num_stages, failed=0)[0] + "/status")
-    expect(page.locator("#ring g")).to_have_count(num_stages + 1)
-    expect(page.locator("#stages")).to_contain_text("failed: checksum differs")
-    expect(page.locator("#state")).to_have_text("Not serving")
-
-
-@pytest.mark.parametrize("num_stages", [1, 2, 4])
-def test_status_draws_every_ring(page: Page, serve: Any, num_stages: int) -> None:
-    page.goto(serve(num_stages=num_stages, num_rings=3)[0] + "/status")
-    expect(page.locator("#ring svg")).to_have_count(3)
-    expect(page.locator("#ring g")).to_have_count(3 * (num_stages + 1))
-    expect(page.locator("#ring svg").last).to_contain_text("ring 2: serving1 running")
-
-
 def test_a_hostile_file_never_runs(page: Page, serve: Any, tmp_path: Path) -> None:
     page.goto(serve()[0])
     evil = "<img src=x onerror='window.hit=1'><script>window.hit=1</script>"
