@@ -514,14 +514,15 @@ def test_an_answer_that_ends_leaves_the_reader_and_the_rest_where_they_are(
 def test_an_answer_in_another_tab_disturbs_neither_reading_nor_renaming(
     page: Page, serve: Any
 ) -> None:
-    page.goto(serve()[0])
+    url = serve()[0]
+    page.goto(url)
     put_conversation(page, 20)
     page.get_by_role("button", name="long", exact=True).click()
     page.evaluate("document.getElementById('transcript').scrollTop = 40")
     page.get_by_title("Rename").click()
     page.get_by_label("Title").fill("half a na")
     other = page.context.new_page()
-    other.goto(page.url)
+    other.goto(url)
     ask(other, "hello")
     expect(other.locator("article.assistant footer")).to_contain_text("87")
     page.wait_for_timeout(200)

@@ -28,7 +28,7 @@ function rowOf(stage) {
   ];
   const row = element("tr", { className: stage.state, role: "row" });
   row.append(...cells.map((content, i) => {
-    const cell = element(i ? "td" : "th", { role: i ? "cell" : "rowheader", scope: i ? "" : "row" }, element("span", {}, ...content));
+    const cell = element(i ? "td" : "th", i ? { role: "cell" } : { role: "rowheader", scope: "row" }, element("span", {}, ...content));
     cell.dataset.name = COLUMNS[i];
     return cell;
   }));
