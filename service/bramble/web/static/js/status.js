@@ -47,7 +47,7 @@ function showSpeed(name, speed, about) {
   past.splice(0, past.length - 120);
   const top = Math.max(1, ...past);
   const tile = byId(name);
-  tile.querySelector("polyline").setAttribute("points", past.map((v, i) => `${i},${29 - (28 * v) / top}`).join(" "));
+  tile.querySelector("polyline").setAttribute("points", past.map((v, i) => `${120 - past.length + i},${29 - (28 * v) / top}`).join(" "));
   tile.querySelector("b").textContent = number(speed, "");
   tile.querySelector(".about").textContent = about;
 }
