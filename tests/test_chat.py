@@ -11,6 +11,7 @@ import select
 import subprocess
 import sys
 import termios
+import time
 from pathlib import Path
 from typing import Any
 
@@ -196,6 +197,10 @@ class Terminal:
         self._seen = b""
 
     def press(self, keys: str) -> None:
+        """Type once the program waits for it: Python's readline misses a Ctrl-C just before."""
+        state = Path(f"/proc/{self._process.pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.001)
         os.write(self._screen, keys.encode())
 
     def wait_for(self, text: str) -> None:
@@ -206,9 +211,15 @@ class Terminal:
         self._seen = self._seen.partition(text.encode())[2]
 
     def end(self) -> int:
-        code = self._process.wait(20)
+        return self._process.wait(20)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
         os.close(self._screen)
-        return code
 
 
 def _take_terminal() -> None:
@@ -216,31 +227,32 @@ def _take_terminal() -> None:
 
 
 def test_a_line_is_edited_and_called_back_and_written_nowhere(tmp_path: Path) -> None:
-    terminal = Terminal(
+    program = (
         "from bramble.commands.line_editor import read_lines\n"
-        "for line in read_lines(['/help']): print('got', ascii(line))",
-        tmp_path,
+        "for line in read_lines(['/help']): print('got', ascii(line))"
     )
-    terminal.wait_for("> ")
-    terminal.press("one\r")
-    terminal.wait_for("got 'one'")
-    terminal.press("\x1b[A\r")  # up
-    terminal.wait_for("got 'one'")
-    terminal.press("ac\x1b[Db\r")  # left
-    terminal.wait_for("got 'abc'")
-    terminal.press("/h\t\r")
-    terminal.wait_for("got '/help'")
-    terminal.press("half a li\x03")  # Ctrl-C
-    terminal.wait_for("Ctrl-D or /quit ends")
-    terminal.wait_for("> ")
-    terminal.press("\r\r")  # blank lines end nothing
-    terminal.press("\x04")  # Ctrl-D
-    assert terminal.end() == 0
+    # Typed, at a prompt, and what is shown of it: up, left, Tab, Ctrl-C, nothing
+    typed = {
+        "one\r": "got 'one'",
+        "\x1b[A\r": "got 'one'",
+        "ac\x1b[Db\r": "got 'abc'",
+        "/h\t\r": "got '/help'",
+        "half a li\x03": "Ctrl-D or /quit ends",
+        "\r": "\n",
+    }
+    with Terminal(program, tmp_path) as terminal:
+        for keys, shown in typed.items():
+            terminal.wait_for("> ")
+            terminal.press(keys)
+            terminal.wait_for(shown)
+        terminal.wait_for("> ")
+        terminal.press("\x04")  # Ctrl-D
+        assert terminal.end() == 0
     assert not list(tmp_path.iterdir())
 
 
 def test_a_model_cannot_steer_the_terminal(tmp_path: Path) -> None:
-    terminal = Terminal(
+    program = (
         "import io\n"
         "from bramble.commands.chat import _ask, message\n"
         "from bramble.wire.messages import Generate, Sampling\n"
@@ -248,8 +260,8 @@ def test_a_model_cannot_steer_the_terminal(tmp_path: Path) -> None:
         "from tests.test_chat import Thinking\n"
         "said = [message('user', 'a\\x1b]0;title\\x07b\\x9b2Jc\\td')]\n"
         "asked, console = Generate('1', Sampling(), messages=said), Console(file=io.StringIO())\n"
-        "_ask(Thinking(), asked, console, [])",
-        tmp_path,
+        "_ask(Thinking(), asked, console, [])"
     )
-    terminal.wait_for("a]0;titleb2Jc\td")
-    assert terminal.end() == 0
+    with Terminal(program, tmp_path) as terminal:
+        terminal.wait_for("a]0;titleb2Jc\td")
+        assert terminal.end() == 0
