@@ -149,7 +149,12 @@ class Service:
                 return
             if not isinstance(sampled, m.Sampled):
                 continue
-            if (served := self._fleet.accept(sampled, now)) is not None:
+            served = self._fleet.of_plan(sampled.plan_id)
+            if served is None:
+                continue
+            if not self._sampled.is_from(served.ring.last_node):
+                self._outcomes.impostor(served.ring.last_node, "Sampled")
+            elif served.accept(sampled, now):
                 for emission in served.take_in(sampled, now):
                     self._desk.emit(emission, sampled, now)
 

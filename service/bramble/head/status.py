@@ -57,6 +57,7 @@ def document(fleet: Fleet, outcomes: Outcomes, now: float, since: float) -> dict
             "steps_total": sum(speed.steps for speed in speeds),
             "decode_steps_total": sum(speed.decode_steps for speed in speeds),
             "bad_frames_total": outcomes.bad_frames,
+            "impostors_total": outcomes.impostors,
         },
         "uptime_s": round(now - since, 1),
     }

@@ -77,7 +77,8 @@ class Transport:
 
     def pull(self, endpoint: str) -> Channel:
         """Bind the receiving end of a ring hop."""
-        return Channel(self._bound(zmq.PULL, endpoint, HIGH_WATER_STEPS))
+        socket = self._bound(zmq.PULL, endpoint, HIGH_WATER_STEPS)
+        return Channel(socket, self._proof(endpoint))
 
     def push(self, endpoint: str, node: str = "") -> Channel:
         """Connect the sending end of a ring hop to `node`."""
@@ -88,11 +89,15 @@ class Transport:
         socket = self._socket(zmq.ROUTER, HIGH_WATER_EVENTS)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # so that a peer that is gone is noticed
         socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
-        return Router(self._bind(socket, endpoint))
+        return Router(self._bind(socket, endpoint), self._proof(endpoint))
 
     def dealer(self, endpoint: str, node: str = "") -> Channel:
         """Connect a stage's end to the head on `node`, or a client's over ipc."""
         return Channel(self._connected(zmq.DEALER, endpoint, HIGH_WATER_EVENTS, node))
+
+    def _proof(self, endpoint: str) -> Proof | None:
+        is_proven = self._keyring is not None and endpoint.startswith("tcp:")
+        return Proof(self._keyring) if is_proven and self._keyring is not None else None
 
     def _bound(self, kind: int, endpoint: str, high_water: int) -> zmq.Socket[bytes]:
         return self._bind(self._socket(kind, high_water), endpoint)
@@ -152,11 +157,33 @@ class Transport:
         return socket
 
 
+class Proof:
+    """Whose key the sender of the message received last has proven to hold."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._peers = keyring.peers
+        self._keys: Mapping[str, str] = {}
+        self._key = ""
+
+    def note(self, frame: zmq.Frame) -> None:
+        """Take in a frame as it came; ZAP has written the sender's key into its metadata."""
+        try:
+            self._key = str(frame.get("User-Id"))
+        except zmq.ZMQError:  # nothing was proven
+            self._key = ""
+
+    def is_of(self, node: str) -> bool:
+        with contextlib.suppress(BadInput):  # a file of keys that is damaged now was not before
+            self._keys = self._peers()
+        return bool(self._key) and self._keys.get(node) == self._key
+
+
 class Channel:
     """One socket that carries whole messages, to or from a single peer."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], proof: Proof | None = None) -> None:
         self.socket = socket
+        self._proof = proof
 
     @property
     def endpoint(self) -> str:
@@ -190,9 +217,19 @@ class Channel:
     def receive_frames(self) -> list[bytes] | None:
         """Return the next message's frames unchecked, or None if there is none now."""
         try:
-            return self.socket.recv_multipart(zmq.NOBLOCK)
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        if self._proof is not None:
+            self._proof.note(frame)
+        return [frame.bytes, *(self.socket.recv_multipart() if frame.more else ())]
+
+    def is_from(self, node: str) -> bool:
+        """True if the message received last came from a holder of this node's key.
+
+        Always, where nothing is proven: on loopback without keys, and over ipc.
+        """
+        return self._proof is None or self._proof.is_of(node)
 
     def linger(self) -> None:
         """Let what is queued go out, within SEND_TIMEOUT_MS, after the socket is closed."""
@@ -205,8 +242,9 @@ class Channel:
 class Router:
     """The head's end: many peers, each known by the identity of its connection."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], proof: Proof | None = None) -> None:
         self.socket = socket
+        self._proof = proof
 
     @property
     def endpoint(self) -> str:
@@ -228,13 +266,23 @@ class Router:
         A BadFrame is returned, not raised: its sender is known and may be told.
         """
         try:
-            frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            received = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        if self._proof is not None:
+            self._proof.note(received[-1])
+        peer, *frames = (frame.bytes for frame in received)
         try:
-            return frames[0], unpack(frames[1:])
+            return peer, unpack(frames)
         except BadFrame as error:
-            return frames[0], error
+            return peer, error
+
+    def is_from(self, node: str) -> bool:
+        """True if the message received last came from a holder of this node's key.
+
+        Always, where nothing is proven: on loopback without keys, and over ipc.
+        """
+        return self._proof is None or self._proof.is_of(node)
 
     def close(self) -> None:
         """Let what is queued go out, within SEND_TIMEOUT_MS, before the transport closes."""
