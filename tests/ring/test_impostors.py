@@ -15,7 +15,15 @@ from bramble.head.service import Service as Head
 from bramble.model import manifest as manifests
 from bramble.stage.service import Service as Stage
 from bramble.wire import messages as m
-from bramble.wire.transport import Channel, Keyring, Router, Transport, new_secret, public_of
+from bramble.wire.transport import (
+    MAX_STEP_BYTES,
+    Channel,
+    Keyring,
+    Router,
+    Transport,
+    new_secret,
+    public_of,
+)
 
 SECRETS = {name: new_secret() for name in ("head", "a", "b")}
 PUBLIC = {name: public_of(secret) for name, secret in SECRETS.items()}
@@ -28,8 +36,8 @@ class Node(Transport):
         super().__init__(Keyring(PUBLIC[name], SECRETS[name], lambda: PUBLIC))
         self._kept: list[Channel] = []
 
-    def pull(self, endpoint: str) -> Channel:
-        self._kept.append(super().pull(endpoint))
+    def pull(self, endpoint: str, max_bytes: int = MAX_STEP_BYTES) -> Channel:
+        self._kept.append(super().pull(endpoint, max_bytes))
         return self._kept[-1]
 
     def push(self, endpoint: str, node: str = "") -> Channel:

@@ -13,7 +13,7 @@ from bramble.errors import QueueFull, Unavailable
 from bramble.head.routing import Load, relief, route
 from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
-from bramble.wire.messages import Finish
+from bramble.wire.messages import Finish, Sampled
 
 log = logging.getLogger(__name__)
 
@@ -90,6 +90,10 @@ class Fleet:
         return all(served.is_given_up(now) or not _takes(served, sequence) for served in self.rings)
 
     # ------------------------------------------------------------------------------------- turns
+
+    def accept(self, sampled: Sampled, now: float) -> ServedRing | None:
+        """Return the ring whose scheduler waits for this answer; the plan's id tells which."""
+        return next((served for served in self.rings if served.accept(sampled, now)), None)
 
     def of_plan(self, plan_id: bytes) -> ServedRing | None:
         """Return the ring that has this plan now."""

@@ -122,7 +122,12 @@ class ServedRing:
 
     # ------------------------------------------------------------------------------- activation
 
-    def restart(self, now: float, reason: str, fatal: Collection[int] | None = None) -> None:
+    def restart(
+        self,
+        now: float,
+        reason: str = "it was told to begin anew",
+        fatal: Collection[int] | None = None,
+    ) -> None:
         """Begin a new epoch: what was under way is prefilled again from its token ids.
 
         reason  what ended the last one
