@@ -45,7 +45,7 @@ SOLE_IMPORTERS = {
     "onnxruntime": {"stage/", "export/verify.py"},
     "onnx": {"export/"},
     "flask": {"web/"},
-    "gunicorn": {"web/server.py", "web/connection.py"},
+    "gunicorn": {"web/server.py", "web/worker.py", "web/guest.py", "web/connection.py"},
     "tokenizers": {"model/tokenizer.py"},
     "yaml": {"config.py"},
     "zeroconf": {"commands/lan.py"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 
 from flask import request
 from gunicorn.http.errors import ParseException
@@ -16,17 +15,6 @@ def connection() -> socket.socket | None:
     """Return the current request's connection, whose end cancels what it asked for."""
     found = request.environ.get("gunicorn.socket")
     return found if isinstance(found, socket.socket) else None
-
-
-def limit_silence(listener: socket.socket, seconds: int) -> None:
-    """Make a client that neither reads nor sends for so long an OSError, not a thread that hangs.
-
-    Connections inherit it from the listening socket, so that it holds from the first byte of a
-    header on. The kernel keeps the time: sockets stay blocking ones for gunicorn.
-    """
-    duration = struct.pack("ll", seconds, 0)  # a timeval
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, duration)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, duration)
 
 
 def read_body() -> bytes:
