@@ -83,7 +83,7 @@ def test_a_foreign_page_cannot_have_a_browser_ask_unasked(url: str) -> None:
             statuses.append(urllib.request.urlopen(request, timeout=20).status)
         except urllib.error.HTTPError as error:
             statuses.append(error.code)
-    assert statuses == [400, 200, 200]
+    assert statuses == [403, 403, 200]
 
 
 def test_several_choices_are_cancelled_though_none_was_read() -> None:

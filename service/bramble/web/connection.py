@@ -18,13 +18,7 @@ def connection() -> socket.socket | None:
 
 
 def read_body() -> bytes:
-    """Return the current request's body. Raises BadInput, or RequestTimeout where it stays out.
-
-    A page of another origin may make a browser send a form or plain text here, unasked; JSON only
-    if we allow it, which we do not.
-    """
-    if "Origin" in request.headers and not request.is_json:
-        raise BadInput("a web page has to send its body with Content-Type: application/json")
+    """Return the current request's body. Raises BadInput, or RequestTimeout where it stays out."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         raise BadInput(f"Content-Encoding: {encoding[:40]} is not read here; send the body plain")

@@ -21,6 +21,7 @@ from bramble.observe import log
 from bramble.observe.notify import Notifier
 from bramble.web.app import create_app
 from bramble.web.arrival import Patience
+from bramble.web.authority import Authority
 from bramble.web.reception import Limits
 from bramble.web.worker import Worker
 from bramble.wire.transport import Transport
@@ -45,6 +46,7 @@ def serve(
     host, _, port = config.listen.rpartition(":")
     if not (host and port.isdecimal() and 1 <= int(port) <= 65535):
         raise BadInput(f"listen is {config.listen!r}, it has to be ADDRESS:PORT, as 0.0.0.0:8080")
+    Authority(config.names, config.listen)  # refuses a name that is none
     log.configure()
     make = make_client or (lambda: ZmqClient(Transport(), config.head))
     Server(config, make, notifier or Notifier(None)).run()
