@@ -47,6 +47,11 @@ def serve(
     if not (host and port.isdecimal() and 1 <= int(port) <= 65535):
         raise BadInput(f"listen is {config.listen!r}, it has to be ADDRESS:PORT, as 0.0.0.0:8080")
     Authority(config.names, config.listen)  # refuses a name that is none
+    if config.connections_per_address < 1 or config.header_timeout_s < 1:
+        raise BadInput(
+            f"connections_per_address is {config.connections_per_address} and header_timeout_s "
+            f"{config.header_timeout_s}: both have to be 1 or more"
+        )
     log.configure()
     make = make_client or (lambda: ZmqClient(Transport(), config.head))
     Server(config, make, notifier or Notifier(None)).run()
