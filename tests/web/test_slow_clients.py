@@ -112,3 +112,15 @@ def test_what_stays_out_ends_the_connection_in_time(
     said = talk(server.url, sent)
     assert said.startswith(answer) and words in said
     assert time.monotonic() - started > 1  # it was given its time
+
+
+def test_a_client_that_keeps_an_ended_connection_holds_up_nobody(server: Server) -> None:
+    address = urllib.parse.urlsplit(server.url)
+    request = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
+    with contextlib.ExitStack() as stack:
+        for _ in range(20):
+            client = socket.create_connection((address.hostname, address.port), timeout=20)
+            stack.enter_context(client).sendall(request)
+        started = time.monotonic()
+        get_json(f"{server.url}/healthz")
+        assert time.monotonic() - started < SOON_S
