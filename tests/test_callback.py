@@ -346,9 +346,9 @@ def test_with_v_everything_is_shown_as_ansible_does() -> None:
 def test_a_real_play_is_shown_so(tmp_path: Path) -> None:
     (tmp_path / "play.yml").write_text(PLAY)
     python = f"ansible_python_interpreter={sys.executable}"
+    words = ["-i", "a,b,", "-c", "local", "-e", python, "-e", f"folder={tmp_path}", "--diff"]
     done = subprocess.run(
-        [ansible_playbook(), "-i", "a,b,", "-c", "local", "-e", python, "--diff"]
-        + ["-e", f"folder={tmp_path}", tmp_path / "play.yml"],
+        [ansible_playbook(), *words, tmp_path / "play.yml"],
         cwd=ROOT / "ansible",
         env=environment(tmp_path),
         text=True,
