@@ -123,7 +123,7 @@ def test_the_nodes_announce_themselves_with_their_version(cluster: Cluster) -> N
 
 
 MOMENTS = {
-    "packages are unpacked": "usr/lib/llvm-*/lib/*.dpkg-new",
+    "packages are unpacked": "usr/share/doc/*/copyright.dpkg-new",
     "libraries are installed": "opt/bramble/libraries/*/lib/*/site-packages/onnxruntime",
     "keys are written": "etc/bramble/secrets/node.key",
 }
@@ -279,6 +279,7 @@ def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
             "-not -path '/etc/systemd/network/*'"
         )
         assert left == ""
+        assert "/etc/avahi" not in cluster.host(name).ssh("sudo dpkg --verify avahi-daemon")
         assert "bramble" not in cluster.host(name).ssh(
             "cat /etc/passwd /etc/group /etc/hosts; "
             "systemctl list-units --all --no-legend --plain 'bramble*'"
