@@ -212,7 +212,7 @@ def test_packages_that_are_being_installed(pi1: Host, play: Play) -> None:
 
 def test_the_lists_of_packages_being_fetched_count_too(pi1: Host) -> None:
     (pi1.root / "home/pi/probe.py").write_text(PROBE.read_text())
-    ask = "sudo python3 probe.py 0 0"
+    ask = "sudo python3 probe.py 0"
     assert json.loads(pi1.ssh(ask))["is_apt_locked"] is False
     with held(pi1, "/var/lib/apt/lists/lock"):
         time.sleep(0.5)  # systemd-run is back before its program has the lock
@@ -225,6 +225,36 @@ def test_packages_that_are_soon_installed_are_waited_for(pi1: Host, play: Play) 
     played = play()
     assert played.sentences == []  # nor is the wait taken for a clock that differs
     assert played.returncode == 0
+
+
+def test_a_first_start_is_waited_for(pi1: Host, play: Play) -> None:
+    job = "systemd-run -q --no-block -p Type=oneshot --unit=cloud-final"
+    pi1.ssh(f"sudo {job} sleep 8")
+    played = play()
+    assert played.sentences == []
+    assert pi1.ssh("systemctl is-active cloud-final", check=False) != "activating\n"
+    pi1.ssh(f"sudo {job} sleep 600")
+    played = play("-e", "bramble_preflight_apt_wait_s=1")
+    pi1.ssh("sudo systemctl kill cloud-final")
+    assert_refused(
+        played,
+        "pi1 is still at its first start after 1 s: `cloud-init status --long` there says what it "
+        "waits for",
+    )
+
+
+def test_another_firewall(pi1: Host, play: Play) -> None:
+    settings = pi1.root / "etc/ufw/ufw.conf"
+    settings.parent.mkdir()
+    settings.write_text("ENABLED=yes\n")
+    try:
+        played = play()
+    finally:
+        shutil.rmtree(settings.parent)
+    (sentence,) = played.sentences
+    assert sentence.startswith("pi1 has ufw active, which drops what the ring needs")
+    assert "`sudo ufw disable` there" in sentence
+    assert_refused(played, sentence)
 
 
 LIMITS = {
@@ -247,7 +277,7 @@ def test_a_node_outside_a_limit(play: Play, limit: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("ahead_s", [-400, 90])
 def test_a_clock_that_differs_is_measured(ahead_s: int) -> None:
-    words = [sys.executable, PROBE, "0", str(time.time() - ahead_s)]
+    words = [sys.executable, PROBE, str(time.time() - ahead_s)]
     said = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
     assert said["skew_s"] == pytest.approx(ahead_s, abs=3)
 
