@@ -3,6 +3,7 @@
 import math
 import time
 from collections import deque
+from itertools import count
 from types import SimpleNamespace
 from typing import Any
 
@@ -33,8 +34,8 @@ class Client:
         self.heard.append(message)
         return True
 
-    def ask(self, **members: Any) -> None:
-        asked = m.Generate("r", **({"sampling": m.Sampling(), "prompt": [5, 6, 7]} | members))
+    def ask(self, name: str = "r", **members: Any) -> None:
+        asked = m.Generate(name, **({"sampling": m.Sampling(), "prompt": [5, 6, 7]} | members))
         self.asked.append((b"client", asked))
 
 
@@ -66,7 +67,8 @@ def opened() -> Any:
 
 def read(desk: Desk, client: Client, now: float) -> None:
     """Let the desk read what was asked, and again until it is tokenized."""
-    while not client.heard:
+    num_heard = len(client.heard)
+    while len(client.heard) == num_heard:
         desk.read(now)
         time.sleep(0.01)
 
@@ -206,3 +208,36 @@ def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn])
     request.sequence.num_prefilled = 9  # its prompt and, after a preemption, its reply so far
     desk.tick(2.0)
     assert client.heard[-1] == m.Progress("r", 1, 3, 3)
+
+
+def test_who_waits_for_the_first_plan_hears_that_the_head_lives(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, ring = opened
+    ring.max_length = None
+    client.ask()
+    desk.read(100.0)
+    desk.beat()
+    assert client.heard == [m.Progress("r", 0, 0, 0)]
+
+
+def test_a_place_in_the_queue_is_told_and_had_again(opened: tuple[Client, Desk, StandIn]) -> None:
+    client, desk, ring = opened
+    ring.scheduler.arrivals = count(1000)
+    client.ask(accepted_at_us=77)
+    read(desk, client, 0.0)
+    assert client.heard == [m.Accepted("r", 3, "sha", 77)]
+
+
+def test_with_the_first_plan_who_was_accepted_before_comes_before_who_asked_sooner(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, ring = opened
+    ring.scheduler.arrivals, ring.max_length = count(1000), None
+    for name, accepted_at_us in (("new", 0), ("second", 20), ("first", 10)):
+        client.ask(name=name, accepted_at_us=accepted_at_us)
+        desk.read(0.0)
+    ring.max_length = 4096
+    while len(client.heard) < 3:
+        read(desk, client, 1.0)
+    assert [event.request for event in client.heard] == ["first", "second", "new"]

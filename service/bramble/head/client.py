@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Generator
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from bramble.wire.messages import Accepted, Delta, Done, Generate, Progress
 
-Event = Accepted | Progress | Delta | Done
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """No head says anything at the moment; the request waits for one."""
+
+    silent_s: float
+
+
+Event = Accepted | Pulse | Progress | Delta | Done
 Events = Generator[Event, None, None]
 
 
@@ -16,7 +25,7 @@ class Client(Protocol):
     """The head's door. Safe to call from many threads at once."""
 
     def generate(self, request: Generate, watch: socket.socket | None = None) -> Events:
-        """Run one request: Accepted first, then Progress and Delta, then Done.
+        """Run one request: Accepted, then Progress and Delta, then Done; Pulse at any time.
 
         watch    the asking connection: once its peer has closed it, the request is cancelled and
                  the generator ends without Done

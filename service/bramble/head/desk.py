@@ -83,11 +83,11 @@ class Desk:
                     request.peer, request.asked, request.arrived_at
                 )
 
-    def hold(self) -> None:
-        """Once a second, while leaving: keep those who are held from giving up."""
-        if self._is_leaving:
-            for name, held in self._asked.items():
-                self._router.send(held.peer, m.Progress(name, 0, 0, 0))
+    def beat(self) -> None:
+        """Once a second: keep those from giving up who wait for the first plan, for the tokenizer
+        or, while this head leaves, for the next one."""
+        for name, held in self._asked.items():
+            self._router.send(held.peer, m.Progress(name, 0, 0, 0))
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -117,8 +117,10 @@ class Desk:
         if self._fleet.max_length is None or self._is_leaving:
             return
         self._is_open = True
-        for early in self._asked.values():
-            self._submit(early, self._fleet.max_length)
+        newest = float("inf")
+        early = sorted(self._asked.values(), key=lambda a: a.message.accepted_at_us or newest)
+        for asked in early:  # who was accepted before comes before newcomers
+            self._submit(asked, self._fleet.max_length)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
         if (earlier := self._requests.get(asked.request)) is not None:
@@ -179,7 +181,9 @@ class Desk:
             return
         self._requests[request.asked.request] = request
         num_tokens = request.sequence.num_prompt_tokens
-        accepted = m.Accepted(request.asked.request, num_tokens, self._model.export)
+        accepted = m.Accepted(
+            request.asked.request, num_tokens, self._model.export, request.sequence.arrival
+        )
         if not self._tell(request, accepted, now):
             self._cancel(request)
         elif request.sequence.finish is not None:

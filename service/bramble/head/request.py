@@ -117,6 +117,7 @@ def open_request(
         request=asked.request,
         tokens=prompt + list(asked.generated),
         num_prompt_tokens=len(prompt),
+        arrival=asked.accepted_at_us,
         max_tokens=max_tokens,
         sampling=asked.sampling,
         eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
@@ -156,6 +157,8 @@ def _check(asked: Generate, vocab_size: int) -> None:
         if not BIASES[0] <= bias <= BIASES[1]:
             raise BadInput(f"logit_bias: got {bias}, need -100 to 100", "logit_bias")
     _check_ids("generated", asked.generated, vocab_size)
+    if asked.accepted_at_us < 0:
+        raise BadInput(f"accepted_at_us: got {asked.accepted_at_us}, need 0 or more")
     if asked.max_tokens is not None and asked.max_tokens < 1:
         raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
 

@@ -14,13 +14,12 @@ from dataclasses import replace
 from typing import Any
 
 from bramble import errors
-from bramble.head.client import Event, Events
+from bramble.head.client import Event, Events, Pulse
+from bramble.head.patience import Patience
 from bramble.wire import messages as m
 from bramble.wire.transport import Channel, Poll, Transport, peek
 
 STATUS_TIMEOUT_S = 2.0
-SILENCE_S = 3.0  # the head sends something every second
-GIVE_UP_S = 60.0  # of silence, over all attempts
 TURN_S = 0.5
 RETRY_AFTER_S = 5
 _FAMILIES: dict[str, type[errors.BrambleError]] = {  # what may stand in Refused.family
@@ -87,22 +86,25 @@ class _Conversation:
         self._is_accepted = False
         self._channel: Channel | None = None
         self._poll = Poll([])
-        self._heard_at = self._asked_at = time.monotonic()
+        self._patience = Patience(time.monotonic())
         self._ask()
 
     def events(self) -> Generator[Event, None, None]:
         while True:
-            self._poll.wait(TURN_S)
+            is_heard = self._poll.wait(TURN_S)
             if self._has_left():
                 return
             while self._channel is not None and (message := self._channel.receive()) is not None:
-                self._heard_at = self._asked_at = time.monotonic()
+                self._patience.hear(message, time.monotonic())
                 if (event := self._take(message)) is not None:
                     yield event
                     if isinstance(event, m.Done):
                         self._is_open = False
                         return
-            self._mind_silence(time.monotonic())
+            if self._patience.must_ask(now := time.monotonic()):
+                self._ask()
+            if not is_heard:
+                yield Pulse(self._patience.silent_s(now))
 
     def close(self) -> None:
         """Cancel what has not ended."""
@@ -133,15 +135,16 @@ class _Conversation:
     def _take(self, message: m.Message) -> Event | None:
         """Return the event to pass on. Raises what the head refused the request with."""
         match message:
-            case m.Accepted(export=export):
+            case m.Accepted(export=export, accepted_at_us=accepted_at_us):
                 is_first, self._is_accepted = not self._is_accepted, True
-                self._request = replace(self._request, export=export)
+                accepted_at_us = self._request.accepted_at_us or accepted_at_us
+                self._request = replace(self._request, export=export, accepted_at_us=accepted_at_us)
                 return message if is_first else None
             case m.Delta(token_ids=token_ids):
                 self._generated += token_ids
                 return message
             case m.Progress():
-                return message if self._is_accepted else None
+                return message if self._is_accepted else Pulse(0.0)
             case m.Done():
                 return message
             case m.Refused():
@@ -149,16 +152,9 @@ class _Conversation:
                 raise _error(message)
         raise errors.Broken(f"the head sent a {type(message).__name__} to a request")
 
-    def _mind_silence(self, now: float) -> None:
-        if now - self._heard_at > GIVE_UP_S:
-            raise errors.Unavailable(f"the head has not answered for {GIVE_UP_S:.0f} s")
-        if now - self._asked_at > SILENCE_S:
-            self._ask()
-
     def _ask(self) -> None:
         if self._channel is not None:
             self._channel.close()
-        self._asked_at = time.monotonic()
         self._channel = self._transport.dealer(self._endpoint)
         self._poll = Poll([self._channel])
         if self._watch is not None:

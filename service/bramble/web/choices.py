@@ -10,7 +10,7 @@ from contextlib import closing
 from queue import SimpleQueue
 
 from bramble.errors import BrambleError, Unavailable
-from bramble.head.client import Client, Event, Events
+from bramble.head.client import Client, Event, Events, Pulse
 from bramble.wire.messages import Accepted, Done, Finish, Generate
 
 Indexed = tuple[int, Event]
@@ -93,8 +93,9 @@ def open_choices(
 
 def _accept(stream: Events) -> int:
     for event in stream:
-        assert isinstance(event, Accepted), event
-        return event.prompt_tokens
+        if not isinstance(event, Pulse):
+            assert isinstance(event, Accepted), event
+            return event.prompt_tokens
     raise Unavailable("the connection closed before the request was accepted")
 
 

@@ -1,17 +1,19 @@
 """Server-sent events of a streamed reply, as OpenAI sends them.
 
 While a prompt waits or is read, comments keep the connection alive and tell how far it is:
-`: progress {"queue_position":0,"prefilled_tokens":128,"prompt_tokens":900}`.
+`: progress {"queue_position":0,"prefilled_tokens":128,"prompt_tokens":900}`. Where there is nothing
+else to say for COMMENT_S, `: waiting {"silent_s":12}` tells for how long no head has answered.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from bramble.errors import BrambleError
-from bramble.head.client import Event
+from bramble.head.client import Event, Pulse
 from bramble.web.choices import Choices
 from bramble.web.errors import describe
 from bramble.web.reply import Reply
@@ -19,6 +21,7 @@ from bramble.web.tally import Tally
 from bramble.wire.messages import Delta, Done, Progress
 
 DONE = b"data: [DONE]\n\n"
+COMMENT_S = 4.0  # proxies and clients give up a connection that is silent, some after 15 s
 # A proxy in between must neither keep nor gather the events (X-Accel-Buffering: nginx).
 HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 
@@ -26,18 +29,29 @@ HEADERS = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}
 class EventWriter:
     """Writes the events of one reply; `includes_usage` adds OpenAI's usage members."""
 
-    def __init__(self, reply: Reply, tally: Tally, includes_usage: bool) -> None:
+    def __init__(
+        self,
+        reply: Reply,
+        tally: Tally,
+        includes_usage: bool,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._reply = reply
         self._tally = tally
         self._members: dict[str, Any] = {"usage": None} if includes_usage else {}
         self._opened: set[int] = set()
+        self._clock = clock
+        self._wrote_at = clock()
 
     def write(self, choices: Choices) -> Iterator[bytes]:
         """Yield the whole stream; an error after its start becomes its last event."""
         yield _comment("accepted", {"prompt_tokens": sum(choices.prompt_tokens)})
         try:
             for index, event in choices:
-                yield from self._event(index, event)
+                written = b"".join(self._event(index, event))
+                if written or self._clock() - self._wrote_at >= COMMENT_S:
+                    self._wrote_at = self._clock()
+                    yield written or _waiting(event)
         except BrambleError as error:
             yield _data(describe(error))
             return
@@ -74,6 +88,11 @@ class EventWriter:
 def _progress(event: Progress) -> bytes:
     names = ("queue_position", "prefilled_tokens", "prompt_tokens")
     return _comment("progress", {name: getattr(event, name) for name in names})
+
+
+def _waiting(event: Event) -> bytes:
+    silent_s = event.silent_s if isinstance(event, Pulse) else 0.0
+    return _comment("waiting", {"silent_s": round(silent_s)})
 
 
 def _comment(word: str, document: dict[str, Any]) -> bytes:

@@ -227,8 +227,9 @@ class Generate:
     """Ask for one completion. Exactly one of `messages` and `prompt` is given.
 
     `generated` holds the token ids already received when a client resubmits after the head was
-    lost: the reply continues behind them exactly as it would have. `export` is then what Accepted
-    said: another model could not go on with them.
+    lost: the reply continues behind them exactly as it would have. `export` and `accepted_at_us`
+    are then what Accepted said: another model could not go on with them, and the request has its
+    old place in the queue.
     """
 
     request: str  # unique, chosen by the client
@@ -240,6 +241,7 @@ class Generate:
     ignore_eos: bool = False  # for benchmarks
     generated: tuple[int, ...] = ()
     export: str = ""
+    accepted_at_us: int = 0
     is_seeded: bool = True  # the client chose the seed, and may ask for the same reply again
 
 
@@ -260,6 +262,7 @@ class Accepted:
     request: str
     prompt_tokens: int
     export: str = ""  # sha256 of the manifest of the model that replies
+    accepted_at_us: int = 0  # µs since 1970, and in every queue the request's place; 0 = none
 
 
 @dataclass(frozen=True, slots=True)
