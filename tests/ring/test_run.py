@@ -4,6 +4,7 @@ import io
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -177,6 +178,20 @@ def test_a_killed_process_is_restarted_and_the_next_question_answered(
     assert "site.yml" in run.ask("How do I add a Pi?")
 
 
+def test_who_asks_while_the_web_and_the_head_are_away_waits_and_is_answered(run: Run) -> None:
+    killed = [pid for pid, name in run.children().items() if name in ("web", "head")]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    while set(killed) & set(run.children()):
+        time.sleep(0.01)
+    with openai.OpenAI(base_url=f"{run.url}/v1", api_key="none", max_retries=0) as client:
+        question = {"role": "user", "content": "How do I add a Pi?"}
+        reply = client.chat.completions.create(
+            model="bramble-demo", messages=[question], temperature=0
+        )
+    assert "site.yml" in str(reply.choices[0].message.content)
+
+
 def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
     chat = run.command("chat", "What is a stage?", "--temperature", "0")
     assert chat.returncode == 0 and "bramble-stage@N" in chat.stdout
@@ -209,7 +224,16 @@ def test_a_question_that_cannot_be_asked_so_is_refused_and_the_next_one_answered
 def test_a_port_in_use_is_said_plainly(run: Run) -> None:
     second = run.command("run")
     assert second.returncode == 2
-    assert "stop what uses it or choose another with --port" in second.stderr
+    assert "another `bramble run` has port" in second.stderr
+
+
+def test_a_port_of_another_program_is_said_plainly(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        line = [sys.executable, "-m", "bramble", "run", "--port", str(other.getsockname()[1])]
+        environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
+        ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "stop what uses it or choose another with --port" in ended.stderr
 
 
 @pytest.mark.parametrize(
