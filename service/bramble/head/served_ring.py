@@ -92,7 +92,7 @@ class ServedRing:
         return answer.fault(plan, sampled, len(self.ring.registry.stages), vocab_size)
 
     def _count(self, plan: StepPlan, sampled: m.Sampled, num_emitted: int, now: float) -> None:
-        is_prefill = plan.kind is m.StepKind.PREFILL
+        is_prefill = plan.kind.is_chunk
         num_tokens = sum(map(len, plan.token_ids))
         self.speed.count(now, num_emitted, num_tokens if is_prefill else 0)
         stage_us = sampled.traces[:, 1].tolist()
