@@ -120,7 +120,7 @@ def open_request(
         max_tokens=max_tokens,
         sampling=asked.sampling,
         eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
-        may_guess=_may_guess(asked, manifest),
+        is_exact=_is_exact(asked),
     )
     request = Request(
         peer=peer,
@@ -160,15 +160,10 @@ def _check(asked: Generate, vocab_size: int) -> None:
         raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
 
 
-def _may_guess(asked: Generate, manifest: Manifest) -> bool:
-    """False for a reply that has to come again as it was, and might not.
-
-    onnxruntime rounds attention of one new token differently from that of several, and activations
-    of 8 bits make that up to 0.6 % of a logit (service/DESIGN.md): nothing to the likeliest token,
-    but a draw by a given seed would turn on it once in some hundred tokens.
-    """
-    is_draw = asked.sampling.temperature > 0 and asked.is_seeded
-    return not is_draw or manifest.quantization.layers == "float32"
+def _is_exact(asked: Generate) -> bool:
+    """True for a reply that whoever asked could tell from another run's: a greedy one, and one by a
+    seed of theirs."""
+    return asked.sampling.temperature == 0 or asked.is_seeded
 
 
 def _read_prompt(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> tuple[list[int], str]:
