@@ -41,13 +41,26 @@ def spliced(a: Flips, b: Flips, length: int) -> Flips:
     return first + border + b[behind:]
 
 
+def without_lone(flips: Flips) -> Flips:
+    """Return flips in which a prompt's token between two replies, or at the very beginning, counts
+    as a reply's: it is computed alone as well."""
+    kept = list(flips)
+    if kept[:1] == [1]:
+        kept[0] = 0
+    index = 1
+    while index + 1 < len(kept):
+        if kept[index + 1] - kept[index] == 1:
+            del kept[index : index + 2]
+        else:
+            index += 2
+    return tuple(kept)
+
+
 def whole_chunks(flips: Flips, num_known: int, length: int) -> int:
     """Return how many of `num_known` first tokens may be taken as computed: at least the last of
-    `length` is computed anew, and of a prompt never a single token unless it stands alone, as one
-    is rounded differently from several."""
+    `length` is computed anew, and of a prompt never a single token, which would be rounded
+    differently from several."""
     known = min(num_known, length - 1)
     if known <= 0 or is_reply(flips, known):
         return max(0, known)
-    end = next_flip(flips, known, length)
-    begins_here = known in flips
-    return known - 1 if end - known == 1 and not begins_here else known
+    return known - 1 if next_flip(flips, known, length) - known == 1 else known

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from bramble.head.flips import is_reply, next_flip, whole_chunks
+from bramble.head.flips import is_reply, next_flip, whole_chunks, without_lone
 from bramble.head.guesser import Costs
 from bramble.head.lanes import Lane, Lanes
 from bramble.head.pace import Pace
@@ -378,8 +378,12 @@ class Scheduler:
         if self.limits.can_replay:
             end = next_flip(sequence.flips, start, end)
         stop = min(start + self._chunk_tokens(sequence), end)
-        is_cut_short = end - stop == 1 and not self._is_replayed(sequence, start)
-        return stop - 1 if is_cut_short else stop
+        if self._is_replayed(sequence, start):
+            return stop
+        stop = min(max(stop, start + 2), end)
+        if end - stop == 1:
+            return stop - 1 if stop - start > 2 else end
+        return stop
 
     def _plan(
         self,
@@ -458,7 +462,8 @@ class Scheduler:
         sequence.state, sequence.row = State.WAITING, -1
         sequence.num_sent = sequence.num_prefilled = 0
         if not sequence.is_exact:  # read as one prompt it is back sooner
-            sequence.flips = (len(sequence.tokens),)
+            is_decoded = sequence.suspicion is not None and sequence.suspicion.is_decode
+            sequence.flips = without_lone((len(sequence.tokens) - is_decoded,))
         sequence.preemptions += 1
         self.counters.preemptions += 1
         self._queue(sequence)
@@ -496,17 +501,25 @@ def _inheritable(sequence: Sequence, num_known: int) -> int:
 
 def _end_in_company(sequence: Sequence) -> int:
     """Return up to where the tokens that are still to be sent may go beside other sequences'."""
-    suspicion = sequence.suspicion
-    if suspicion is None or sequence.num_sent >= suspicion.start:
-        return len(sequence.tokens)
-    return suspicion.start
+    start = _start_alone(sequence)
+    return len(sequence.tokens) if sequence.num_sent >= start else start
+
+
+def _start_alone(sequence: Sequence) -> int:
+    """Return from where on a suspect's tokens go alone; 0 if it is none.
+
+    That is where it was fatal, or a token before, if that is a prompt's first one: it goes with
+    more, as it would be rounded differently by itself.
+    """
+    if sequence.suspicion is None:
+        return 0
+    start, flips = sequence.suspicion.start, sequence.flips
+    is_lone = start - 1 in (0, *flips) and not is_reply(flips, start - 1)
+    return start - 1 if is_lone else start
 
 
 def _is_due(sequence: Sequence) -> bool:
     """True if all of a suspect is sent that may go in company."""
     is_ready = sequence.state in (State.PREFILLING, State.READY)
-    return (
-        is_ready
-        and sequence.suspicion is not None
-        and (sequence.num_sent >= sequence.suspicion.start)
-    )
+    is_suspect = sequence.suspicion is not None
+    return is_ready and is_suspect and sequence.num_sent >= _start_alone(sequence)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
-from bramble.head.flips import Flips
+from bramble.head.flips import Flips, without_lone
 from bramble.head.guesser import Guesser
 from bramble.wire.messages import Finish, Sampling
 
@@ -62,7 +62,7 @@ class Sequence:
     guesser: Guesser = field(default_factory=Guesser)
 
     def __post_init__(self) -> None:
-        self.flips = self.flips or (self.num_prompt_tokens,)
+        self.flips = without_lone(self.flips or (self.num_prompt_tokens,))
 
     @property
     def num_completion_tokens(self) -> int:
