@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import argparse
+import fcntl
 import io
 import os
+import pty
+import select
 import subprocess
 import sys
+import termios
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from bramble.commands import chat
 from bramble.commands.chat import message, speed, talk
+from bramble.commands.chat_commands import COMMANDS
 from bramble.errors import BadInput
 from bramble.wire.messages import Delta, Done, Finish, Generate, Sampling
 from rich.console import Console
@@ -106,8 +113,8 @@ def test_text_that_is_not_utf_8_is_bad_input() -> None:
 
 @pytest.mark.parametrize("words", [["chat", "-"], ["chat"]])
 def test_bytes_from_a_pipe_that_are_no_text_are_kept_for_the_refusal(words: list[str]) -> None:
-    program = "from bramble.commands.chat import _read_all, _read_lines as lines; "
-    read = "_read_all()" if "-" in words else "next(lines())"
+    program = "from bramble.commands.line_editor import read_all, read_lines; "
+    read = "read_all()" if "-" in words else "next(read_lines(()))"
     done = subprocess.run(
         [sys.executable, "-c", f"{program} print(ascii({read}))"],
         input=b"h\xffi\n",
@@ -122,3 +129,139 @@ def test_a_model_that_is_not_to_be_sampled_answers_the_same_in_the_terminal() ->
     defaults = {"do_sample": False, "temperature": 0.6, "min_p": 0.1, "repetition_penalty": 1.1}
     sampling = chat._request([], flags, {"defaults": defaults}).sampling
     assert (sampling.temperature, sampling.min_p, sampling.repetition_penalty) == (0.0, 0.1, 1.1)
+
+
+def test_commands_are_obeyed_and_not_sent() -> None:
+    client = FakeClient()
+    lines = ["/help", "/system", "/system be brief", "one", "/system", "/NEW", "two", "//etc"]
+    kept, screen = hold(client, *lines, "/q", "no")
+    assert kept == [
+        ("system", "be brief"),
+        ("user", "two"),
+        ("assistant", TEXT),
+        ("user", "/etc"),
+        ("assistant", TEXT),
+    ]
+    asked = [[str(one["content"]) for one in request.messages or []] for request in client.asked]
+    assert asked == [["be brief", "one"], ["be brief", "two"], ["be brief", "two", TEXT, "/etc"]]
+    for name in COMMANDS:
+        assert f"/{name} " in screen
+    for said in ("there is no system prompt", "be brief", "a new conversation"):
+        assert said in screen
+
+
+def test_a_question_is_asked_again_and_a_system_prompt_taken_away() -> None:
+    client = FakeClient()
+    kept, screen = hold(client, "/retry", "/system a", "one", "/system -", "/retry")
+    assert kept == [("user", "one"), ("assistant", TEXT)]
+    assert [len(request.messages or []) for request in client.asked] == [2, 1]
+    assert "nothing was asked yet" in screen
+
+
+def test_a_question_that_was_refused_can_be_asked_again() -> None:
+    client = FakeClient()
+    kept, _ = hold(client, "one", "full", "/retry", "/retry")
+    assert kept == [("user", "one"), ("assistant", TEXT)]
+    assert [str((each.messages or [])[-1]["content"]) for each in client.asked] == [
+        *("one", "full", "full", "full")
+    ]
+
+
+@pytest.mark.parametrize("line", ["/etc/passwd is what?", "/halp", "/", "/new one"])
+def test_a_command_that_there_is_not_is_told_and_not_sent(line: str) -> None:
+    client = FakeClient()
+    kept, screen = hold(client, line, "hi")
+    assert kept == [("user", "hi"), ("assistant", TEXT)] and len(client.asked) == 1
+    assert ("takes nothing" if line == "/new one" else "/help lists them, and //") in screen
+
+
+def test_lines_from_a_pipe_are_taken_plainly_and_blank_ones_passed_over() -> None:
+    program = "from bramble.commands.line_editor import read_lines; print(list(read_lines(())))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], input=b"one\n\n two \n/help", capture_output=True
+    )
+    assert done.stdout == b"['one', 'two', '/help']\n" and not done.stderr
+
+
+class Terminal:
+    """A program at a terminal of its own; every wait is for something to appear on it."""
+
+    def __init__(self, program: str, home: Path) -> None:
+        self._screen, inside = pty.openpty()
+        environment = os.environ | {"TERM": "xterm", "HOME": str(home), "PYTHONUTF8": "1"}
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", program], stdin=inside, stdout=inside, stderr=inside,
+            env=environment, start_new_session=True, preexec_fn=_take_terminal,
+        )  # fmt: skip
+        os.close(inside)
+        self._seen = b""
+
+    def press(self, keys: str) -> None:
+        """Type once the program waits for it: Python's readline misses a Ctrl-C just before."""
+        state = Path(f"/proc/{self._process.pid}/stat")
+        while state.read_text().rpartition(")")[2].split()[0] != "S":
+            time.sleep(0.001)
+        os.write(self._screen, keys.encode())
+
+    def wait_for(self, text: str) -> None:
+        """Read on until `text` was shown behind what was waited for before."""
+        while text.encode() not in self._seen:
+            assert select.select([self._screen], [], [], 20)[0], self._seen
+            self._seen += os.read(self._screen, 4096)
+        self._seen = self._seen.partition(text.encode())[2]
+
+    def end(self) -> int:
+        return self._process.wait(20)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._screen)
+
+
+def _take_terminal() -> None:
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def test_a_line_is_edited_and_called_back_and_written_nowhere(tmp_path: Path) -> None:
+    program = (
+        "from bramble.commands.line_editor import read_lines\n"
+        "for line in read_lines(['/help']): print('got', ascii(line))"
+    )
+    # Typed, at a prompt, and what is shown of it: up, left, Tab, Ctrl-C, nothing
+    typed = {
+        "one\r": "got 'one'",
+        "\x1b[A\r": "got 'one'",
+        "ac\x1b[Db\r": "got 'abc'",
+        "/h\t\r": "got '/help'",
+        "half a li\x03": "Ctrl-D or /quit ends",
+        "\r": "\n",
+    }
+    with Terminal(program, tmp_path) as terminal:
+        for keys, shown in typed.items():
+            terminal.wait_for("> ")
+            terminal.press(keys)
+            terminal.wait_for(shown)
+        terminal.wait_for("> ")
+        terminal.press("\x04")  # Ctrl-D
+        assert terminal.end() == 0
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_model_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    program = (
+        "import io\n"
+        "from bramble.commands.chat import _ask, message\n"
+        "from bramble.wire.messages import Generate, Sampling\n"
+        "from rich.console import Console\n"
+        "from tests.test_chat import Thinking\n"
+        "said = [message('user', 'a\\x1b]0;title\\x07b\\x9b2Jc\\td')]\n"
+        "asked, console = Generate('1', Sampling(), messages=said), Console(file=io.StringIO())\n"
+        "_ask(Thinking(), asked, console, [])"
+    )
+    with Terminal(program, tmp_path) as terminal:
+        terminal.wait_for("a]0;titleb2Jc\td")
+        assert terminal.end() == 0

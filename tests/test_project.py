@@ -1,6 +1,7 @@
 """The project keeps its own rules: imports, the tree of docs/, and the dependency table."""
 
 import ast
+import hashlib
 import re
 import subprocess
 import tomllib
@@ -44,7 +45,7 @@ SOLE_IMPORTERS = {
     "onnxruntime": {"stage/", "export/verify.py"},
     "onnx": {"export/"},
     "flask": {"web/"},
-    "gunicorn": {"web/server.py", "web/connection.py"},
+    "gunicorn": {"web/server.py", "web/worker.py", "web/guest.py", "web/connection.py"},
     "tokenizers": {"model/tokenizer.py"},
     "yaml": {"config.py"},
     "zeroconf": {"commands/lan.py"},
@@ -128,3 +129,12 @@ def test_the_locks_hold_what_the_project_pins() -> None:
     pinned = {line.split()[0] for line in lock.splitlines() if "==" in line}
     for requirement in project["project"]["dependencies"]:
         assert requirement.replace("_", "-") in pinned
+
+
+def test_vendored_files_are_what_their_table_says() -> None:
+    vendor = PACKAGE / "web" / "static" / "vendor"
+    table = (vendor / "README.md").read_text(encoding="utf-8")
+    files = {path for path in vendor.glob("*/*") if path.name != "LICENSE"}
+    hashes = {hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+    assert hashes == set(re.findall(r"[0-9a-f]{64}", table))
+    assert all((path.parent / "LICENSE").exists() for path in files)

@@ -38,6 +38,33 @@ def test_the_predictor_has_the_same_rule(
     assert sensors.usable_memory_bytes() == board.usable_bytes(is_head=False)
 
 
+@pytest.mark.parametrize("place", range(len(sensors.THROTTLED)))
+@pytest.mark.parametrize(
+    ("bits", "causes"),
+    [("0", None), ("50000", None), ("50005", "under-voltage, throttled"), ("e0008", "too hot")],
+)
+def test_every_board_tells_what_slows_it_down(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: int, bits: str, causes: str | None
+) -> None:
+    """Only a Pi 5's file was read: a throttled Pi 4 looked healthy."""
+    files = tuple(tmp_path / str(index) for index in range(len(sensors.THROTTLED)))
+    files[place].write_text(f"{bits}\n")
+    monkeypatch.setattr(sensors, "THROTTLED", files)
+    assert sensors.throttled() == causes
+
+
+@pytest.mark.parametrize(("alarm", "causes"), [("1", "under-voltage"), ("0", None)])
+def test_a_mainline_kernel_tells_of_under_voltage_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, alarm: str, causes: str | None
+) -> None:
+    monkeypatch.setattr(sensors, "THROTTLED", ())
+    monkeypatch.setattr(sensors, "HWMON", tmp_path)
+    for name, text in (("name", "rpi_volt"), ("in0_lcrit_alarm", alarm)):
+        (tmp_path / "hwmon1").mkdir(exist_ok=True)
+        (tmp_path / "hwmon1" / name).write_text(f"{text}\n")
+    assert sensors.throttled() == causes
+
+
 def test_memory_is_told_in_bytes() -> None:
     total, available = sensors.total_memory_bytes(), sensors.available_memory_bytes()
     assert 256 * MIB < available <= total

@@ -155,6 +155,25 @@ WRONG = {
         "bramble_manage_network is 'sometimes': need true or false",
     ),
     "a secret": ({"bramble_hub_token": "hf one two"}, 'bramble_hub_token: need a token, or ""'),
+    "a name with its scheme": (
+        {"bramble_names": ["http://pi1.lan"]},
+        "bramble_names has 'http://pi1.lan': need a name or an address as browsers show it, "
+        "without http:// and port, as chat.example.org",
+    ),
+    "a name with its port": (
+        {"bramble_names": "pi1.lan:8080"},
+        "bramble_names is 'pi1.lan:8080': need a name or an address as browsers show it, "
+        "without http:// and port, as chat.example.org",
+    ),
+    "names without brackets": (
+        {"bramble_names": "pi1.lan, chat.example.org"},
+        "bramble_names is 'pi1.lan, chat.example.org': write it as a list, "
+        "[pi1.lan, chat.example.org]",
+    ),
+    "a limit of nobody": (
+        {"bramble_web_connections_per_address": 0},
+        "bramble_web_connections_per_address is 0: need a number from 1 to 2147483648",
+    ),
     "a folder that is not there": (
         {"bramble_wheelhouse": "/nowhere"},
         "bramble_wheelhouse is '/nowhere': need a folder on this machine, or \"\"",
@@ -251,6 +270,8 @@ def test_a_wrong_network_gets_one_sentence(setting: str, text: str, said: str) -
 GOOD = [
     {"bramble_port": "80", "bramble_stage_memory_mib": 900, "bramble_base_swap_off": "no"},
     {"bramble_dns": "192.168.1.1", "bramble_gateway": None, "bramble_ssh_keys": KEY},
+    {"bramble_names": "chat.example.org"},
+    {"bramble_names": ["Pi1.lan.", "203.0.113.9", "2001:db8::9"]},
     {"bramble_dns": None, "bramble_timezone": "America/Argentina/Buenos_Aires"},
     {"bramble_admin_networks": ["0.0.0.0/0", "100.64.0.0/10"], "bramble_manage_network": "false"},
     {"bramble_discovered": {"role": "head"}, "bramble_removed": "pi2"},

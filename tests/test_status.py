@@ -25,7 +25,8 @@ STAGE = {
     "resident_bytes": 1 << 31,
     "kv_used_bytes": 1 << 28,
     "temperature_c": 61.2,
-    "throttled": "under-voltage now",
+    "throttled": None,
+    "troubles": [],
 }
 
 
@@ -44,7 +45,7 @@ def seen(shown: Any, console: Console) -> str:
 
 @pytest.mark.parametrize(
     ("width", "lost"),
-    [(100, set()), (80, set()), (60, {"KV", "memory"}), (40, {"KV", "memory", "compute", "busy"})],
+    [(100, set()), (80, set()), (60, {"KV"}), (40, {"KV", "memory", "compute", "busy"})],
 )
 def test_a_narrow_terminal_shows_fewer_columns_that_can_be_read(width: int, lost: set[str]) -> None:
     console = Console(file=io.StringIO(), width=width)
@@ -52,6 +53,18 @@ def test_a_narrow_terminal_shows_fewer_columns_that_can_be_read(width: int, lost
     assert "loading" in screen and "pi-1" in screen and "61 °C" in screen
     assert {name for name in ("busy", "compute", "memory", "KV") if name not in screen} == lost
     assert "…" not in screen
+
+
+def test_what_ails_a_board_and_how_far_a_prompt_is_read_is_said() -> None:
+    hot = document()
+    hot["requests"] |= {"reading": 1, "prompt_tokens_read": 512, "prompt_tokens": 1900}
+    trouble = {"level": "bad", "sentence": "too hot (85 °C), so it is slowed down"}
+    stage = STAGE | {"troubles": [trouble | {"advice": "fit the active cooler"}]}
+    hot["plan"]["rings"] = [{"stages": [stage]}]
+    console = Console(file=io.StringIO(), width=100)
+    screen = seen(show(hot, console), console)
+    assert "⚠ pi-1: too hot (85 °C), so it is slowed down. fit the active cooler" in screen
+    assert "reading a prompt: 512 of 1900 tokens" in screen and "61 °C ⚠" in screen
 
 
 def test_a_reason_with_brackets_is_shown_whole() -> None:

@@ -69,7 +69,10 @@ class WebConfig:
     threads: int = 160  # one per open HTTP request; more wait in the accept queue
     max_body_bytes: int = 1_000_000
     models: Path | None = None  # holds one folder per model, served to stages below /files
-    client_timeout_s: int = 30  # a client that neither reads nor sends for so long is gone
+    names: tuple[str, ...] = ()  # that browsers may use beside the host name and our addresses
+    header_timeout_s: int = 10  # from a request's first byte to the end of its header
+    client_timeout_s: int = 30  # who sends or reads below 10 kB/s may fall behind it by so much
+    connections_per_address: int = 128  # that wait, and as many that are answered; not of loopback
 
 
 def read_config(kind: type[Config], path: Path) -> Config:

@@ -3,6 +3,8 @@
 BrambleError
 ├── BadInput           the caller's fault: HTTP 400, exit code 2; shown to the caller as it is
 │   ├── ModelNotFound  HTTP 404
+│   ├── Elsewhere      HTTP 421
+│   ├── OtherSite      HTTP 403
 │   └── TooLarge       HTTP 413
 ├── Unavailable        nobody's fault, retry later: HTTP 503 with Retry-After
 │   ├── QueueFull      HTTP 429 with Retry-After
@@ -35,6 +37,14 @@ class BadInput(BrambleError):
 
 class ModelNotFound(BadInput):
     """The named model is not the one that is served."""
+
+
+class Elsewhere(BadInput):
+    """The request is meant for another machine than this one."""
+
+
+class OtherSite(BadInput):
+    """A page of another site asks for what changes something here."""
 
 
 class TooLarge(BadInput):

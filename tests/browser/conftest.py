@@ -11,12 +11,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+from urllib.parse import urlsplit
 
+import bramble
 import pytest
 from bramble.config import WebConfig
 from bramble.web.app import create_app
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Page, Route
 from werkzeug.serving import make_server
+
+VENDOR_URL = "/static/vendor"
+VENDOR = Path(bramble.__file__).parent / "web" / "static" / "vendor"
 
 
 def _load(name: str) -> ModuleType:
@@ -50,6 +55,7 @@ def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1100, "height": 760})
+    context.route("**/*.woff2", _give_font)
     page = context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -58,6 +64,11 @@ def page(browser: Browser) -> Iterator[Page]:
     yield page
     context.close()
     assert not [fault for fault in faults if "Failed to load resource" not in fault]
+
+
+def _give_font(route: Route) -> None:
+    """Werkzeug leaves a file open whose reader is gone, as a page is that a test leaves early."""
+    route.fulfill(path=VENDOR / Path(urlsplit(route.request.url).path).relative_to(VENDOR_URL))
 
 
 def _is_local(url: str) -> bool:

@@ -21,17 +21,32 @@ LONG_LINE = f"```\n{'x = ' + '1234567890 ' * 60}\n```"
 RIGHT_TO_LEFT = "مرحبا، كيف حالك؟\n\n- واحد\n- اثنان\n\nEnglish again."
 THOUGHT = "<think>\nFirst I look.\n\nThen <b>I</b> see.\n</think>\n\n"
 RAW = "| a |\n|---|\n| x<br>y |\n\n<center>\none\n**two**\n</center>\n\n- [ ] todo\n- [x] done"
+HOT = {
+    "level": "bad",
+    "sentence": "too hot (85 °C), so it is slowed down",
+    "advice": "fit the active cooler",
+}
+READING = {"reading": 1, "prompt_tokens": 1900, "prompt_tokens_read": 512}
 TEXTS = {"raw": RAW, "nasty": NASTY, "rich": RICH, "wide": LONG_LINE, "rtl": RIGHT_TO_LEFT}
 
 
 class ScriptedClient:
     """`asked` are the requests in their order."""
 
-    def __init__(self, num_stages: int = 3, failed: int | None = None, num_rings: int = 1) -> None:
+    def __init__(
+        self,
+        num_stages: int = 3,
+        failed: int | None = None,
+        num_rings: int = 1,
+        hot: int | None = None,
+        is_reading: bool = False,
+    ) -> None:
         self.asked: list[Generate] = []
         self._num_stages = num_stages  # of each ring
         self._num_rings = num_rings
         self._failed = failed
+        self._hot = hot
+        self._is_reading = is_reading
         self.is_silent = False
 
     def messages(self) -> list[str]:
@@ -93,8 +108,9 @@ class ScriptedClient:
                 "defaults": {"temperature": 0.7},
             },
             "plan": {"plan_id": "ab" * 16, "rings": rings},
-            "speed": {"decode_tokens_s": 12.3, "prefill_tokens_s": 60.0},
+            "speed": self._speed(),
             "requests": {
+                **(READING if self._is_reading else {"reading": 0}),
                 "running": 1,
                 "queued": 2,
                 "completed": 3,
@@ -103,6 +119,11 @@ class ScriptedClient:
                 "preemptions": 0,
             },
         }
+
+    def _speed(self) -> dict[str, float]:
+        if self._is_reading:
+            return {"decode_tokens_s": 0.0, "prefill_tokens_s": 312.4}
+        return {"decode_tokens_s": 12.3, "prefill_tokens_s": 60.0}
 
     def _stage(self, index: int) -> dict[str, Any]:
         is_failed = index == self._failed
@@ -119,6 +140,7 @@ class ScriptedClient:
             "kv_bytes": 1 << 30,
             "kv_used_bytes": 1 << 28,
             "resident_bytes": 1 << 30,
-            "temperature_c": 61.0,
-            "throttled": index == 1,
+            "temperature_c": 85.0 if index == self._hot else 61.0,
+            "throttled": "throttled, too hot" if index == self._hot else None,
+            "troubles": [HOT] if index == self._hot else [],
         }

@@ -79,6 +79,29 @@ def test_a_stranger_who_says_nothing_does_not_keep_the_client_out(
     assert served.result() is True
 
 
+def test_a_stranger_who_says_a_byte_now_and_then_is_sent_away(
+    pool: ThreadPoolExecutor, port: int
+) -> None:
+    served = serve(pool, port, seconds=8)
+    time.sleep(0.2)
+    with socket.create_connection((LOOPBACK, port)) as stranger:
+        trickle = pool.submit(_trickle, stranger, 6)
+        started = time.monotonic()
+        measure(TOKEN, LOOPBACK, port, duration_s=0.1)
+        assert time.monotonic() - started < 3
+        trickle.result()
+    assert served.result() is True
+
+
+def _trickle(channel: socket.socket, num_bytes: int) -> None:
+    for _ in range(num_bytes):
+        time.sleep(0.7)
+        try:
+            channel.send(b"x")
+        except OSError:
+            return
+
+
 def test_only_the_named_client_is_listened_to(pool: ThreadPoolExecutor, port: int) -> None:
     served = serve(pool, port, seconds=1, client="192.0.2.7")
     with pytest.raises(Unavailable):

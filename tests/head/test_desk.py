@@ -177,6 +177,27 @@ def test_text_with_a_token_that_the_model_has_not_is_refused_with_the_token(
     )
 
 
+@pytest.mark.parametrize("kind", [RuntimeError, MemoryError, BaseException])
+def test_text_over_which_the_tokenizer_fails_ends_its_request_and_not_the_head(
+    kind: type[BaseException], monkeypatch: pytest.MonkeyPatch, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    def fail(text: str) -> list[int]:
+        raise kind(text)
+
+    client, desk, _ = opened
+    monkeypatch.setattr(TOKENIZER, "encode", fail)
+    client.ask(prompt="a secret")
+    read(desk, client, 0.0)
+    (refused,) = client.heard
+    assert isinstance(refused, m.Refused)
+    assert refused.family == "PoisonRequest" and "secret" not in refused.message
+    monkeypatch.undo()
+    client.heard.clear()
+    client.ask(prompt="another")
+    read(desk, client, 1.0)
+    assert isinstance(client.heard[0], m.Accepted)
+
+
 def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn]) -> None:
     client, desk, _ = opened
     client.ask()

@@ -6,6 +6,7 @@ import pytest
 from bramble.cli import main
 from bramble.config import HeadConfig, read_config
 from bramble.errors import BadInput
+from bramble.head.service import _check_steps
 
 Capture = pytest.CaptureFixture[str]
 
@@ -28,6 +29,13 @@ def test_a_list_of_stages_is_one_ring_and_rings_are_several(
     lines: str, rings: tuple[tuple[str, ...], ...], tmp_path: Path
 ) -> None:
     assert read(tmp_path, lines).nodes_of_rings == rings
+
+
+def test_chunks_that_no_stage_would_take_are_refused(tmp_path: Path) -> None:
+    config = read(tmp_path, "stages: [pi1]\nprefill_tokens: 4097")
+    _check_steps(config, 2047)
+    with pytest.raises(BadInput, match="hidden size of 2048 a step can carry 4096 tokens"):
+        _check_steps(config, 2048)
 
 
 @pytest.mark.parametrize("rings", ["[pi1, pi2]", "pi1", "[[1]]"])

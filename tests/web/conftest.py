@@ -8,6 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from bramble.web.app import create_app
 from flask.testing import FlaskClient
 
 from tests.ports import free_ports
+from tests.web.crowd import allow_descriptors
 from tests.web.fake_client import FakeClient
 
 ROOT = Path(__file__).parent.parent.parent
@@ -26,7 +28,8 @@ import sys
 from bramble.config import WebConfig
 from bramble.web.server import serve
 from tests.web.fake_client import FakeClient
-serve(WebConfig(listen=sys.argv[1], client_timeout_s=2), lambda: FakeClient({MAX_RUNNING}))
+config = WebConfig(listen=sys.argv[1], header_timeout_s=2, client_timeout_s=2)
+serve(config, lambda: FakeClient({MAX_RUNNING}))
 """
 
 
@@ -40,18 +43,32 @@ def http(fake: FakeClient) -> FlaskClient:
     return create_app(WebConfig(), fake).test_client()
 
 
+@dataclass(frozen=True)
+class Server:
+    url: str
+    worker: int  # the process that answers
+
+
 @pytest.fixture(scope="session")
-def url() -> Iterator[str]:
-    """The base URL of a gunicorn that has answered."""
+def server() -> Iterator[Server]:
+    """A gunicorn that has answered."""
+    allow_descriptors(5000)
     address = f"127.0.0.1:{free_ports(1)[0]}"
     command = [sys.executable, "-c", PROGRAM, address]
     process = subprocess.Popen(command, cwd=ROOT)
     try:
         _await(f"http://{address}/healthz")
-        yield f"http://{address}"
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        yield Server(f"http://{address}", int(children))
     finally:
         process.terminate()
         process.wait(10)
+
+
+@pytest.fixture
+def url(server: Server) -> str:
+    """Its base URL."""
+    return server.url
 
 
 def get_json(url: str) -> dict[str, Any]:

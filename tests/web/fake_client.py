@@ -2,6 +2,7 @@
 
 "full", "long", "down"  refuse the request     "read"  reads the prompt for ever
 "slow"  200 words, 20 ms apart                 "break" fails after two words
+"poison" ends stages after two words
 "flood" 10,000 words of 1,000 letters
 anything else  "Hello there, friend."
 """
@@ -13,7 +14,7 @@ import threading
 import time
 from typing import Any
 
-from bramble.errors import BadInput, Broken, QueueFull, Unavailable
+from bramble.errors import BadInput, Broken, PoisonRequest, QueueFull, Unavailable
 from bramble.head.client import Events
 from bramble.wire.messages import (
     Accepted,
@@ -117,6 +118,8 @@ class FakeClient:
                 time.sleep(0.02)
             if script == "break" and count == 2:
                 raise Broken("the ring ended it")
+            if script == "poison" and count == 2:
+                raise PoisonRequest("a stage ended 2 times while it computed this request")
             yield Delta(name, word, (count,), self._logprobs(word, request))
         yield Done(name, Finish.STOP, 7, len(words), 0.0, 0.1, 0.2)
 

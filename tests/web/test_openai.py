@@ -1,5 +1,6 @@
 """The real `openai` package against real gunicorn."""
 
+import time
 from collections.abc import Iterator
 
 import openai
@@ -115,3 +116,15 @@ def test_an_error_in_the_middle_of_a_stream_is_raised(client: openai.OpenAI) -> 
     with pytest.raises(openai.APIError, match="the ring ended it"):
         for _ in stream:
             pass
+
+
+def test_a_request_that_ends_stages_is_not_sent_again_by_the_client(client: openai.OpenAI) -> None:
+    """OpenAI's client would send what got a 500 again: five times take it five seconds or more."""
+    started = time.monotonic()
+    with pytest.raises(openai.InternalServerError, match="a stage ended 2 times") as raised:
+        client.with_options(max_retries=5).chat.completions.create(
+            model="fake", messages=asking("poison")
+        )
+    assert time.monotonic() - started < 3
+    assert raised.value.code == "poison_request"
+    assert raised.value.response.headers["x-should-retry"] == "false"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import resource
+import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -9,7 +11,14 @@ from contextlib import ExitStack
 import pytest
 from bramble.errors import BadInput, Broken
 from bramble.wire.messages import Beat
-from bramble.wire.transport import Keyring, Transport, new_secret, public_of
+from bramble.wire.transport import (
+    MAX_FILES,
+    MAX_STEP_BYTES,
+    Keyring,
+    Transport,
+    new_secret,
+    public_of,
+)
 
 SECRETS = {name: new_secret() for name in ("head", "pi", "stranger")}
 PUBLIC = {name: public_of(secret) for name, secret in SECRETS.items()}
@@ -114,3 +123,40 @@ def test_an_unknown_node_is_named(node):
 def test_a_damaged_secret_is_told():
     with pytest.raises(BadInput, match="40 characters"):
         public_of("not a key")
+
+
+def test_who_sent_a_message_is_who_proved_it(node):
+    pull = node("head").pull()
+    node("pi").push(pull.endpoint, "head").send(Beat("head", 1))
+    assert received(pull) == Beat("head", 1)
+    assert pull.is_from("pi") and not pull.is_from("head") and not pull.is_from("stranger")
+
+
+def test_where_nothing_is_proven_anybody_is_believed(node):
+    pull = node(None).pull()
+    node(None).push(pull.endpoint).send(Beat("pi", 1))
+    assert received(pull) == Beat("pi", 1)
+    assert pull.is_from("pi") and pull.is_from("head")
+
+
+def test_who_proves_nothing_cannot_have_memory_allocated(node):
+    """ZMTP 3.1's greeting for CURVE, then a command that announces 900 MiB."""
+    greeting = b"\xff" + bytes(8) + b"\x7f\x03\x01" + b"CURVE".ljust(20, b"\0") + bytes(32)
+    pull = node("head").pull()
+    port = int(pull.endpoint.rsplit(":", 1)[1])
+    with socket.create_connection(("127.0.0.1", port), 5) as stranger:
+        stranger.sendall(greeting)
+        assert stranger.recv(64, socket.MSG_WAITALL)
+        stranger.sendall(b"\x06" + (900 << 20).to_bytes(8, "big"))
+        with pytest.raises(OSError):
+            for _ in range(MAX_STEP_BYTES >> 20):
+                stranger.sendall(bytes(1 << 20))
+    push = node("pi").push(pull.endpoint, "head")
+    push.send(Beat("pi", 1))
+    assert received(pull) == Beat("pi", 1)
+
+
+def test_idle_connections_leave_the_process_the_descriptors_that_it_needs(node):
+    node("head")
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    assert soft >= min(MAX_FILES, hard if hard >= 0 else MAX_FILES)

@@ -27,6 +27,7 @@ REQUIRED = (  # each has a line in inventory/example
 )
 OPTIONAL = (
     *("user", "ssh_keys", "kv_cache", "speculation", "rings", "objective", "memory_mib", "hub_token"),
+    "names",
 )
 SETTINGS = tuple(f"{PREFIX}{name}" for name in REQUIRED + OPTIONAL)
 OF_ONE_NODE = ("manage_network", "user", "memory_mib", "gateway", "dns", "timezone", "ssh_keys", "wheelhouse")
@@ -189,6 +190,18 @@ def anything(value):
     return ""
 
 
+def site_name(value):
+    """A name or an address that stands in a browser's address bar, as the web's `names` takes it."""
+    need = "need a name or an address as browsers show it, without http:// and port, as chat.example.org"
+    if not isinstance(value, str):
+        return need
+    try:
+        ipaddress.ip_address(value)
+    except ValueError:
+        return "" if re.fullmatch(r"[\w-]+(\.[\w-]+)*\.?", value, re.ASCII) else need
+    return ""
+
+
 USER = matching(r"[a-z_][a-z0-9_.-]{0,31}", "a user's name")
 KEY = matching(
     r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
@@ -235,10 +248,12 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "preflight_rings": anything,  # ring_problems in bramble.py
     "preflight_max_clock_skew_s": number(-1),
     "flash_nodes": anything,  # the role's own validate_nodes.yml
+    "web_connections_per_address": number(1),
     "release_name": matching(r"[\w.+-]+", "a release's name"),
     "ready_question": matching(r"\S.*", "a question"),
 }
 ENDING = {  # last words of a name
+    "names": listed(site_name, "[chat.example.org]", is_one_taken=True),
     "address": address,
     "gateway": or_empty(address, " without one"),
     "dns": NAMED["dns"],

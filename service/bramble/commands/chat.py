@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import argparse
-import io
 import re
 import secrets
 import sys
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from contextlib import closing
 from typing import Any
 
 from rich.console import Console
 
+from bramble.commands import chat_commands
 from bramble.commands.door import add_door, open_door
+from bramble.commands.line_editor import read_all, read_lines
 from bramble.errors import BadInput, BrambleError
 from bramble.head.client import Client
 from bramble.model.sampling import effective
@@ -22,10 +23,12 @@ from bramble.wire.messages import Delta, Done, Generate, Progress, Sampling
 
 Messages = list[dict[str, Any]]
 
+# Of a model's text, a terminal gets no control characters: they could move its cursor or its title
+CONTROLS = dict.fromkeys(code for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t")
 THOUGHT = re.compile(r"\A\s*<think>.*?(</think>\s*|\Z)", re.DOTALL)  # is not sent back
 
 EXAMPLE = """examples:
-  bramble chat                             talk; Ctrl-C stops an answer, an empty line ends
+  bramble chat                             talk; /help lists the commands, Ctrl-C stops an answer
   bramble chat "How do I add a Pi?"        one question
   echo "Summarise: …" | bramble chat -     a prompt from a pipe
 """
@@ -55,11 +58,12 @@ def run(args: argparse.Namespace) -> int:
     with open_door(args) as client:
         model = client.status()["model"]
         if args.question is not None:
-            question = _read_all() if args.question == "-" else args.question
+            question = read_all() if args.question == "-" else args.question
             _ask(client, _request([*messages, message("user", question)], args, model), console, [])
             return 0
-        console.print(f"{model['name']}; an empty line ends", style="dim", markup=False)
-        talk(client, lambda said: _request(said, args, model), messages, console, _read_lines())
+        console.print(f"{model['name']}; /help lists the commands", style="dim", markup=False)
+        lines = read_lines(f"/{name}" for name in chat_commands.COMMANDS)
+        talk(client, lambda said: _request(said, args, model), messages, console, lines)
     return 0
 
 
@@ -68,23 +72,71 @@ def talk(
     make_request: Callable[[Messages], Generate],
     messages: Messages,
     console: Console,
-    questions: Iterable[str],
+    lines: Iterable[str],
 ) -> None:
-    """Hold a conversation, which `messages` grows to. Ctrl-C stops an answer; its text stays."""
-    for question in questions:
-        answer: list[str] = []
+    """Hold a conversation, which `messages` grows to, and obey its commands."""
+    last: str | None = None  # question
+    for line in lines:
         try:
-            turn = message("user", question)
-            _ask(client, make_request([*messages, turn]), console, answer)
-        except KeyboardInterrupt:
-            print()
-            console.print("stopped", style="dim")
+            match chat_commands.read(line):
+                case chat_commands.Command("quit"):
+                    return
+                case chat_commands.Command("retry"):
+                    _take_back(messages, last)
+                    _converse(client, make_request, messages, console, last or "")
+                case chat_commands.Command(name, rest):
+                    console.print(obey(name, rest, messages), style="dim", markup=False)
+                case chat_commands.Question(last):
+                    _converse(client, make_request, messages, console, last)
         except BrambleError as error:
-            if answer:
-                print()
             console.print(str(error), style="red", markup=False)
-        if said := THOUGHT.sub("", "".join(answer)):
-            messages += [turn, message("assistant", said)]
+
+
+def obey(name: str, rest: str, messages: Messages) -> str:
+    """Change the conversation as a command says, and return what to say of it."""
+    system = [one for one in messages if one["role"] == "system"]
+    match name:
+        case "new":
+            messages[:] = system
+            return "a new conversation"
+        case "system" if rest:
+            new = [] if rest == "-" else [message("system", rest)]
+            messages[:] = new + messages[len(system) :]
+            return "the system prompt is set" if new else "there is no system prompt now"
+        case "system":
+            return str(system[0]["content"]) if system else "there is no system prompt"
+    return chat_commands.overview()
+
+
+def _take_back(messages: Messages, last: str | None) -> None:
+    """Take the last question out of the conversation if it was answered. Raises BadInput."""
+    if last is None:
+        raise BadInput("nothing was asked yet that could be asked again")
+    if [one["content"] for one in messages[-2:-1]] == [last]:
+        del messages[-2:]
+
+
+def _converse(
+    client: Client,
+    make_request: Callable[[Messages], Generate],
+    messages: Messages,
+    console: Console,
+    question: str,
+) -> None:
+    """Ask, and keep what was said. Ctrl-C stops an answer; its text stays."""
+    answer: list[str] = []
+    turn = message("user", question)
+    try:
+        _ask(client, make_request([*messages, turn]), console, answer)
+    except KeyboardInterrupt:
+        print()
+        console.print("stopped", style="dim")
+    except BrambleError as error:
+        if answer:
+            print()
+        console.print(str(error), style="red", markup=False)
+    if said := THOUGHT.sub("", "".join(answer)):
+        messages += [turn, message("assistant", said)]
 
 
 def _ask(client: Client, request: Generate, console: Console, answer: list[str]) -> None:
@@ -92,6 +144,7 @@ def _ask(client: Client, request: Generate, console: Console, answer: list[str])
 
     answer    gets its pieces, so that they are known where it ends early
     """
+    unwanted = CONTROLS if sys.stdout.isatty() else {}
     with console.status("") as waiting, closing(client.generate(request)) as events:
         for event in events:
             match event:
@@ -102,7 +155,7 @@ def _ask(client: Client, request: Generate, console: Console, answer: list[str])
                 case Delta(text=new) if new:
                     waiting.stop()
                     answer.append(new)
-                    print(new, end="", flush=True)
+                    print(new.translate(unwanted), end="", flush=True)
                 case Done():
                     print()
                     console.print(speed(event), style="dim")
@@ -143,26 +196,3 @@ def message(role: str, text: str) -> dict[str, Any]:
     except UnicodeEncodeError as error:
         raise BadInput(f"the text is not UTF-8 at character {error.start}") from error
     return {"role": role, "content": text}
-
-
-def _read_all() -> str:
-    _keep_bad_bytes()
-    return sys.stdin.read()
-
-
-def _read_lines() -> Iterator[str]:
-    """Yield what is typed or piped in, up to an empty line or the end."""
-    _keep_bad_bytes()
-    prompt = "> " if sys.stdin.isatty() else ""
-    try:
-        while line := input(prompt).strip():
-            yield line
-    except EOFError:
-        if prompt:
-            print()
-
-
-def _keep_bad_bytes() -> None:
-    """Have `message` refuse them, whatever the locale says."""
-    assert isinstance(sys.stdin, io.TextIOWrapper)
-    sys.stdin.reconfigure(errors="surrogateescape")

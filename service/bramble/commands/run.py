@@ -56,6 +56,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--replicas", type=int, default=1, help="rings with the whole model each (default: 1)")
     add("--port", type=int, default=8080, help="HTTP port (default: 8080)")
     add("--listen", default="127.0.0.1", help="HTTP address (default: 127.0.0.1, this machine)")
+    add("--names", default="", help="further names of this machine for browsers, with commas")
     add("--threads", type=int, default=0, help="threads per stage (default: cores / all stages)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
@@ -151,6 +152,8 @@ def _commands(
     }
     yield "head", python_command("bramble", "head", *_flags(head))
     web = {"head": door, "listen": f"{args.listen}:{args.port}"}
+    if args.names:
+        web["names"] = args.names
     yield "web", python_command("bramble", "web", *_flags(web))
 
 

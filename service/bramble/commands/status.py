@@ -70,13 +70,35 @@ def show(document: dict[str, Any], console: Console) -> Group:
     """Lay the status document out as two sentences and a table."""
     model, requests, speed = document["model"], document["requests"], document["speed"]
     reason = f": {escape(document['reason'])}" if document["reason"] else ""
+    rings = document["plan"]["rings"]
     sentences = (
         f"[bold]{escape(model['name'])}[/] ({model['quantization']}, "
         f"context {model['max_length']}) is {document['state']}{reason}",
         f"{requests['running']} running, {requests['queued']} queued, "
         f"{speed['decode_tokens_s']} tokens/s out, {speed['prefill_tokens_s']} tokens/s in",
+        *_reading(requests),
+        *(trouble for ring in rings for stage in ring["stages"] for trouble in _troubles(stage)),
     )
-    return Group(*sentences, _table_that_fits(document["plan"]["rings"], console))
+    return Group(*sentences, _table_that_fits(rings, console))
+
+
+def _reading(requests: dict[str, Any]) -> list[str]:
+    """Say how far the prompts are that are being read."""
+    if not requests.get("reading"):  # a head of an older release does not tell
+        return []
+    prompts = "a prompt" if requests["reading"] == 1 else f"{requests['reading']} prompts"
+    return [
+        f"reading {prompts}: {requests['prompt_tokens_read']} of {requests['prompt_tokens']} tokens"
+    ]
+
+
+def _troubles(stage: dict[str, Any]) -> list[str]:
+    """Say what ails a stage's board, and what to do."""
+    colours = {"bad": "red", "warning": "yellow"}
+    return [
+        f"[{colours[one['level']]}]⚠ {escape(stage['node'])}: {one['sentence']}.[/] {one['advice']}"
+        for one in stage.get("troubles", [])
+    ]
 
 
 def _table_that_fits(rings: list[dict[str, Any]], console: Console) -> Table:
@@ -110,7 +132,7 @@ def _row(stage: dict[str, Any]) -> list[str]:
     has_shard = stage["start"] is not None
     layers = f"{ends[0]}{stage['start']}–{stage['stop'] - 1}{ends[1]}" if has_shard else "–"
     board = [f"{stage['temperature_c']:.0f} °C"] if stage["temperature_c"] is not None else []
-    board += [stage["throttled"]] if stage["throttled"] else []
+    board += ["⚠"] if stage.get("troubles") else []
     return [
         stage["node"],
         layers,
@@ -119,7 +141,7 @@ def _row(stage: dict[str, Any]) -> list[str]:
         "–" if stage["compute_ms"] is None else f"{stage['compute_ms']:.2f} ms",
         _mebibytes(stage["resident_bytes"]),
         _mebibytes(stage["kv_used_bytes"]),
-        ", ".join(board) or "–",
+        " ".join(board) or "–",
     ]
 
 

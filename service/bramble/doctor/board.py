@@ -6,16 +6,10 @@ import re
 
 from bramble.doctor.finding import Finding, absent, error, ok, warning
 from bramble.doctor.machine import Machine, kernel_log
+from bramble.observe.health import COOLING, HOT_C, POWER, TOO_HOT_C
 from bramble.observe.sensors import TEMPERATURE, THROTTLED, THROTTLED_NOW
 
 SINCE_BOOT = 16  # bit n + 16 remembers bit n; raspberrypi.com, vcgencmd get_throttled
-HOT_C = 80  # the firmware begins to lower the clock here
-TOO_HOT_C = 85  # and throttles hard here
-POWER = (
-    "use the official 27 W supply (5 V, 5 A) and its cable; take power-hungry USB devices off; "
-    "a PoE HAT must give 25 W"
-)
-COOLING = "fit the active cooler, see that its fan turns, and give the stack air"
 
 
 def throttling(machine: Machine) -> list[Finding]:
@@ -89,7 +83,7 @@ def governor(machine: Machine) -> list[Finding]:
 def _firmware_bits(machine: Machine) -> int | None:
     """Ask vcgencmd first: the sysfs file's since-boot bits are cleared by its own driver."""
     asked = machine.run("vcgencmd", "get_throttled")
-    texts = [asked.text if asked.code == 0 else None, machine.read(str(THROTTLED))]
+    texts = [asked.text if asked.code == 0 else None, *(machine.read(str(p)) for p in THROTTLED)]
     return next(
         (bits for text in texts if text and (bits := parse_throttled(text)) is not None), None
     )

@@ -97,11 +97,12 @@ def measure(
     key = _key(token)
     try:
         with _connect(address, port, time.monotonic() + wait_s) as channel:
-            channel.sendall(
-                _answer(key, _exactly(channel, NONCE_BYTES)) + struct.pack("!d", duration_s)
-            )
-            if _exactly(channel, 1) != b"\1":
+            deadline = time.monotonic() + PATIENCE_S
+            nonce = _exactly(channel, NONCE_BYTES, deadline)
+            channel.sendall(_answer(key, nonce) + struct.pack("!d", duration_s))
+            if _exactly(channel, 1, deadline) != b"\1":
                 raise ConnectionError("it does not know our token")
+            channel.settimeout(PATIENCE_S)
             _send(channel, duration_s)
             sent, sent_s = REPORT.unpack(_exactly(channel, REPORT.size))
             received, received_s = _drain(channel)
@@ -112,12 +113,13 @@ def measure(
 
 def _is_served(channel: socket.socket, key: bytes) -> bool:
     """Whether the client knew the token; its probe is over then, well or not."""
+    deadline = time.monotonic() + STRANGER_S
     channel.settimeout(STRANGER_S)
     nonce = secrets.token_bytes(NONCE_BYTES)
     try:
         channel.sendall(nonce)
-        proof = _exactly(channel, hmac.new(key, nonce, "sha256").digest_size)
-        (duration_s,) = struct.unpack("!d", _exactly(channel, 8))
+        proof = _exactly(channel, hmac.new(key, nonce, "sha256").digest_size, deadline)
+        (duration_s,) = struct.unpack("!d", _exactly(channel, 8, deadline))
         if not hmac.compare_digest(proof, _answer(key, nonce)):
             return False
     except OSError:
@@ -175,9 +177,12 @@ def _connect(address: str, port: int, deadline: float) -> socket.socket:
         return channel
 
 
-def _exactly(channel: socket.socket, size: int) -> bytes:
+def _exactly(channel: socket.socket, size: int, deadline: float | None = None) -> bytes:
+    """Receive so many bytes, all of them before the deadline. Raises OSError."""
     data = b""
     while len(data) < size:
+        if deadline is not None:
+            channel.settimeout(max(1e-3, deadline - time.monotonic()))
         piece = channel.recv(size - len(data))
         if not piece:
             raise ConnectionError("the connection broke off: another token, or none")

@@ -29,6 +29,8 @@ class Control:
         while (received := self._router.receive()) is not None:
             peer, message = received
             match message:
+                case m.Hello() | m.Beat() | m.Ready() | m.Failed() if not self._is_true(message):
+                    self._outcomes.impostor(message.node, type(message).__name__)
                 case m.Hello():
                     self._hello(peer, message, now)
                 case m.Beat():
@@ -39,6 +41,10 @@ class Control:
                     self._outcomes.bad_frame(message)
                 case _:
                     log.warning("event=unexpected conversation=control kind=%s", type(message))
+
+    def _is_true(self, message: m.Hello | m.Beat | m.Ready | m.Failed) -> bool:
+        """True if the sender holds the key of the node that it says it is, or of none of ours."""
+        return self._fleet.of_node(message.node) is None or self._router.is_from(message.node)
 
     def _hello(self, peer: bytes, hello: m.Hello, now: float) -> None:
         served = self._fleet.of_node(hello.node)

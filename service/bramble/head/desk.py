@@ -149,6 +149,15 @@ class Desk:
             )
         except BadInput as error:
             return _refusal(asked.message.request, error)
+        except BaseException as error:  # noqa: BLE001  others' parsers of anybody's text; a panic
+            # of Rust is no Exception. Its words may hold some of the text: they are not told.
+            name, kind = asked.message.request, type(error).__name__
+            log.error("event=prepare_failed request=%s kind=%s", name, kind)
+            problem = PoisonRequest(
+                f"the tokenizer or the chat template failed over this request ({kind}); other "
+                "requests go on; do not send it again as it is"
+            )
+            return _refusal(name, problem)
 
     def _read_prepared(self, now: float) -> None:
         while (prepared := self._preparer.take()) is not None:

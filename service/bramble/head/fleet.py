@@ -95,6 +95,11 @@ class Fleet:
         """Return the ring whose scheduler waits for this answer; the plan's id tells which."""
         return next((served for served in self.rings if served.accept(sampled, now)), None)
 
+    def of_plan(self, plan_id: bytes) -> ServedRing | None:
+        """Return the ring that has this plan now."""
+        plans = ((served, served.ring.plan) for served in self.rings)
+        return next((each for each, plan in plans if plan and plan.plan_id == plan_id), None)
+
     def pump(self, now: float) -> None:
         """Send all that can be sent, also what another ring has no room for or has lost."""
         for served in self.rings:

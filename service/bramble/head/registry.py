@@ -11,6 +11,8 @@ from typing import Any
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
 
 LOADING = "loading its shard"
+TEXTS = ("threads", "throttled", "fetching")  # of a beat's figures; all others are numbers
+MAX_NUMBER = 1 << 63
 LOST_S = 10.0  # without a sign of life; a stage beats every second
 LOST_LOADING_S = 120.0  # the same between two files, each of which it may hash and pack
 
@@ -71,9 +73,9 @@ class Registry:
             return False
         if entry.hello.incarnation != message.incarnation:
             return False
-        entry.peer, entry.heard_at, entry.stats = peer, now, message.stats
+        entry.peer, entry.heard_at, entry.stats = peer, now, _sound(message.stats)
         if entry.state == "loading":
-            entry.reason = str(message.stats.get("fetching") or LOADING)
+            entry.reason = str(entry.stats.get("fetching") or LOADING)
         return True
 
     def assigned(self, assign: Assign) -> StageEntry:
@@ -126,3 +128,16 @@ class Registry:
         wanted = (entry.hello.incarnation, entry.assign.plan_id, entry.assign.epoch)
         got = (message.incarnation, message.plan_id, message.epoch)
         return entry if wanted == got else None
+
+
+def _sound(stats: dict[str, Any]) -> dict[str, Any]:
+    """Return the figures of a beat that are what they should be: a stage may send anything."""
+    return {
+        name: value
+        for name, value in stats.items()
+        if (isinstance(value, str) if name in TEXTS else _is_number(value))
+    }
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and -MAX_NUMBER < value < MAX_NUMBER

@@ -237,6 +237,11 @@ class Ring:
             return False
         return self.state is State.SERVING
 
+    @property
+    def last_node(self) -> str:
+        """The node whose answers count: that of the last stage."""
+        return self.registry.stages[-1].node
+
     def _judge(self, sampled: Sampled, now: float) -> None:
         golden = self.manifest.golden
         assert golden is not None and self.plan is not None
@@ -287,7 +292,8 @@ class Ring:
     def _assignments(self, plan: Plan) -> list[Assign]:
         ends = [self._hello_endpoint(i) for i in range(1, len(plan.stages))]
         ends.append(self._settings.sampled_endpoint)
-        nodes = [entry.node for entry in self.registry.stages[1:]] + [self._settings.node]
+        stages, head = [entry.node for entry in self.registry.stages], self._settings.node
+        ring = [head, *stages, head]  # who sends to whom
         assigns = []
         for index, stage in enumerate(plan.stages):
             is_end = 0 < index == len(plan.stages) - 1
@@ -307,10 +313,12 @@ class Ring:
                     rows=plan.rows,
                     max_length=plan.max_length,
                     kv_bytes=stage.kv_bytes,
-                    next_node=nodes[index],
+                    next_node=ring[index + 2],
                     kv_cache=plan.kv_cache,
                     first_endpoint=self._hello_endpoint(0) if is_end else "",
                     first_node=self.registry.stages[0].node if is_end else "",
+                    previous_node=ring[index],
+                    last_node=stages[-1] if index == 0 else "",
                     is_suspect=stage.node == self._suspect,
                 )
             )

@@ -124,6 +124,11 @@ class Scheduler:
     def running(self) -> list[Sequence]:
         return [owner for i in range(len(self._rows)) if (owner := self._rows.owner(i)) is not None]
 
+    @property
+    def is_working(self) -> bool:
+        """True while a step is under way."""
+        return bool(self._under_way)
+
     def under_way(self, number: int) -> StepPlan | None:
         """Return the plan of a step that has not been answered yet."""
         return self._under_way.get(number)

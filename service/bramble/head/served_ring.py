@@ -85,6 +85,8 @@ class ServedRing:
         self.pump(now)
         if plan is not None:
             self._count(plan, sampled, len(emissions), now)
+        if not self.scheduler.is_working:
+            self.speed.rest()
         return emissions
 
     def _fault(self, plan: StepPlan, sampled: m.Sampled) -> str | None:
@@ -113,13 +115,19 @@ class ServedRing:
             for plan in self.scheduler.schedule():
                 self._note_start(plan.sequences[0].request, now)
                 self.ring.send(plan, now)
+                self.speed.begin(now)
         except Broken as error:
             log.warning("event=send_failed reason=%r", str(error))
             self.restart(now, "the first stage took no more steps")
 
     # ------------------------------------------------------------------------------- activation
 
-    def restart(self, now: float, reason: str, fatal: Collection[int] | None = None) -> None:
+    def restart(
+        self,
+        now: float,
+        reason: str = "it was told to begin anew",
+        fatal: Collection[int] | None = None,
+    ) -> None:
         """Begin a new epoch: what was under way is prefilled again from its token ids.
 
         reason  what ended the last one
@@ -127,6 +135,7 @@ class ServedRing:
         """
         log.info("event=restart reason=%r", reason)
         self.scheduler.reset(reason=reason, fatal=fatal)
+        self.speed.rest()
         self.ring.activate(now)
 
     def begin(self, now: float) -> None:

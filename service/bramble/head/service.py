@@ -30,7 +30,14 @@ from bramble.observe.notify import Notifier
 from bramble.plan.planner import check_context
 from bramble.plan.rings import CAPACITY, OBJECTIVES
 from bramble.wire import messages as m
-from bramble.wire.transport import Channel, Poll, Transport, new_identity
+from bramble.wire.transport import (
+    MAX_ANSWER_BYTES,
+    MAX_STEP_BYTES,
+    Channel,
+    Poll,
+    Transport,
+    new_identity,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +57,12 @@ class Service:
         self._transport = transport
         manifest = manifests.read(config.model)
         manifest.graph("layer-000", config.kv_cache)
+        _check_steps(config, manifest.shape.hidden_size)
         model = Model(manifest, manifests.sha256(config.model), Tokenizer(config.model))
         self._model = model
         self._control_socket = transport.router(config.control)
         self._client_socket = transport.router(config.client)
-        self._sampled = transport.pull(config.sampled)
+        self._sampled = transport.pull(config.sampled, MAX_ANSWER_BYTES)
         self._outcomes = Outcomes()
         incarnation = new_identity()
         self._since = time.monotonic()
@@ -149,7 +157,10 @@ class Service:
                 return
             if not isinstance(sampled, m.Sampled):
                 continue
-            if (served := self._fleet.accept(sampled, now)) is not None:
+            whose = self._fleet.of_plan(sampled.plan_id)
+            if whose is not None and not self._sampled.is_from(whose.ring.last_node):
+                self._outcomes.impostor(whose.ring.last_node, "Sampled")
+            elif (served := self._fleet.accept(sampled, now)) is not None:
                 for emission in served.take_in(sampled, now):
                     self._desk.emit(emission, sampled, now)
 
@@ -182,6 +193,16 @@ class _FirstHop:
             self._channel.close()
         self._channel = self._transport.push(endpoint, node)
         return self._channel
+
+
+def _check_steps(config: HeadConfig, hidden_size: int) -> None:
+    """Refuse steps that the next stage would not take: half of a message is left for the rest."""
+    most = MAX_STEP_BYTES // 2 // (4 * hidden_size)
+    if max(config.prefill_tokens, config.max_rows) > most:
+        raise BadInput(
+            f"prefill_tokens is {config.prefill_tokens} and max_rows {config.max_rows}: with a "
+            f"hidden size of {hidden_size} a step can carry {most} tokens; choose less"
+        )
 
 
 def _check(config: HeadConfig) -> None:

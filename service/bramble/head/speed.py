@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 WINDOW_S = 10.0
 SMOOTHING = 0.1  # weight of the newest step in a stage's averages
+SHORTEST_S = 0.1  # of less nobody can tell a speed
+
+
+class Answered(NamedTuple):
+    """A step that came back, and when the ring began to have only it and later ones to do."""
+
+    began: float
+    ended: float
+    decode_tokens: int
+    prefill_tokens: int
 
 
 class Speed:
@@ -16,16 +27,28 @@ class Speed:
         self.decode_tokens = 0
         self.prefill_tokens = 0
         self.steps = 0
-        self._recent: deque[tuple[float, int, int]] = deque()
+        self._recent: deque[Answered] = deque()
+        self._began: float | None = None  # None while no step is under way
         self.decode_steps = 0  # with the same stages: a change of their number begins anew
         self._traces: NDArray[np.float64] = np.zeros((0, 3))
         self._totals: NDArray[np.float64] = np.zeros((0, 3))
+
+    def begin(self, now: float) -> None:
+        """A step is on its way."""
+        if self._began is None:
+            self._began = now
+
+    def rest(self) -> None:
+        """No step is on its way."""
+        self._began = None
 
     def count(self, now: float, decode_tokens: int, prefill_tokens: int) -> None:
         self.steps += 1
         self.decode_tokens += decode_tokens
         self.prefill_tokens += prefill_tokens
-        self._recent.append((now, decode_tokens, prefill_tokens))
+        began = now if self._began is None else self._began
+        self._recent.append(Answered(began, now, decode_tokens, prefill_tokens))
+        self._began = now
         self._forget(now)
 
     def trace(self, traces: NDArray[np.uint32]) -> None:
@@ -52,15 +75,23 @@ class Speed:
         return compute, python
 
     def per_second(self, now: float) -> tuple[float, float]:
-        """Return (decode, prefill) tokens per second over the last WINDOW_S seconds of work."""
+        """Return (decode, prefill) tokens per second over the last WINDOW_S seconds.
+
+        While the ring works, of the time that the answered steps took: a large chunk of a prompt
+        may take longer than WINDOW_S, and its speed is the newest one known until it is back.
+        """
         self._forget(now)
         if not self._recent:
             return 0.0, 0.0
-        span = max(now - self._recent[0][0], 1.0)
-        decode = sum(d for _, d, _ in self._recent)
-        prefill = sum(p for _, _, p in self._recent)
-        return decode / span, prefill / span
+        if self._began is None:
+            span = now - self._recent[0].began
+        else:
+            span = sum(step.ended - step.began for step in self._recent)
+        decode = sum(step.decode_tokens for step in self._recent)
+        prefill = sum(step.prefill_tokens for step in self._recent)
+        return decode / max(span, SHORTEST_S), prefill / max(span, SHORTEST_S)
 
     def _forget(self, now: float) -> None:
-        while self._recent and now - self._recent[0][0] > WINDOW_S:
+        num_kept = 0 if self._began is None else 1
+        while len(self._recent) > num_kept and now - self._recent[0].ended > WINDOW_S:
             self._recent.popleft()

@@ -13,6 +13,7 @@ from bramble.head.registry import StageEntry
 from bramble.head.served_ring import ServedRing
 from bramble.head.speed import Speed
 from bramble.model.manifest import Manifest
+from bramble.observe import health
 from bramble.plan.planner import StagePlan
 
 # What a stage's Beat may tell of itself, and what stands there until it does.
@@ -56,6 +57,7 @@ def document(fleet: Fleet, outcomes: Outcomes, now: float, since: float) -> dict
             "steps_total": sum(speed.steps for speed in speeds),
             "decode_steps_total": sum(speed.decode_steps for speed in speeds),
             "bad_frames_total": outcomes.bad_frames,
+            "impostors_total": outcomes.impostors,
         },
         "uptime_s": round(now - since, 1),
     }
@@ -156,7 +158,16 @@ def _ring(served: ServedRing, now: float) -> dict[str, Any]:
 
 
 def _requests(served: ServedRing) -> dict[str, int]:
-    return {"running": len(served.scheduler.running), "queued": len(served.scheduler.waiting)}
+    """Count a ring's requests, and how far those are whose prompts it is reading."""
+    running = served.scheduler.running
+    reading = [one for one in running if one.num_prefilled < one.num_prompt_tokens]
+    return {
+        "running": len(running),
+        "queued": len(served.scheduler.waiting),
+        "reading": len(reading),
+        "prompt_tokens": sum(one.num_prompt_tokens for one in reading),
+        "prompt_tokens_read": sum(one.num_prefilled for one in reading),
+    }
 
 
 def _stage(
@@ -165,6 +176,7 @@ def _stage(
     waiting, compute, python = speed.stage_ms(index) or (None, None, None)
     compute_total, python_total = speed.stage_totals_ms(index) or (None, None)
     hello = entry.hello
+    stats = {key: entry.stats.get(key, default) for key, default in STAGE_STATS.items()}
     return {
         "stage": index,
         "node": entry.node,
@@ -187,7 +199,10 @@ def _stage(
         "python_ms": python,
         "compute_total_ms": compute_total,
         "python_total_ms": python_total,
-        **{key: entry.stats.get(key, default) for key, default in STAGE_STATS.items()},
+        **stats,
+        "troubles": [
+            asdict(trouble) for trouble in health.judge(stats["temperature_c"], stats["throttled"])
+        ],
     }
 
 

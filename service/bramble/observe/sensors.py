@@ -10,7 +10,11 @@ MEMINFO = Path("/proc/meminfo")
 USABLE_SHARE, RESERVED_BYTES = 0.8, 768 << 20
 TEMPERATURE = Path("/sys/class/thermal/thermal_zone0/temp")  # millidegrees Celsius
 # The firmware's bits, as `vcgencmd get_throttled` prints them; hexadecimal.
-THROTTLED = Path("/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled")
+THROTTLED = (
+    Path("/sys/devices/platform/soc@107c000000/soc@107c000000:firmware/get_throttled"),  # Pi 5
+    Path("/sys/devices/platform/soc/soc:firmware/get_throttled"),  # Pi 4 and older
+)
+HWMON = Path("/sys/class/hwmon")  # mainline kernels: under-voltage alone, by the driver rpi_volt
 THROTTLED_NOW = {0: "under-voltage", 1: "frequency capped", 2: "throttled", 3: "too hot"}
 
 
@@ -22,8 +26,10 @@ def temperature_c() -> float | None:
 
 def throttled() -> str | None:
     """Return what holds the board back right now, or None if nothing does."""
-    text = _read(THROTTLED)
-    bits = int(text, 16) if text else 0
+    text = next((text for path in THROTTLED if (text := _read(path))), None)
+    if text is None:
+        return THROTTLED_NOW[0] if _is_under_voltage() else None
+    bits = int(text, 16)
     return ", ".join(name for bit, name in THROTTLED_NOW.items() if bits >> bit & 1) or None
 
 
@@ -46,6 +52,11 @@ def usable_memory_bytes() -> int:
 def available_memory_bytes() -> int:
     """Return what the kernel could give to new work without swapping."""
     return _kib(MEMINFO, "MemAvailable")
+
+
+def _is_under_voltage() -> bool:
+    names = [path for path in HWMON.glob("hwmon*/name") if _read(path) == "rpi_volt"]
+    return any(_read(path.with_name("in0_lcrit_alarm")) == "1" for path in names)
 
 
 def _kib(path: Path, key: str) -> int:

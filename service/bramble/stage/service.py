@@ -66,6 +66,7 @@ class Service:
         self._plan_id = b""
         self._last_step = -1
         self._has_failed = False  # a step of this epoch
+        self._has_told = False  # in this epoch, that somebody else sends steps
         self._head_incarnation: int | None = None  # of the head that answered our hello
         self._heard_at = self._beat_at = self._idle_since = time.monotonic()
         self._beat_within_at = self._rested_at = 0.0
@@ -258,7 +259,7 @@ class Service:
         if assign.first_endpoint:
             self._first = self._transport.push(assign.first_endpoint, assign.first_node)
         self._assign, self._plan_id, self._last_step = assign, plan_id, -1
-        self._has_failed = False
+        self._has_failed = self._has_told = False
         return True
 
     def _load(self, assign: m.Assign) -> bool:
@@ -304,6 +305,9 @@ class Service:
             self._work.bad_frames += 1
             log.warning("event=bad_frame reason=%r", str(error))
             return
+        if isinstance(message, m.Step | m.Sampled) and not self._is_neighbours(message):
+            self._refuse_impostor(message)
+            return
         if isinstance(message, m.Sampled):
             self._hear_of(message)
             return
@@ -318,6 +322,25 @@ class Service:
         else:
             self._work.refused += 1
             log.debug("event=refused step=%d epoch=%d", message.step, message.epoch)
+
+    def _is_neighbours(self, message: m.Step | m.Sampled) -> bool:
+        """True if it came from the stage before this one, or from the head; from whoever has a key
+        where the head is of a release that names nobody."""
+        if self._assign is None:
+            return True  # there is nothing to run it on
+        is_step = isinstance(message, m.Step)
+        sender = self._assign.previous_node if is_step else self._assign.last_node
+        return not sender or self._steps.is_from(sender)
+
+    def _refuse_impostor(self, message: m.Step | m.Sampled) -> None:
+        self._work.refused += 1
+        if not self._has_told:
+            self._has_told = True
+            log.error(
+                "event=impostor kind=%s epoch=%d reason='not of the node that sends to this one'",
+                type(message).__name__,
+                message.epoch,
+            )
 
     def _give_up(self, step: m.Step, reason: str) -> None:
         """A step failed, and with it what its epoch has in the caches: the head begins another."""
@@ -513,5 +536,7 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
         next_node=new.next_node,
         first_endpoint=new.first_endpoint,
         first_node=new.first_node,
+        previous_node=new.previous_node,
+        last_node=new.last_node,
         is_suspect=False,
     )

@@ -6,7 +6,7 @@ from flask import Flask
 
 from bramble.config import WebConfig
 from bramble.head.client import Client
-from bramble.web import access, api, errors, files, pages, probes
+from bramble.web import access, api, authority, errors, files, pages, probes
 from bramble.web.service import EXTENSION, make_service
 
 
@@ -18,6 +18,7 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     app.json.sort_keys = False  # type: ignore[attr-defined]  # Flask's default provider has it
     app.extensions[EXTENSION] = make_service(config, client)
     access.register(app)
+    authority.register(app, authority.Authority(config.names, config.listen))
     errors.register(app)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-import struct
 
 from flask import request
 from gunicorn.http.errors import ParseException
@@ -18,25 +17,8 @@ def connection() -> socket.socket | None:
     return found if isinstance(found, socket.socket) else None
 
 
-def limit_silence(listener: socket.socket, seconds: int) -> None:
-    """Make a client that neither reads nor sends for so long an OSError, not a thread that hangs.
-
-    Connections inherit it from the listening socket, so that it holds from the first byte of a
-    header on. The kernel keeps the time: sockets stay blocking ones for gunicorn.
-    """
-    duration = struct.pack("ll", seconds, 0)  # a timeval
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, duration)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, duration)
-
-
 def read_body() -> bytes:
-    """Return the current request's body. Raises BadInput, or RequestTimeout where it stays out.
-
-    A page of another origin may make a browser send a form or plain text here, unasked; JSON only
-    if we allow it, which we do not.
-    """
-    if "Origin" in request.headers and not request.is_json:
-        raise BadInput("a web page has to send its body with Content-Type: application/json")
+    """Return the current request's body. Raises BadInput, or RequestTimeout where it stays out."""
     encoding = request.headers.get("Content-Encoding", "identity").lower()
     if encoding != "identity":
         raise BadInput(f"Content-Encoding: {encoding[:40]} is not read here; send the body plain")

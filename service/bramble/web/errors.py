@@ -10,7 +10,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 from bramble.errors import (
     BadInput,
     BrambleError,
+    Elsewhere,
     ModelNotFound,
+    OtherSite,
     PoisonRequest,
     QueueFull,
     TooLarge,
@@ -22,6 +24,8 @@ from bramble.web.service import current_service
 _FAMILIES: tuple[tuple[type[BrambleError], int, str, str | None], ...] = (
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
     (TooLarge, 413, "invalid_request_error", "request_too_large"),
+    (Elsewhere, 421, "invalid_request_error", "misdirected_request"),
+    (OtherSite, 403, "invalid_request_error", "other_site"),
     (BadInput, 400, "invalid_request_error", None),
     (QueueFull, 429, "rate_limit_error", "rate_limit_exceeded"),
     (Unavailable, 503, "server_error", "unavailable"),

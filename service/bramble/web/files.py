@@ -24,7 +24,7 @@ def file(sha256: str) -> Response:
     path = service.catalogue.find(sha256) if service.catalogue else None
     if path is None:
         abort(404, f"no model here has a file with sha256 {sha256}")
-    transfer = service.transfers.open(path)
+    transfer = service.transfers.open(path, request.remote_addr or "")
     try:
         return _response(sha256, transfer)
     except BaseException:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import resource
 import time
 import urllib.request
 from collections.abc import Callable
@@ -11,7 +12,6 @@ from typing import Any
 
 from flask import Flask
 from gunicorn.app.base import BaseApplication
-from gunicorn.workers.base import Worker
 
 from bramble.config import WebConfig
 from bramble.errors import BadInput
@@ -20,12 +20,17 @@ from bramble.head.zmq_client import ZmqClient
 from bramble.observe import log
 from bramble.observe.notify import Notifier
 from bramble.web.app import create_app
-from bramble.web.connection import limit_silence
+from bramble.web.arrival import Patience
+from bramble.web.authority import Authority
+from bramble.web.reception import Limits
+from bramble.web.worker import Worker
 from bramble.wire.transport import Transport
 
 logger = logging.getLogger(__name__)
 
 FEED_S = 10.0
+IDLE_S = 15.0  # of a connection between requests; status pages ask every second or two
+MAX_CONNECTIONS = 4096
 GRACE_S = 60  # for replies under way at the end, as the head has it; new requests wait at the port
 
 
@@ -41,6 +46,12 @@ def serve(
     host, _, port = config.listen.rpartition(":")
     if not (host and port.isdecimal() and 1 <= int(port) <= 65535):
         raise BadInput(f"listen is {config.listen!r}, it has to be ADDRESS:PORT, as 0.0.0.0:8080")
+    Authority(config.names, config.listen)  # refuses a name that is none
+    if config.connections_per_address < 1 or config.header_timeout_s < 1:
+        raise BadInput(
+            f"connections_per_address is {config.connections_per_address} and header_timeout_s "
+            f"{config.header_timeout_s}: both have to be 1 or more"
+        )
     log.configure()
     make = make_client or (lambda: ZmqClient(Transport(), config.head))
     Server(config, make, notifier or Notifier(None)).run()
@@ -58,25 +69,30 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
     def load_config(self) -> None:
         settings: dict[str, Any] = {
             "bind": self._config.listen,  # unless systemd passes the port (bramble-web.socket)
-            "worker_class": "gthread",
+            "worker_class": Worker,
             "workers": 1,
+            "worker_connections": _connections(),
             "threads": self._config.threads,
             "graceful_timeout": GRACE_S,
-            "keepalive": 15,  # seconds; status pages ask every second or two
+            "keepalive": int(IDLE_S),
+            "sendfile": False,  # it knows no client that does not read (peer.py)
             "timeout": 60,  # of a worker whose loop hangs, not of a request
             "limit_request_line": 4094,
             "loglevel": "warning",
             "proc_name": "bramble-web",
             "control_socket_disable": True,  # nothing listens that need not
-            "post_worker_init": self._limit_silence,
         }
         for name, value in settings.items():
             self.cfg.set(name, value)
 
-    def _limit_silence(self, worker: Worker) -> None:
-        for listener in worker.sockets:
-            limit_silence(listener, self._config.client_timeout_s)
-        worker.log.error_log.addFilter(_is_no_silence)
+    @property
+    def limits(self) -> Limits:
+        """What the worker asks for."""
+        config = self._config
+        patience = Patience(
+            IDLE_S, config.header_timeout_s, config.client_timeout_s, config.max_body_bytes
+        )
+        return Limits(patience, config.connections_per_address)
 
     def load(self) -> Flask:
         """Called in the worker: a ZeroMQ context must not be shared across the fork."""
@@ -100,6 +116,19 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
                 logger.warning("event=unhealthy url=%s reason=%r", url, str(error))
 
 
-def _is_no_silence(record: logging.LogRecord) -> bool:
-    """False for gunicorn's traceback of a client that fell silent within a header."""
-    return not (record.exc_info and isinstance(record.exc_info[1], BlockingIOError))
+def _connections() -> int:
+    """How many connections there may be: half of the file descriptors that we can have.
+
+    The others are the head's, whom each reply under way is asked for over some of its own.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = (
+        2 * MAX_CONNECTIONS if hard == resource.RLIM_INFINITY else min(hard, 2 * MAX_CONNECTIONS)
+    )
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        try:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+            soft = wanted
+        except (OSError, ValueError) as error:  # systemd's filter forbids it
+            logger.warning("event=few_descriptors have=%d want=%d reason=%s", soft, wanted, error)
+    return MAX_CONNECTIONS if soft == resource.RLIM_INFINITY else min(soft // 2, MAX_CONNECTIONS)

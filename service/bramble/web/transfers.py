@@ -4,39 +4,54 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from bramble.errors import Unavailable
+from bramble.web.visitors import is_loopback
 
 MAX_TRANSFERS = 8  # each holds a thread; one node fetches one file at a time
+MAX_OF_ADDRESS = 4  # so that one node leaves places for others, however slowly it reads
 RETRY_AFTER_S = 2
 CHUNK_BYTES = 1 << 20
 
 
 class Transfers:
     def __init__(self) -> None:
-        self._free = threading.BoundedSemaphore(MAX_TRANSFERS)
+        self._lock = threading.Lock()
+        self._addresses: Counter[str] = Counter()  # of the files on their way
 
-    def open(self, path: Path) -> Transfer:
+    def open(self, path: Path, address: str) -> Transfer:
         """Open a file in one of the places. Raises Unavailable when there is none, or no file."""
-        if not self._free.acquire(blocking=False):
-            raise Unavailable(
-                f"{MAX_TRANSFERS} files are on their way already; retry later", RETRY_AFTER_S
-            )
+        with self._lock:
+            is_crowded = self._addresses[address] >= MAX_OF_ADDRESS and not is_loopback(address)
+            if is_crowded or self._addresses.total() >= MAX_TRANSFERS:
+                limit = f"{MAX_OF_ADDRESS} to your address" if is_crowded else str(MAX_TRANSFERS)
+                raise Unavailable(
+                    f"files are on their way already, and {limit} may be; retry later",
+                    RETRY_AFTER_S,
+                )
+            self._addresses[address] += 1
         try:
-            return Transfer(path, self._free)
+            return Transfer(path, partial(self._release, address))
         except OSError as error:
-            self._free.release()
+            self._release(address)
             raise Unavailable(f"the file is gone: {error.strerror}; retry later") from error
+
+    def _release(self, address: str) -> None:
+        with self._lock:
+            self._addresses[address] -= 1
+            self._addresses += Counter()  # forgets who has none
 
 
 class Transfer:
     """The pieces of one open file; `close` gives its place back, read or not."""
 
-    def __init__(self, path: Path, place: threading.Semaphore) -> None:
+    def __init__(self, path: Path, release: Callable[[], None]) -> None:
         self._file = path.open("rb", buffering=0)
-        self._place = place
+        self._release = release
         self.size = os.fstat(self._file.fileno()).st_size
 
     def __iter__(self) -> Iterator[bytes]:
@@ -59,4 +74,4 @@ class Transfer:
     def close(self) -> None:
         if not self._file.closed:
             self._file.close()
-            self._place.release()
+            self._release()

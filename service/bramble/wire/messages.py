@@ -192,6 +192,8 @@ class Assign:
     kv_cache: str = "float32"  # or int8
     first_endpoint: str = ""  # for the last of several stages: the first one's, told of its answers
     first_node: str = ""
+    previous_node: str = ""  # whose steps it takes; "" = of an older head: anybody's that has a key
+    last_node: str = ""  # for the first of several stages: whose answers it may hear of
     is_suspect: bool = False  # what it has computed was wrong: hash and pack every file anew
 
 

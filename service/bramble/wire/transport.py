@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import resource
 import socket as os_socket
 import time
 from collections.abc import Callable, Iterable, Mapping
@@ -30,7 +31,14 @@ HEARTBEAT_INTERVAL_MS = 1_000
 HEARTBEAT_TIMEOUT_MS = 5_000
 RECONNECT_MS = 50
 RECONNECT_MAX_MS = 1_000
-MAX_MESSAGE_BYTES = 1 << 30
+# Largest frames, by what a socket has to carry: they hold before a sender has proven who it is, and
+# so bound what any connection can have this process allocate.
+MAX_STEP_BYTES = 1 << 26
+MAX_ANSWER_BYTES = 1 << 22  # to the head: 4096 tokens with 20 logprobs are 0.7 MB
+MAX_CONTROL_BYTES = 1 << 20
+MAX_CLIENT_BYTES = 1 << 28  # over ipc alone, which the socket's file mode guards
+HANDSHAKE_MS = 5_000  # a connection that has not proven itself by then is closed
+MAX_FILES = 8192  # idle connections may not use up what the process needs itself
 PLAIN = ("tcp://127.", "tcp://localhost:", "tcp://[::1]", "ipc:", "inproc:")  # never leave a node
 
 
@@ -50,6 +58,7 @@ class Transport:
     """
 
     def __init__(self, keyring: Keyring | None = None) -> None:
+        _allow_files()
         self._context = zmq.Context()
         self._context.set(zmq.MAX_SOCKETS, 4096)
         self._keyring = keyring
@@ -75,9 +84,10 @@ class Transport:
             self._authenticator.stop()
         self._context.destroy(linger=LINGER_MS)
 
-    def pull(self, endpoint: str) -> Channel:
-        """Bind the receiving end of a ring hop."""
-        return Channel(self._bound(zmq.PULL, endpoint, HIGH_WATER_STEPS))
+    def pull(self, endpoint: str, max_bytes: int = MAX_STEP_BYTES) -> Channel:
+        """Bind the receiving end of a ring hop; a frame of more bytes closes its connection."""
+        socket = self._bound(zmq.PULL, endpoint, HIGH_WATER_STEPS, max_bytes)
+        return Channel(socket, self._proof(endpoint))
 
     def push(self, endpoint: str, node: str = "") -> Channel:
         """Connect the sending end of a ring hop to `node`."""
@@ -85,17 +95,24 @@ class Transport:
 
     def router(self, endpoint: str) -> Router:
         """Bind the head's end of the control or the client conversation."""
-        socket = self._socket(zmq.ROUTER, HIGH_WATER_EVENTS)
+        max_bytes = MAX_CONTROL_BYTES if endpoint.startswith("tcp:") else MAX_CLIENT_BYTES
+        socket = self._socket(zmq.ROUTER, HIGH_WATER_EVENTS, max_bytes)
         socket.setsockopt(zmq.ROUTER_MANDATORY, 1)  # so that a peer that is gone is noticed
         socket.setsockopt(zmq.ROUTER_HANDOVER, 0)
-        return Router(self._bind(socket, endpoint))
+        return Router(self._bind(socket, endpoint), self._proof(endpoint))
 
     def dealer(self, endpoint: str, node: str = "") -> Channel:
         """Connect a stage's end to the head on `node`, or a client's over ipc."""
         return Channel(self._connected(zmq.DEALER, endpoint, HIGH_WATER_EVENTS, node))
 
-    def _bound(self, kind: int, endpoint: str, high_water: int) -> zmq.Socket[bytes]:
-        return self._bind(self._socket(kind, high_water), endpoint)
+    def _proof(self, endpoint: str) -> Proof | None:
+        is_proven = self._keyring is not None and endpoint.startswith("tcp:")
+        return Proof(self._keyring) if is_proven and self._keyring is not None else None
+
+    def _bound(
+        self, kind: int, endpoint: str, high_water: int, max_bytes: int
+    ) -> zmq.Socket[bytes]:
+        return self._bind(self._socket(kind, high_water, max_bytes), endpoint)
 
     def _bind(self, socket: zmq.Socket[bytes], endpoint: str) -> zmq.Socket[bytes]:
         try:
@@ -120,7 +137,7 @@ class Transport:
         return socket
 
     def _connected(self, kind: int, endpoint: str, high_water: int, node: str) -> zmq.Socket[bytes]:
-        socket = self._socket(kind, high_water)
+        socket = self._socket(kind, high_water, MAX_CLIENT_BYTES)
         try:
             if self._keyring is not None and endpoint.startswith("tcp:"):
                 self._identify(socket, self._keyring)
@@ -138,7 +155,7 @@ class Transport:
         socket.curve_publickey = keyring.public.encode("ascii")
         socket.curve_secretkey = keyring.secret.encode("ascii")
 
-    def _socket(self, kind: int, high_water: int) -> zmq.Socket[bytes]:
+    def _socket(self, kind: int, high_water: int, max_bytes: int) -> zmq.Socket[bytes]:
         socket = self._context.socket(kind)
         socket.setsockopt(zmq.LINGER, LINGER_MS)
         socket.setsockopt(zmq.SNDHWM, high_water)
@@ -148,15 +165,38 @@ class Transport:
         socket.setsockopt(zmq.HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL, RECONNECT_MS)
         socket.setsockopt(zmq.RECONNECT_IVL_MAX, RECONNECT_MAX_MS)
-        socket.setsockopt(zmq.MAXMSGSIZE, MAX_MESSAGE_BYTES)
+        socket.setsockopt(zmq.HANDSHAKE_IVL, HANDSHAKE_MS)
+        socket.setsockopt(zmq.MAXMSGSIZE, max_bytes)
         return socket
+
+
+class Proof:
+    """Whose key the sender of the message received last has proven to hold."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._peers = keyring.peers
+        self._keys: Mapping[str, str] = {}
+        self._key = ""
+
+    def note(self, frame: zmq.Frame) -> None:
+        """Take in a frame as it came; ZAP has written the sender's key into its metadata."""
+        try:
+            self._key = str(frame.get("User-Id"))
+        except zmq.ZMQError:  # nothing was proven
+            self._key = ""
+
+    def is_of(self, node: str) -> bool:
+        with contextlib.suppress(BadInput):  # a file of keys that is damaged now was not before
+            self._keys = self._peers()
+        return bool(self._key) and self._keys.get(node) == self._key
 
 
 class Channel:
     """One socket that carries whole messages, to or from a single peer."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], proof: Proof | None = None) -> None:
         self.socket = socket
+        self._proof = proof
 
     @property
     def endpoint(self) -> str:
@@ -190,9 +230,19 @@ class Channel:
     def receive_frames(self) -> list[bytes] | None:
         """Return the next message's frames unchecked, or None if there is none now."""
         try:
-            return self.socket.recv_multipart(zmq.NOBLOCK)
+            frame = self.socket.recv(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        if self._proof is not None:
+            self._proof.note(frame)
+        return [frame.bytes, *(self.socket.recv_multipart() if frame.more else ())]
+
+    def is_from(self, node: str) -> bool:
+        """True if the message received last came from a holder of this node's key.
+
+        Always, where nothing is proven: on loopback without keys, and over ipc.
+        """
+        return self._proof is None or self._proof.is_of(node)
 
     def linger(self) -> None:
         """Let what is queued go out, within SEND_TIMEOUT_MS, after the socket is closed."""
@@ -205,8 +255,9 @@ class Channel:
 class Router:
     """The head's end: many peers, each known by the identity of its connection."""
 
-    def __init__(self, socket: zmq.Socket[bytes]) -> None:
+    def __init__(self, socket: zmq.Socket[bytes], proof: Proof | None = None) -> None:
         self.socket = socket
+        self._proof = proof
 
     @property
     def endpoint(self) -> str:
@@ -228,13 +279,23 @@ class Router:
         A BadFrame is returned, not raised: its sender is known and may be told.
         """
         try:
-            frames = self.socket.recv_multipart(zmq.NOBLOCK)
+            received = self.socket.recv_multipart(zmq.NOBLOCK, copy=False)
         except zmq.Again:
             return None
+        if self._proof is not None:
+            self._proof.note(received[-1])
+        peer, *frames = (frame.bytes for frame in received)
         try:
-            return frames[0], unpack(frames[1:])
+            return peer, unpack(frames)
         except BadFrame as error:
-            return frames[0], error
+            return peer, error
+
+    def is_from(self, node: str) -> bool:
+        """True if the message received last came from a holder of this node's key.
+
+        Always, where nothing is proven: on loopback without keys, and over ipc.
+        """
+        return self._proof is None or self._proof.is_of(node)
 
     def close(self) -> None:
         """Let what is queued go out, within SEND_TIMEOUT_MS, before the transport closes."""
@@ -293,6 +354,14 @@ def public_of(secret: str) -> str:
         return zmq.curve_public(secret.encode("ascii")).decode("ascii")
     except (ValueError, UnicodeEncodeError, zmq.ZMQError) as error:
         raise BadInput("the secret key is not 40 characters of Z85; make a new one") from error
+
+
+def _allow_files() -> None:
+    """Raise this process's own limit on open files; systemd's and most shells' is 1,024."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MAX_FILES if hard == resource.RLIM_INFINITY else min(MAX_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Doorkeeper:

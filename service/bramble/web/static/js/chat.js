@@ -1,8 +1,10 @@
 /** The chat page: the transcript, and one answer at a time. */
 import { bindTheme, button, byId, element } from "./element.js";
 import { figures } from "./figures.js";
+import * as keyboard from "./keyboard.js";
 import { GrowingMarkdown, show as showMarkdown, spoken } from "./markdown.js";
 import { copy, guard, toast } from "./notice.js";
+import * as presence from "./presence.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
 import { isLasting } from "./storage.js";
@@ -10,19 +12,36 @@ import * as store from "./store.js";
 import { complete, lost, Problem } from "./stream.js";
 
 const EXAMPLES = ["How do I add a Pi?", "What is a ring?", "How do I use the API from Python?", "Which model can my Pis run?"];
+const CONTINUE = "Please continue where you stopped.";
 const SAVE_MS = 1000; // how often a growing answer is stored
-let current = null; // id of the shown conversation
+let current = null; // id of the shown conversation; the address has it too, so that a reload shows it again
 let run = null; // {conversation, message, answer, abort, …} while an answer is written
 let model = "";
 const transcript = byId("transcript");
 
 function select(id) {
-  current = id;
+  address(id);
   document.body.classList.remove("drawer");
   sidebar.show();
   showTranscript();
   toEnd();
-  byId("prompt").focus();
+  if (!keyboard.isTouch()) byId("prompt").focus(); // there it would raise the keyboard over what was opened
+}
+
+/** Make a conversation the current one, and the address its own. */
+function address(id) {
+  current = id;
+  const place = id ? `#${id}` : location.pathname;
+  if (id !== addressed()) history.pushState(null, "", place);
+}
+
+const addressed = () => location.hash.slice(1) || null;
+
+/** Show what the address says: after a reload, and by the browser's Back. */
+function restoreAddressed() {
+  const id = addressed();
+  if (id && !store.read(id)) history.replaceState(null, "", location.pathname); // deleted, or of another browser
+  select(addressed());
 }
 
 function removing(id) {
@@ -42,6 +61,7 @@ const toEnd = () => { transcript.scrollTop = transcript.scrollHeight; };
 /** Show the conversation from the first message that is not shown as it is stored; who reads further up stays there. */
 function showTranscript() {
   const messages = (current && store.read(current))?.messages;
+  messages?.forEach(settle);
   if (!messages) { transcript.replaceChildren(welcome()); return; }
   const [sticks, place] = [isAtEnd(), transcript.scrollTop];
   let kept = 0;
@@ -51,9 +71,18 @@ function showTranscript() {
   if (sticks) toEnd(); else transcript.scrollTop = place;
 }
 
+/** An answer that is stored as being written, by no tab that lives: its tab was closed amid it. */
+async function settle({ id, state }) {
+  if (state !== "writing" || presence.isOwn(id)) return;
+  const conversation = current;
+  if (await presence.isWrittenElsewhere(id)) return;
+  guard(() => store.update(conversation, (c) => c.messages.forEach((m) => { if (m.id === id && m.state === "writing") m.state = "cut"; })));
+  if (conversation === current && !run) showTranscript();
+}
+
 function welcome() {
   const examples = element("div", { className: "examples" }, ...EXAMPLES.map((text) => button(text, () => send(text))));
-  return element("div", { className: "welcome" }, element("img", { src: "/static/logo.svg", alt: "", width: 72, height: 72 }), element("h1", { textContent: "What shall we talk about?" }), examples);
+  return element("div", { className: "welcome" }, element("img", { src: "/static/logo.svg", alt: "", width: 72, height: 72 }), element("h2", { textContent: "What shall we talk about?" }), examples);
 }
 
 function article(message) {
@@ -63,19 +92,39 @@ function article(message) {
   const node = element("article", { className: message.role, ariaLabel: message.role === "user" ? "You" : "Answer", message: JSON.stringify(message) }, body, footer);
   if (message.role === "user") footer.append(button("Edit", () => edit(node, message)));
   else footer.append(button("Regenerate", () => regenerate(message)));
-  const writing = message.state === "writing" && run?.message !== message.id;
-  if (message.state === "stopped" || writing) footer.prepend(element("em", { textContent: writing ? "unfinished" : "stopped" }));
-  if (message.problem) body.after(problem(message));
+  const isElsewhere = message.state === "writing" && !presence.isOwn(message.id);
+  if (message.state === "stopped" || isElsewhere) footer.prepend(element("em", { textContent: isElsewhere ? "being written in another tab" : "stopped" }));
+  if (message.state === "stopped" && spoken(message.text)) footer.append(button("Continue", () => resume(message)));
+  if (message.problem || message.state === "cut") body.after(problem(message));
   return node;
 }
 
 function problem(message) {
-  return element("div", { className: "problem", role: "alert" }, element("strong", { textContent: message.problem.title }), element("div", { textContent: message.problem.advice }), button("Retry", () => regenerate(message)));
+  const { title, advice } = message.problem ?? cut(message);
+  const box = element("div", { className: "problem", role: "alert" }, element("strong", { textContent: title }), element("div", { textContent: advice }));
+  if (spoken(message.text)) box.append(button("Continue", () => resume(message)), " ");
+  box.append(button(message.problem ? "Retry" : "Ask again", () => regenerate(message)));
+  return box;
+}
+
+const cut = (message) => ({
+  title: "This answer was cut off: its page was closed or reloaded.",
+  advice: message.text ? "What had come is kept." : "Nothing of it had come yet.",
+});
+
+/** Have the rest of an answer written, as a further turn: the head keeps nothing of a request whose page is gone. */
+function resume({ id }) {
+  if (!isFree()) return;
+  const messages = store.read(current)?.messages ?? [];
+  if (messages.at(-1)?.id === id) send(CONTINUE);
+  else toast("The conversation went on since; ask in your own words.");
 }
 
 function edit(node, message) {
   const area = element("textarea", { value: message.text, rows: 3, dir: "auto", ariaLabel: "Edit message" });
-  node.replaceChildren(area, button("Send", () => { if (area.value.trim()) resend(message, area.value.trim()); }), button("Cancel", () => { node.replaceWith(article(message)); if (!run) showTranscript(); }));
+  const take = () => { if (area.value.trim()) resend(message, area.value.trim()); };
+  area.onkeydown = (event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && !keyboard.isComposing(event)) take(); };
+  node.replaceChildren(area, button("Send", take), button("Cancel", () => { node.replaceWith(article(message)); if (!run) showTranscript(); }));
   area.focus();
 }
 
@@ -119,7 +168,7 @@ function send(text) {
   if (!text.trim() || !isFree()) return false;
   const isStored = guard(() => {
     if (!current || !store.read(current)) {
-      current = store.newId();
+      address(store.newId());
       store.write({ id: current, title: text.trim().split("\n")[0].slice(0, 60), changed: Date.now(), messages: [] });
     }
     store.update(current, (c) => c.messages.push({ id: store.newId(), role: "user", text: text.trim() }));
@@ -134,12 +183,14 @@ async function answer() {
   const messages = [...system, ...said(store.read(current).messages)];
   if (!guard(() => store.update(current, (c) => c.messages.push(message)))) return;
   run = { conversation: current, message: message.id, answer: message, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
+  presence.begin(message.id);
   busy(true);
   sidebar.show();
   showTranscript();
   toEnd();
   const ending = await consume({ messages, stream: true, stream_options: { include_usage: true }, ...sampling }, message);
   Object.assign(message, ending);
+  presence.end(message.id);
   const isKept = keep(message);
   const shown = run.conversation;
   run = null;
@@ -174,6 +225,7 @@ async function consume(body, message) {
     }
     return { state: "done", stats: figures(clock, model) };
   } catch (error) {
+    if (message.state === "cut") return { stats: model }; // the page is being left, which ends the request too
     if (run.abort.signal.aborted) return { state: "stopped", stats: model };
     const { message: title, advice } = error instanceof Problem ? error : lost();
     return { state: "failed", problem: { title, advice }, stats: model };
@@ -210,6 +262,7 @@ function keep(message) {
 function busy(isBusy) {
   byId("send").hidden = isBusy;
   byId("stop").hidden = !isBusy;
+  byId("to-status").target = isBusy ? "_blank" : ""; // else it would end the answer
   transcript.ariaBusy = String(isBusy);
 }
 
@@ -226,38 +279,28 @@ async function showModel() {
   } catch { byId("model").textContent = "Bramble cannot be reached"; }
 }
 
-const isNarrow = () => matchMedia("(max-width: 720px)").matches; // as in chat.css: there the list is a drawer
-
-function toggleList() {
-  if (!isNarrow()) document.body.classList.toggle("folded");
-  else byId(document.body.classList.toggle("drawer") ? "new" : "menu").focus(); // what it covers is out of reach
-}
-
-function keys(event) {
-  if (event.isComposing) return;
-  const isTyping = event.target.matches("input, textarea");
-  if (event.key === "Escape" && isNarrow() && document.body.classList.contains("drawer")) toggleList();
-  else if (event.key === "Escape" && run && (!isTyping || event.target.id === "prompt") && !document.querySelector("dialog[open]")) run.abort.abort();
-  else if (event.key === "k" && (event.ctrlKey || event.metaKey)) { event.preventDefault(); document.body.classList.remove("folded"); document.body.classList.add("drawer"); byId("search").focus(); }
-  else if (event.code === "KeyN" && event.altKey) { event.preventDefault(); select(null); }
-  else if (event.key === "?" && !isTyping) byId("help-dialog").showModal();
+/** What came is kept, whatever becomes of this tab. */
+function leave() {
+  if (!run) return;
+  run.answer.state = "cut";
+  run.keep();
 }
 
 byId("composer").onsubmit = (event) => { event.preventDefault(); if (send(byId("prompt").value)) byId("prompt").value = ""; };
-byId("prompt").onkeydown = (event) => { if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); byId("composer").requestSubmit(); } };
+keyboard.onSend(byId("prompt"), () => byId("composer").requestSubmit());
+keyboard.bind({ stop: () => run?.abort.abort(), begin: () => select(null) });
 byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
-byId("help").onclick = () => byId("help-dialog").showModal();
-byId("menu").onclick = toggleList;
-byId("shade").onclick = () => document.body.classList.remove("drawer");
-transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.previousElementSibling.textContent, event.target); };
-document.onkeydown = keys;
-addEventListener("pagehide", () => run?.keep());
+byId("home").onclick = (event) => { event.preventDefault(); select(null); };
+transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.closest(".framed").querySelector("pre").textContent, event.target); };
+addEventListener("pagehide", leave);
+addEventListener("popstate", restoreAddressed);
+document.addEventListener("visibilitychange", () => { if (document.hidden) run?.keep(); }); // a phone may end a hidden tab without a word
 store.watch(() => { if (!byId("conversations").querySelector("input")) sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });
 bindTheme(byId("theme"));
 settings.bind();
 sidebar.bind({ current: () => current, select, removing, removed });
 showModel();
 setInterval(() => { if (!document.hidden) showModel(); }, 15000);
-select(null);
+restoreAddressed();
 if (!isLasting) toast("This browser keeps nothing for this page: conversations end with this tab. Export what you need.");

@@ -1,5 +1,6 @@
 /** The list of conversations: search, rename, delete, export and import. */
 import { button, byId, element } from "./element.js";
+import { isComposing } from "./keyboard.js";
 import { guard, toast } from "./notice.js";
 import * as store from "./store.js";
 
@@ -38,7 +39,7 @@ function rename(item, conversation) {
     item.replaceWith(...[store.read(conversation.id)].filter(Boolean).map(row)); // the other rows stay: one of them may be being clicked
   };
   input.onkeydown = (event) => {
-    if (event.isComposing || !["Enter", "Escape"].includes(event.key)) return;
+    if (isComposing(event) || !["Enter", "Escape"].includes(event.key)) return;
     event.stopPropagation(); // to the page, Escape means to stop the answer
     if (event.key === "Escape") input.value = "";
     input.blur();

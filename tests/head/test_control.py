@@ -1,0 +1,131 @@
+"""Whatever a stage says of itself, the head goes on, and can still tell how it is."""
+
+from __future__ import annotations
+
+import json
+from collections import deque
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+
+import pytest
+from bramble.config import HeadConfig
+from bramble.head import status
+from bramble.head.control import Control
+from bramble.head.fleet import Fleet
+from bramble.head.outcomes import Outcomes
+from bramble.head.registry import Registry
+from bramble.head.ring import Ring, Settings
+from bramble.head.sequence import Sequence
+from bramble.head.served_ring import ServedRing
+from bramble.wire import messages as m
+from bramble.wire.frames import pack, unpack
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tests.head.test_served_ring import Stage
+from tests.plan.test_planner import manifest
+
+NODES = ("a", "b")
+nodes = st.sampled_from([*NODES, "c", ""])
+numbers = st.sampled_from([-(2**70), -1, 0, 1, 2, 1 << 33, 1 << 62, 2**70])
+texts = st.sampled_from(["", "ipc://a", "tcp://0.0.0.0:0", "x" * 300, "\u0000"])
+anything = st.recursive(
+    st.none() | st.booleans() | numbers | st.floats(allow_nan=False, allow_infinity=False) | texts,
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(texts, inner, max_size=2),
+    max_leaves=4,
+)
+figures = st.sampled_from(
+    ["idle_s", "last_step", "resident_bytes", "busy", "temperature_c", "throttled", "fetching", "?"]
+)
+said = st.one_of(
+    st.builds(m.Hello, nodes, st.sampled_from([1, 1, 2, -1]), texts, texts, numbers, texts),
+    st.builds(m.Beat, nodes, st.sampled_from([1, 1, 2]), st.dictionaries(figures, anything)),
+    st.builds(
+        m.Ready, nodes, st.just(1), st.just("?"), st.just(0), st.floats(-1e300, 1e300), numbers
+    ),
+    st.builds(m.Failed, nodes, st.just(1), st.just("?"), st.just(0), texts, numbers),
+)
+
+
+class Told:
+    """The head's end of the control conversation; what it is told was packed and unpacked."""
+
+    def __init__(self) -> None:
+        self.told: deque[tuple[bytes, m.Message]] = deque()
+
+    def receive(self) -> tuple[bytes, m.Message] | None:
+        return self.told.popleft() if self.told else None
+
+    def is_from(self, node: str) -> bool:
+        return True
+
+    def send(self, peer: bytes, message: m.Message) -> bool:
+        pack(message)
+        return True
+
+
+class Head:
+    """A ring of two stages that play no part, and what the head tells of it."""
+
+    def __init__(self, is_serving: bool) -> None:
+        stage, self.outcomes, self.router = Stage(), Outcomes(), Told()
+        self.ring = Ring(
+            manifest(4),
+            "sha",
+            Registry(NODES),
+            Settings(4, 1024, "ipc://sampled"),
+            1,
+            stage.connect,
+            stage.tell,
+        )
+        config = HeadConfig(Path(), stages=NODES)
+        served = ServedRing(self.ring, config, count(1), lambda *_: None, 0.0)
+        self.fleet = Fleet([served], 9)
+        self.control = Control(self.router, self.fleet, 7, self.outcomes)
+        if is_serving:
+            self._serve()
+
+    def _serve(self) -> None:
+        """Have a step under way, which nobody answers."""
+        for name in NODES:
+            self.ring.registry.hello(b"peer", m.Hello(name, 1, "ipc://a", "1", 8 << 30, ""), 0.0)
+        self.fleet.rings[0].restart(0.0, "a test")
+        assert self.ring.plan is not None
+        for name in NODES:
+            ready = m.Ready(name, 1, self.ring.plan.plan_id.hex(), self.ring.epoch, 0.1, 1)
+            self.router.told.append((b"peer", ready))
+        self.control.read(0.0)
+        self.fleet.add(Sequence("r", [3, 4, 5], 3, 9))
+        self.fleet.pump(0.0)
+
+    def hear(self, message: m.Message, now: float) -> None:
+        self.router.told.append((b"peer", unpack([bytes(frame) for frame in pack(message)])))
+        self.control.read(now)
+        self.fleet.pump(now)
+        self.fleet.tick(now)
+        json.dumps(status.document(self.fleet, self.outcomes, now, 0.0), allow_nan=False)
+        status.sentence(self.fleet, now)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.tuples(said, st.floats(0, 30)), max_size=12), st.booleans())
+def test_whatever_stages_say_the_head_goes_on(
+    messages: list[tuple[m.Message, float]], is_serving: bool
+) -> None:
+    head, now = Head(is_serving), 0.0
+    for message, pause in messages:
+        now += pause
+        plan = head.ring.plan
+        if plan is not None and isinstance(message, m.Ready | m.Failed):  # as if of the epoch
+            message = replace(message, plan_id=plan.plan_id.hex(), epoch=head.ring.epoch)
+        head.hear(message, now)
+
+
+@pytest.mark.parametrize("figure", ["long", None, [], {"s": 9}, 2**70, True])
+def test_figures_that_are_none_are_passed_over(figure: object) -> None:
+    head = Head(is_serving=True)
+    names = ("idle_s", "last_step", "busy", "resident_bytes", "throttled", "threads")
+    for name in NODES:
+        head.hear(m.Beat(name, 1, dict.fromkeys(names, figure)), 6.0)
+    assert head.ring.registry.is_complete
