@@ -7,8 +7,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/pytest -c service/pyproject.toml
 # Tests that start no ring and need neither root nor another machine, in halves for two cores
 CHECKED_FIRST := tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
-	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/doctor tests/model tests/wire
-CHECKED_SECOND := tests/web $(filter-out %/test_strategy.py %/test_vagrant.py,$(wildcard tests/test_*.py))
+	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/doctor tests/wire
+CHECKED_SECOND := tests/model tests/web $(filter-out %/test_strategy.py %/test_vagrant.py,$(wildcard tests/test_*.py))
 
 .PHONY: help run bench check test test-index test-cluster test-arm64 lint format lock clean
 

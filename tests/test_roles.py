@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.roles.interface import in_defaults, interface_problems, type_problems
+from tests.roles.interface import in_defaults, interface_problems, load, type_problems
 from tests.roles.plays import play_problems
 from tests.roles.tasks import (
     length_problems,
@@ -46,10 +47,24 @@ def test_the_preflight_asks_for_every_package_that_the_roles_install() -> None:
         if "ansible.builtin.apt" in task
     ]
     installed = {name for name in named if name and "{{" not in name}
-    runtime = in_defaults(ROOT / "roles/bramble_runtime")["bramble_runtime_packages"].default
+    runtime = in_defaults(ROOT / "roles/bramble_runtime")
+    for name in ("bramble_runtime_packages", "bramble_runtime_compiler"):
+        installed.update(runtime[name].default)
+    installed |= set(re.findall(r"'([a-z-]+)'", base_needs()))
     asked = in_defaults(ROOT / "roles/bramble_preflight")["bramble_preflight_packages"].default
     optional = {"systemd-timesyncd"}  # only where no other time client is
-    assert set(asked) == installed.union(runtime) - optional
+    assert set(asked) == installed - optional
+
+
+def test_what_is_installed_in_one_go_is_what_later_roles_need() -> None:
+    site = load(ROOT / "ansible/vars/site.yml")
+    asked = in_defaults(ROOT / "roles/bramble_preflight")["bramble_preflight_packages"].default
+    needs = re.findall(r"'([a-z-]+)'", base_needs())
+    assert set(asked) == {*site["bramble_base_packages"], *needs, "clang"}  # which comes last
+
+
+def base_needs() -> str:
+    return str(load(ROOT / "roles/bramble_base/vars/main.yml")["__bramble_base_needs"])
 
 
 # --- and that these checks find what they look for ------------------------------------------------

@@ -37,11 +37,14 @@ KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIDzHNVyDyPHDPSpRLxcWkMBhuKBnKZRkXDFAX
 # Text of one line is all that they need; what else is asked of them, and where, stands beside them.
 FREE_TEXT = {
     "bramble_announce_version": "shown as it is",
+    "bramble_backup_encrypt_to": "age or gpg says what is wrong with it",
     "bramble_backup_folder": "made where it is not there",
+    "bramble_backup_identity": "expected to be a file where it is needed",
     "bramble_doctor_bundle": "made where it is not there",
     "bramble_doctor_program": "a path on the node",
     "bramble_flash_cache": "made where it is not there",
     "bramble_flash_confirm": "compared with the device and its serial by flash_card.py",
+    "bramble_flash_keyring": "expected to be a file by flash_card.py",
     "bramble_flash_output": "made where it is not there",
     "bramble_flash_serial": "compared with the device's by flash_card.py",
     "bramble_head_model": "made by the plays of bramble_model",

@@ -309,7 +309,7 @@ class Lab:
         for each in ("upper", "work", "root"):
             (partial / each).mkdir(parents=True)
         _mount_overlay(self.lower, partial, root)
-        proxy = f"until exec 3<>/dev/tcp/{GATEWAY}/{PROXY_PORT}; do sleep 0.1; done 2>&-"
+        proxy = f"until (exec 3<>/dev/tcp/{GATEWAY}/{PROXY_PORT}) 2>&-; do sleep 0.1; done"
         self.run("timeout", "10", "bash", "-c", proxy)
         try:
             install = ("apt-get", "install", "--yes", "--quiet", "--no-install-recommends")

@@ -26,8 +26,8 @@ class Played:
 
     @property
     def sentences(self) -> list[str]:
-        """What the plays' own checks complained of; ssh's and Ansible's words are not among it."""
-        return re.findall(r"\[ERROR\]: Task failed: Action failed: (.*)", self.output)
+        """What the plays complained of, a sentence each."""
+        return re.findall(r"^FAILED  (.*)", self.output, re.MULTILINE)
 
     @property
     def changed(self) -> dict[str, int]:
@@ -37,7 +37,7 @@ class Played:
 
 def changes(output: str) -> dict[str, int]:
     """Return host → number of changes, from a play's recap."""
-    found = re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", output, re.MULTILINE)
+    found = re.findall(r"^(\S+) +(\d+) changes?\b", output, re.MULTILINE)
     return {host: int(count) for host, count in found}
 
 

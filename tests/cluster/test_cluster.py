@@ -94,6 +94,26 @@ def test_only_what_must_listens_and_the_ring_is_for_nodes_alone(cluster: Cluster
     cluster.host("pi2").ssh("timeout 2 bash -c 'exec 3<>/dev/tcp/10.77.0.13/7101'")
 
 
+def test_rules_that_another_program_flushed_come_back(cluster: Cluster) -> None:
+    host = cluster.host("pi2")
+    check = "sudo bramble-firewall check"
+    host.ssh("sudo systemctl restart nftables; sudo systemctl start bramble-firewall-keep")
+    assert host.ssh(check) == ""
+    host.ssh("sudo systemctl stop bramble-firewall-keep.timer; sudo nft flush ruleset")
+    assert "Bramble's rules are not in force" in host.ssh(check, check=False)
+    assert "not in force" in host.ssh("sudo bramble doctor --quick", check=False)
+    output = cluster.play("site", "--tags", "firewall", "--limit", "pi2")
+    assert "changed: Load the firewall (pi2)" in output
+    assert host.ssh(check) == ""
+
+
+def test_a_unit_lets_in_whom_the_firewall_does(cluster: Cluster) -> None:
+    units = "bramble-stage@0 bramble-head bramble-web bramble-web.socket"
+    allowed = cluster.host("pi1").ssh(f"systemctl show -p IPAddressAllow {units}").split("\n\n")
+    assert len(allowed) == 4
+    assert all("10.77.0.0/24" in each and "192.168." not in each for each in allowed)
+
+
 def test_secrets_are_each_nodes_own_and_hidden(cluster: Cluster) -> None:
     secrets = set()
     for name in NODES:
@@ -123,7 +143,7 @@ def test_the_nodes_announce_themselves_with_their_version(cluster: Cluster) -> N
 
 
 MOMENTS = {
-    "packages are unpacked": "usr/lib/llvm-*/lib/*.dpkg-new",
+    "packages are unpacked": "usr/share/doc/*/copyright.dpkg-new",
     "libraries are installed": "opt/bramble/libraries/*/lib/*/site-packages/onnxruntime",
     "keys are written": "etc/bramble/secrets/node.key",
 }
@@ -263,14 +283,21 @@ def test_another_board_takes_a_nodes_place(cluster: Cluster) -> None:
 
 def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
     key = cluster.host("pi3").ssh("sudo cat /etc/bramble/secrets/node.key")
-    cluster.play("backup", "-e", f"folder={tmp_path}/kept")
-    assert {path.name.split(".")[0] for path in (tmp_path / "kept").iterdir()} == {
-        "pi1",
-        "pi3",
-        "pi4",
+    kept, places = tmp_path / "kept", {"folder": f"{tmp_path}/kept"}
+    assert "not encrypted" in cluster.play("backup", "-e", json.dumps(places))
+    public = subprocess.run(
+        ["ssh-keygen", "-y", "-f", cluster.lab.key], capture_output=True, text=True, check=True
+    )
+    to_me = places | {"encrypt_to": public.stdout.strip()}
+    assert "encrypted for ssh-ed25519" in cluster.play("backup", "-e", json.dumps(to_me))
+    assert {path.name for path in kept.iterdir()} == {
+        f"{name}.tar.gz.age" for name in ("pi1", "pi3", "pi4")
     }
+    with_key = json.dumps(places | {"identity": str(cluster.lab.key)})
+    without = cluster.play("restore", "-e", json.dumps(places), is_good=False)
+    assert "is encrypted: `-e identity=FILE` names the file" in without
     cluster.host("pi1").ssh("sudo rm -r /etc/bramble/head.yml /etc/bramble/keys.yml")
-    cluster.play("restore", "-e", f"folder={tmp_path}/kept")
+    cluster.play("restore", "-e", with_key)
     cluster.wait_until_ready()
     cluster.play("reset", "-e", "confirm=yes")
     for name in ("pi1", "pi3", "pi4"):
@@ -279,6 +306,7 @@ def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
             "-not -path '/etc/systemd/network/*'"
         )
         assert left == ""
+        assert "/etc/avahi" not in cluster.host(name).ssh("sudo dpkg --verify avahi-daemon")
         assert "bramble" not in cluster.host(name).ssh(
             "cat /etc/passwd /etc/group /etc/hosts; "
             "systemctl list-units --all --no-legend --plain 'bramble*'"
@@ -289,7 +317,7 @@ def test_backup_reset_and_restore(cluster: Cluster, tmp_path: Path) -> None:
         "pi4": 0,
         "localhost": 0,
     }
-    cluster.play("restore", "-e", f"folder={tmp_path}/kept")
+    cluster.play("restore", "-e", with_key)
     assert cluster.host("pi3").ssh("sudo cat /etc/bramble/secrets/node.key") == key
 
 

@@ -364,7 +364,7 @@ def test_nothing_is_restored_from_a_folder_that_is_not_there(play: Play, door: D
     hosts = "bramble: {hosts: {pi1: {address: 127.0.0.1}}}"
     played = play(hosts, "-e", "folder=/nowhere", name="restore")
     assert played.sentences == [
-        "/nowhere/pi1.tar.gz.base64 is not there: "
+        "/nowhere/pi1.tar.gz.base64 is not there, nor .age or .gpg: "
         "`-e folder=…` names the folder that backup.yml wrote"
     ]
     assert door.num_visitors == 0

@@ -28,6 +28,7 @@ HOLD = "import fcntl, time; f = open('{lock}', 'a'); fcntl.lockf(f, fcntl.LOCK_E
 
 PROBE = ROOT / "roles" / "bramble_preflight" / "files" / "probe.py"
 
+PREPARE = "  Prepare the nodes\n"  # the phase that begins to change a node
 Play = Callable[..., Played]
 
 
@@ -87,7 +88,7 @@ def assert_refused(played: Played, *sentences: str) -> None:
     assert played.sentences == list(sentences)
     assert played.returncode != 0
     assert set(played.changed.values()) == {0}
-    assert "PLAY [Prepare the nodes]" not in played.output
+    assert PREPARE not in played.output
 
 
 @pytest.mark.parametrize("words", [(), ("--check", "--diff")])
@@ -96,7 +97,7 @@ def test_a_good_node_passes_and_is_left_as_it_was(play: Play, words: tuple) -> N
     assert played.sentences == []
     assert played.returncode == 0
     assert set(played.changed.values()) == {0}
-    assert "PLAY [Prepare the nodes]" in played.output
+    assert PREPARE in played.output
 
 
 # ------------------------------------------------------------------------------------- getting in
@@ -155,8 +156,8 @@ def test_the_others_are_served_without_a_node_that_does_not_answer(play: Play) -
         "pi9 does not answer at 10.77.0.19: check its power, its cable and its card, then "
         "`ssh pi@10.77.0.19`; the others are served without it"
     ]
-    _, prepared = played.output.split("PLAY [Prepare the nodes]")
-    assert "ok: [pi1]" in prepared
+    _, prepared = played.output.split(PREPARE)
+    assert "\npi1        0 changes\n" in prepared
     assert "pi9 did not answer and the ring runs without" in prepared
     assert set(played.changed.values()) == {0}
 
@@ -175,7 +176,6 @@ def test_a_node_that_is_booting_is_waited_for(pi1: Host, play: Play) -> None:
     pi1.ssh("sudo systemd-run -q sh -c 'sleep 5; rm /run/nologin'")
     pi1.ssh(f"echo '{says}' | sudo tee /run/nologin")
     played = play()
-    assert "Wait for a node that is booting" in played.output
     assert played.sentences == []
     assert played.returncode == 0
 
@@ -184,7 +184,6 @@ def test_a_node_that_never_finishes_booting_does_not_answer(pi1: Host, play: Pla
     pi1.ssh("sudo systemd-run -q sh -c 'sleep 8; systemctl start ssh'; sudo systemctl stop ssh")
     played = play("-e", "bramble_preflight_boot_wait_s=2")
     pi1.wait_for_ssh()
-    assert "Wait for a node that is booting" in played.output
     (sentence,) = played.sentences
     assert sentence.startswith("pi1 is the head and does not answer at 10.77.0.11: check")
 
@@ -213,7 +212,7 @@ def test_packages_that_are_being_installed(pi1: Host, play: Play) -> None:
 
 def test_the_lists_of_packages_being_fetched_count_too(pi1: Host) -> None:
     (pi1.root / "home/pi/probe.py").write_text(PROBE.read_text())
-    ask = "sudo python3 probe.py 0 0"
+    ask = "sudo python3 probe.py 0"
     assert json.loads(pi1.ssh(ask))["is_apt_locked"] is False
     with held(pi1, "/var/lib/apt/lists/lock"):
         time.sleep(0.5)  # systemd-run is back before its program has the lock
@@ -226,6 +225,36 @@ def test_packages_that_are_soon_installed_are_waited_for(pi1: Host, play: Play) 
     played = play()
     assert played.sentences == []  # nor is the wait taken for a clock that differs
     assert played.returncode == 0
+
+
+def test_a_first_start_is_waited_for(pi1: Host, play: Play) -> None:
+    job = "systemd-run -q --no-block -p Type=oneshot --unit=cloud-final"
+    pi1.ssh(f"sudo {job} sleep 8")
+    played = play()
+    assert played.sentences == []
+    assert pi1.ssh("systemctl is-active cloud-final", check=False) != "activating\n"
+    pi1.ssh(f"sudo {job} sleep 600")
+    played = play("-e", "bramble_preflight_apt_wait_s=1")
+    pi1.ssh("sudo systemctl kill cloud-final")
+    assert_refused(
+        played,
+        "pi1 is still at its first start after 1 s: `cloud-init status --long` there says what it "
+        "waits for",
+    )
+
+
+def test_another_firewall(pi1: Host, play: Play) -> None:
+    settings = pi1.root / "etc/ufw/ufw.conf"
+    settings.parent.mkdir(exist_ok=True)
+    settings.write_text("ENABLED=yes\n")
+    try:
+        played = play()
+    finally:
+        settings.unlink()
+    (sentence,) = played.sentences
+    assert sentence.startswith("pi1 has ufw active, which drops what the ring needs")
+    assert "`sudo ufw disable` there" in sentence
+    assert_refused(played, sentence)
 
 
 LIMITS = {
@@ -248,7 +277,7 @@ def test_a_node_outside_a_limit(play: Play, limit: str, pattern: str) -> None:
 
 @pytest.mark.parametrize("ahead_s", [-400, 90])
 def test_a_clock_that_differs_is_measured(ahead_s: int) -> None:
-    words = [sys.executable, PROBE, "0", str(time.time() - ahead_s)]
+    words = [sys.executable, PROBE, str(time.time() - ahead_s)]
     said = json.loads(subprocess.run(words, check=True, capture_output=True).stdout)
     assert said["skew_s"] == pytest.approx(ahead_s, abs=3)
 

@@ -67,6 +67,7 @@ def test_layers_of_different_windows_each_have_their_own(tmp_path: Path) -> None
     source = shutil.copytree(GOLDEN / "qwen2", tmp_path / "source")
     config = json.loads((source / "config.json").read_text())
     config |= {"use_sliding_window": True, "sliding_window": 12, "max_window_layers": 1}
+    config["layer_types"] = None
     (source / "config.json").write_text(json.dumps(config))
     export(str(source), tmp_path / "m", Options("float32"))
     ids = tuple(np.load(source / "golden.npz")["prompt_0"].tolist())

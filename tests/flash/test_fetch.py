@@ -90,7 +90,7 @@ def test_the_checksum_comes_from_the_file_beside_the_image(files: Files, tmp_pat
 def test_without_a_checksum_nothing_is_fetched(files: Files, tmp_path: Path) -> None:
     with pytest.raises(Refused, match="SHA256SUMS: the server says 404"):
         fetch(f"{files.url}/a.img.xz", "", tmp_path)
-    assert [path for path, _ in files.requests] == ["/SHA256SUMS"]
+    assert [path for path, _ in files.requests] == ["/SHA256SUMS", "/a.img.xz.sha256"]
 
 
 def test_a_star_takes_the_newest_release(files: Files) -> None:

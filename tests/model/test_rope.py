@@ -39,7 +39,7 @@ def test_llama3_keeps_fast_frequencies_and_slows_the_slow() -> None:
     assert (np.diff(ratio) <= 1e-6).all()
 
 
-@pytest.mark.parametrize("kind", ["yarn", "dynamic", "longrope"])
+@pytest.mark.parametrize("kind", ["dynamic", "longrope", "proportional"])
 def test_other_scalings_are_refused_by_name(kind: str) -> None:
     with pytest.raises(BadInput, match=f"'{kind}' is not supported; supported are default"):
         tables(Rope(10000.0, 8, {"rope_type": kind}), 4)

@@ -12,15 +12,17 @@ from bramble.export.api import Options, export
 HERE = Path(__file__).parent
 
 
-def _load(name: str) -> None:
-    """Make this folder's `ring.py` importable under --import-mode=importlib."""
-    spec = importlib.util.spec_from_file_location(name, HERE / f"{name}.py")
+def _load(name: str, folder: Path = HERE) -> None:
+    """Make a folder's `ring.py` importable under --import-mode=importlib."""
+    spec = importlib.util.spec_from_file_location(name, folder / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
     spec.loader.exec_module(module)
 
 
 _load("ring")
+_load("variant", HERE.parent / "golden")
+_load("variants", HERE.parent / "golden")
 
 
 @pytest.fixture(scope="session")

@@ -272,7 +272,7 @@ ENDING = {  # last words of a name
     "node": hostname,
     "head": hostname,
     "interface": or_empty(INTERFACE, ""),
-    "packages": listed(PACKAGE, "[python3-venv, clang]"),
+    **dict.fromkeys(("packages", "installed", "compiler"), listed(PACKAGE, "[python3-venv, clang]")),
     "context": number(),
     "rows": number(1, 1 << 16),
     "s": number(1),

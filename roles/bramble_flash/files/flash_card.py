@@ -44,8 +44,9 @@ def main() -> int:
 
 
 def _fetch(arguments: argparse.Namespace) -> dict[str, Any]:
-    image = fetch(arguments.image, arguments.sha256, arguments.cache)
-    return {"changed": image.fetched, "path": str(image.path), "sha256": image.sha256}
+    image = fetch(arguments.image, arguments.sha256, arguments.cache, arguments.keyring)
+    said = {"path": str(image.path), "sha256": image.sha256, "signature": image.signature}
+    return {"changed": image.fetched, **said}
 
 
 def _build(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -87,6 +88,7 @@ def _parser() -> argparse.ArgumentParser:
     verb.add_argument(
         "--sha256", default="", help="default: from the SHA256SUMS beside the address"
     )
+    verb.add_argument("--keyring", default="", help="with the publisher's key; default: a package's")
     verb.add_argument("--cache", required=True, type=Path, help="folder for downloads")
     verb.set_defaults(run=_fetch)
 

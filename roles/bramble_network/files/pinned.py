@@ -15,6 +15,7 @@ import os
 import pathlib
 import pwd
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -361,8 +362,8 @@ def _is_settled(interface, made, gateway):
 
 def networkd_state(interface):
     """Return what networkd tells of the interface, by the names of its state file."""
-    index = pathlib.Path("/sys/class/net", interface, "ifindex")
-    path = pathlib.Path("/run/systemd/netif/links", index.read_text().strip() if index.exists() else "0")
+    index = {name: index for index, name in socket.if_nameindex()}.get(interface, 0)  # /sys may be another namespace's
+    path = pathlib.Path("/run/systemd/netif/links", str(index))
     lines = path.read_text().splitlines() if path.exists() else []
     return dict(line.split("=", 1) for line in lines if "=" in line)
 

@@ -1,19 +1,43 @@
-"""Tell the node's clock, package lock, processor features and Bramble release, as JSON.
+"""Tell what a node is at and what it has, as JSON: clock, package lock, packages, processor, release.
 
-python3 probe.py SECONDS-TO-WAIT-FOR-THE-LOCK SECONDS-SINCE-1970-AS-THE-ASKER-HAS-IT PACKAGE...
+python3 probe.py SECONDS-SINCE-1970-AS-THE-ASKER-HAS-IT PACKAGE...
 """
 
 import fcntl
 import glob
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
 import time
 
-LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/apt/lists/lock")
+LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 CURRENT = "/opt/bramble/current"
+CLOUD_INIT_ENDED = "/run/cloud-init/result.json"
+
+
+def output(*words):
+    """Return what a program prints; nothing where it is not there."""
+    try:
+        done = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: PLW1510
+    except OSError:
+        return ""
+    return done.stdout
+
+
+def read(path):
+    try:
+        with open(path) as file:  # noqa: PTH123  also a node's oldest Python reads this
+            return file.read()
+    except OSError:
+        return ""
+
+
+def is_first_start():
+    """True while cloud-init still sets the node up."""
+    return not os.path.exists(CLOUD_INIT_ENDED) and "cloud-" in output("systemctl", "list-jobs", "--no-legend")  # noqa: PTH110
 
 
 def is_locked():
@@ -23,7 +47,7 @@ def is_locked():
 
 def is_held(lock):
     try:
-        with open(lock, "a") as file:  # noqa: PTH123  also a node's oldest Python reads this
+        with open(lock, "a") as file:  # noqa: PTH123
             fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except FileNotFoundError:
         return False
@@ -32,13 +56,12 @@ def is_held(lock):
     return False
 
 
-def has(packages):
-    """True if every Debian package is installed, and no installation was cut off."""
-    words = ["dpkg-query", "--show", "--showformat=${db:Status-Status}\\n", *packages]
-    said = subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)  # noqa: PLW1510
-    audit = subprocess.run(["dpkg", "--audit"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)  # noqa: PLW1510
-    is_all = said.stdout.split() == ["installed"] * len(packages)
-    return bool(packages) and is_all and not audit.stdout
+def installed(packages):
+    """Return those of the Debian packages that are installed; none where an installation was cut off."""
+    if not packages or output("dpkg", "--audit"):
+        return []
+    said = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n", *packages)
+    return [line.split()[0] for line in said.splitlines() if line.endswith(" installed")]
 
 
 def has_lists():
@@ -46,23 +69,24 @@ def has_lists():
     return any(map(os.path.getsize, glob.glob("/var/lib/apt/lists/*_Packages*")))  # noqa: PTH202, PTH207
 
 
-skew_s = round(time.time() - float(sys.argv[2]))  # before any waiting
-deadline = time.monotonic() + float(sys.argv[1])
-while is_locked() and time.monotonic() < deadline:
-    time.sleep(1)
+def other_firewall():
+    """Return the name of another firewall that filters here, or nothing."""
+    if re.search(r"^ENABLED=yes", read("/etc/ufw/ufw.conf"), re.MULTILINE):
+        return "ufw"
+    return "firewalld" if output("systemctl", "is-active", "firewalld").strip() == "active" else ""
 
-with open("/proc/cpuinfo") as file:  # noqa: PTH123
-    has_dot_product = "asimddp" in file.read()
 
 print(
     json.dumps(
         {
-            "skew_s": skew_s,
+            "skew_s": round(time.time() - float(sys.argv[1])),
             "free_mib": shutil.disk_usage("/").free >> 20,
             "has_package_lists": has_lists(),
-            "has_packages": has(sys.argv[3:]),
+            "installed": installed(sys.argv[2:]),
+            "is_first_start": is_first_start(),
             "is_apt_locked": is_locked(),
-            "has_dot_product": has_dot_product,
+            "firewall": other_firewall(),
+            "has_dot_product": "asimddp" in read("/proc/cpuinfo"),
             "release": os.path.basename(os.readlink(CURRENT)) if os.path.islink(CURRENT) else "",  # noqa: PTH114, PTH115, PTH119
         }
     )

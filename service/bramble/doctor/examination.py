@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from bramble.doctor import board, network, storage, system
+from bramble.doctor import board, firewall, limits, network, storage, system
 from bramble.doctor.finding import Finding
 from bramble.doctor.machine import Machine
 
@@ -20,5 +20,8 @@ CHECKS: dict[str, Check] = {
     "disk": storage.space,
     "clock": system.clock,
     "memory and swap": system.memory,
+    "memory limits": limits.memory_limits,
+    "firewall": firewall.firewall,
+    "updates": limits.updates,
     "units": system.units,
 }

@@ -30,6 +30,7 @@ from bramble.export.quantize import BLOCK, KINDS
 from bramble.export.source import Source, open_folder
 from bramble.export.stop_tokens import stop_ids, token_ids
 from bramble.export.synthetic import open_synthetic
+from bramble.export.tensors import fitted
 from bramble.export.tokenizer_check import check_tokenizer
 from bramble.export.verify import Range, Sample, golden
 from bramble.model import manifest as manifests
@@ -137,7 +138,7 @@ def embedded_sha256() -> str:
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
     """Write `dest` from an opened source; errors as in `export`."""
     decoder, kinds = describe(source.config), options.kinds()
-    _check_tensors(decoder, source)
+    source = replace(source, weights=fitted(decoder, source.weights))
     _check_blocks(decoder, kinds)
     check_space(dest, _estimate_bytes(decoder, kinds))
     with destination(dest, options.may_replace) as folder:
@@ -300,23 +301,6 @@ def _step(largest: NDArray[np.float32]) -> NDArray[np.float32]:
     """One step of int8 for a channel; one that the sample never moved gets some room."""
     floor = np.float32(largest.mean() / 100 or 1)
     return np.asarray(np.maximum(largest, floor) * CACHE_ROOM / 127, np.float32)
-
-
-def _check_tensors(decoder: Decoder, source: Source) -> None:
-    """The checkpoint must hold exactly the tensors that config.json implies."""
-    expected = decoder.tensors()
-    for name, size in expected.items():
-        found = source.weights.shape(name)
-        if found != size:
-            raise BadInput(f"tensor {name!r} is {found}, config.json makes it {size}")
-    ignored = {"lm_head.weight"} if decoder.is_tied else set()
-    for name in source.weights.names():
-        if (
-            name not in expected
-            and name not in ignored
-            and not name.endswith("rotary_emb.inv_freq")
-        ):
-            raise BadInput(f"tensor {name!r} does not belong to {decoder.architecture}")
 
 
 def _check_blocks(decoder: Decoder, kinds: Quantization) -> None:

@@ -1,41 +1,66 @@
-"""A Hugging Face config.json, read with types checked; what all supported families share."""
+"""A Hugging Face config.json, read with types checked; it remembers which keys were read."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bramble.errors import BadInput
-from bramble.model.manifest import Rope, Shape
-from bramble.model.rope import scaling_type
 
 Kind = TypeVar("Kind", int, float, bool, str)
-_REQUIRED: Any = object()
+MOST = 2**31 - 1  # ONNX graphs and the KV cache count in int32
+LARGEST = 3.4028234e38  # of a float32
+NAMES = {int: "an integer", float: "a number", bool: "true or false", str: "a text"}
+_REFUSED: Any = object()
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigFile:
-    """config.json's keys. Raises BadInput that names the key, what was got and what is allowed."""
+    """config.json's keys. Raises BadInput that names the key, what was got and what is allowed.
+
+    prefix  stands before the keys of an object that lies inside of config.json
+    read    the keys that somebody asked for
+    """
 
     document: dict[str, Any]
+    prefix: str = ""
+    read: set[str] = field(default_factory=set, compare=False, repr=False)
 
-    def value(self, key: str, kind: type[Kind], default: Any = _REQUIRED) -> Any:
-        """The value of `key`; absent or null means `default`, if one is given."""
-        found = self.document.get(key)
-        if found is None and default is not _REQUIRED:
+    def value(
+        self, key: str, kind: type[Kind], default: Any = _REFUSED, null: Any = _REFUSED
+    ) -> Any:
+        """The value of `key`; `default` where it is absent, `null` where it is null, if given."""
+        self.read.add(key)
+        if key not in self.document and default is not _REFUSED:
             return default
-        if kind is float and type(found) is int:
-            return float(found)
-        if type(found) is not kind:
-            raise BadInput(f"config.json: {key} is {found!r}, need a {kind.__name__}")
+        found = self.document.get(key)
+        if found is None and key in self.document and null is not _REFUSED:
+            return null
+        if kind is float and type(found) is int and abs(found) <= LARGEST:
+            found = float(found)
+        if type(found) is not kind or (type(found) is float and not abs(found) <= LARGEST):
+            raise self.wrong(key, NAMES[kind])
         return found
 
-    def size(self, key: str, default: Any = _REQUIRED) -> int:
+    def size(self, key: str, default: Any = _REFUSED, null: Any = _REFUSED) -> int:
         """A count of at least one."""
-        found = self.value(key, int, default)
-        if found < 1:
-            raise BadInput(f"config.json: {key} is {found}, need at least 1")
+        found = self.value(key, int, default, null)
+        if not 1 <= found <= MOST:
+            raise self.wrong(key, f"1 to {MOST}")
         return int(found)
+
+    def positive(self, key: str, default: Any = _REFUSED, null: Any = _REFUSED) -> float:
+        """A number above zero that a float32 can tell from zero."""
+        found = float(self.value(key, float, default, null))
+        if not (found > 0 and math.isfinite(found) and found > 1e-38):
+            raise self.wrong(key, "a number above 0")
+        return found
+
+    def wrong(self, key: str, allowed: str) -> BadInput:
+        """The error for a value that is not allowed."""
+        found = shown(self.document.get(key)) if key in self.document else "missing"
+        return BadInput(f"config.json: {self.prefix}{key} is {found}, need {allowed}")
 
     def token_ids(self, key: str) -> tuple[int, ...]:
         """None, one id or a list of ids."""
@@ -45,53 +70,10 @@ class ConfigFile:
             raise BadInput(f"config.json: {key} is {found!r}, need token ids")
         return tuple(ids)
 
-    def shape(self) -> Shape:
-        hidden, heads = self.size("hidden_size"), self.size("num_attention_heads")
-        shape = Shape(
-            num_layers=self.size("num_hidden_layers"),
-            hidden_size=hidden,
-            intermediate_size=self.size("intermediate_size"),
-            num_heads=heads,
-            num_kv_heads=self.size("num_key_value_heads", heads),
-            head_dim=self.size("head_dim", max(hidden // heads, 1)),
-            vocab_size=self.size("vocab_size"),
-            max_length=self.size("max_position_embeddings"),
-        )
-        _check_shape(shape)
-        return shape
 
-    def rope(self, head_dim: int) -> Rope:
-        """Both spellings: rope_theta + rope_scaling, and transformers 5's rope_parameters."""
-        merged = self.document.get("rope_parameters") or {}
-        scaling = self.document.get("rope_scaling") or merged
-        if not isinstance(scaling, dict) or not isinstance(merged, dict):
-            raise BadInput(f"config.json: rope scaling is {scaling!r}, need an object")
-        theta = ConfigFile(merged | self.document).value("rope_theta", float, 10_000.0)
-        partial = ConfigFile(merged | self.document).value("partial_rotary_factor", float, 1.0)
-        if partial != 1.0:
-            raise BadInput(f"config.json: partial_rotary_factor is {partial}, supported is 1")
-        kind = scaling_type(scaling)
-        kept = {k: v for k, v in scaling.items() if k not in ("rope_theta", "type")}
-        return Rope(theta, head_dim, None if kind == "default" else kept | {"rope_type": kind})
-
-    def check_activation(self) -> None:
-        name = self.value("hidden_act", str, "silu")
-        if name not in ("silu", "swish"):
-            raise BadInput(f"config.json: hidden_act is {name!r}, supported is 'silu'")
-
-    def check_unquantized(self) -> None:
-        found = self.document.get("quantization_config")
-        if found:
-            method = found.get("quant_method") if isinstance(found, dict) else found
-            raise BadInput(
-                f"the model is quantised already ({method}); export its unquantised release"
-            )
-
-
-def _check_shape(shape: Shape) -> None:
-    if shape.head_dim % 8:  # GroupQueryAttention's own limit
-        raise BadInput(f"config.json: head_dim is {shape.head_dim}, need a multiple of 8")
-    if shape.num_heads % shape.num_kv_heads:
-        raise BadInput(
-            f"config.json: {shape.num_heads} heads over {shape.num_kv_heads} KV heads leave a rest"
-        )
+def shown(value: Any) -> str:
+    """A value as a message shows it: words as JSON has them, and not all of a long one."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

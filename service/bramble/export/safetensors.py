@@ -56,17 +56,23 @@ class Checkpoint:
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         tensor = self._tensor(name)
-        _check_dtype(name, tensor)
         assert 0 <= start <= stop <= tensor.shape[0]
         row_bytes = tensor.bytes // tensor.shape[0]
         raw = _read(tensor.path, tensor.offset + start * row_bytes, (stop - start) * row_bytes)
-        return to_float32(raw, tensor.dtype).reshape(stop - start, *tensor.shape[1:])
+        rows = to_float32(raw, tensor.dtype)
+        if not np.isfinite(rows).all():
+            raise BadInput(
+                f"{tensor.path}: tensor {name!r} has numbers that are not finite "
+                "(NaN or infinity): its weights are damaged; download the model again"
+            )
+        return rows.reshape(stop - start, *tensor.shape[1:])
 
     def _tensor(self, name: str) -> Tensor:
-        try:
-            return self._tensors[name]
-        except KeyError:
-            raise BadInput(f"the safetensors files have no tensor {name!r}") from None
+        if name not in self._tensors:
+            raise BadInput(f"the safetensors files have no tensor {name!r}")
+        tensor = self._tensors[name]
+        _check_dtype(name, tensor)
+        return tensor
 
 
 def read_header(path: Path) -> dict[str, Tensor]:

@@ -110,6 +110,7 @@ SHAPES: Mapping[str, dict[str, Any]] = MappingProxyType(
             32768,
             rms_norm_eps=1e-5,
             rope_theta=1e6,
+            sliding_window=None,
         ),
         "qwen2.5-0.5b": _qwen("Qwen2", (24, 896, 4864, 14, 2, 64), True),
         "qwen2.5-1.5b": _qwen("Qwen2", (28, 1536, 8960, 12, 2, 128), True),

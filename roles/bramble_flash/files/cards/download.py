@@ -10,7 +10,7 @@ import urllib.request
 from http import HTTPStatus
 from pathlib import Path
 
-from cards.errors import Failed, Refused
+from cards.errors import Failed, NotThere, Refused
 from cards.progress import Progress
 
 CHUNK_BYTES = 1 << 20
@@ -19,9 +19,17 @@ TRIES = 5
 SMALL_BYTES = 1 << 20
 
 
-def read_small(url: str) -> str:
+def read_small(url: str) -> bytes:
     with _open(url, {}) as response:
-        return str(response.read(SMALL_BYTES).decode("utf-8", "replace"))
+        return bytes(response.read(SMALL_BYTES))
+
+
+def read_if_there(url: str) -> bytes | None:
+    """Return a small file, or None if the server has none of that name."""
+    try:
+        return read_small(url)
+    except NotThere:
+        return None
 
 
 def download(url: str, part: Path, pause_s: float = 2.0) -> None:
@@ -88,7 +96,8 @@ def _open(url: str, headers: dict[str, str]) -> http.client.HTTPResponse:
         error.close()
         if error.code == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             return _open(url, {})
-        raise Refused(
+        kind = NotThere if error.code == HTTPStatus.NOT_FOUND else Refused
+        raise kind(
             f"{url}: the server says {error.code} {error.reason}; correct the address"
         ) from error
     except OSError as error:

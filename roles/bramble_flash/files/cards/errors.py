@@ -2,6 +2,7 @@
 
 FlashError            the program ends with one sentence
 ├── Refused           bad input or an unsafe target: nothing was touched; exit code 2
+│   └── NotThere      the server has no such file
 └── Failed            begun and not finished: run again; exit code 1
 """
 
@@ -14,6 +15,10 @@ class FlashError(Exception):
 
 class Refused(FlashError):
     exit_code = 2
+
+
+class NotThere(Refused):
+    pass
 
 
 class Failed(FlashError):

@@ -1,0 +1,128 @@
+"""Which tensors of a checkpoint are a decoder's: each is used, changes nothing, or is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bramble.errors import BadInput
+from bramble.export.decoder import Decoder
+from bramble.export.graph import EMBEDDING
+from bramble.export.weights import Weights, chunks
+
+LM_HEAD = "lm_head.weight"
+PREFIX = "model."
+LAYER = "layers.0.input_layernorm.weight"
+# Tables that old releases of transformers saved; they follow from config.json
+BUFFERS = ("rotary_emb.inv_freq", "rotary_emb.cos_cached", "rotary_emb.sin_cached")
+# Endings that tell another kind of weights
+KINDS = {
+    ".lora_A.weight": "an adapter (LoRA); merge it into its base model and export the result",
+    ".qweight": "quantised (GPTQ or AWQ); export the unquantised release",
+    ".weight_scale": "quantised; export the unquantised release",
+    ".weight_scale_inv": "quantised (fp8); export the unquantised release",
+    ".weight.absmax": "quantised (bitsandbytes); export the unquantised release",
+    ".scales": "quantised (MLX or GPTQ); export the unquantised release",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Renamed:
+    """Weights under other names: ours → theirs."""
+
+    weights: Weights
+    theirs: Mapping[str, str]
+
+    def names(self) -> Iterable[str]:
+        return self.theirs.keys()
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.weights.shape(self.theirs.get(name, name))
+
+    def rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
+        return self.weights.rows(self.theirs[name], start, stop)
+
+
+def fitted(decoder: Decoder, weights: Weights) -> Weights:
+    """The checkpoint's tensors under the decoder's names, exactly those that config.json implies.
+
+    Raises BadInput that names a tensor which is missing, left over, of another shape, or in the
+    way: an lm_head that differs from the embedding it is to share.
+    """
+    found = _named(set(weights.names()))
+    _tie(decoder, weights, found)
+    renamed = Renamed(weights, found)
+    expected = decoder.tensors()
+    for name, size in expected.items():
+        if name not in found:
+            raise BadInput(_missing(name))
+        if renamed.shape(name) != size:
+            raise BadInput(f"tensor {name!r} is {renamed.shape(name)}, config.json makes it {size}")
+    for name in sorted(set(found) - set(expected)):
+        if not name.endswith(BUFFERS):
+            raise BadInput(_left_over(name, decoder))
+    return renamed
+
+
+def _named(theirs: set[str]) -> dict[str, str]:
+    """Our name → theirs: a model without its last projection is saved without `model.`"""
+    for ending, kind in KINDS.items():
+        name = min((name for name in theirs if name.endswith(ending)), default=None)
+        if name is not None:
+            raise BadInput(f"tensor {name!r}: the weights are {kind}")
+    first = min((name for name in theirs if name.endswith(LAYER)), default=PREFIX + LAYER)
+    prefix = first.removesuffix(LAYER)
+    if prefix == PREFIX:
+        return {name: name for name in theirs}
+    if prefix:
+        raise BadInput(
+            f"tensor {first!r}: names begin with {prefix!r}, need {PREFIX!r}: "
+            "the language model is part of another; export a release for text alone"
+        )
+    return {name if name == LM_HEAD else PREFIX + name: name for name in theirs}
+
+
+def _tie(decoder: Decoder, weights: Weights, found: dict[str, str]) -> None:
+    """Of a table that is shared, whichever name the file has; if both, they must be equal."""
+    if not decoder.is_tied or LM_HEAD not in found:
+        return
+    lm_head = found.pop(LM_HEAD)
+    if EMBEDDING not in found:
+        found[EMBEDDING] = lm_head
+    elif not _are_equal(weights, found[EMBEDDING], lm_head):
+        raise BadInput(
+            f"tensor {lm_head!r} differs from {found[EMBEDDING]!r}, though config.json says "
+            "tie_word_embeddings true, that they are one; correct that, or remove the tensor"
+        )
+
+
+def _are_equal(weights: Weights, one: str, other: str) -> bool:
+    return weights.shape(one) == weights.shape(other) and all(
+        np.array_equal(rows, weights.rows(other, where.start, where.stop))
+        for where, rows in chunks(weights, one)
+    )
+
+
+def _missing(name: str) -> str:
+    told = f"the safetensors files have no tensor {name!r}"
+    if name == LM_HEAD:
+        return (
+            f"{told}: without it a model makes embeddings and no text, unless "
+            "tie_word_embeddings in config.json is true"
+        )
+    return f"{told}, which config.json implies; download the model again"
+
+
+def _left_over(name: str, decoder: Decoder) -> str:
+    told = f"tensor {name!r} does not belong to {decoder.architecture}"
+    parts = name.split(".")
+    if name.startswith(f"{PREFIX}layers.") and parts[2].isdecimal():
+        count = decoder.shape.num_layers
+        if int(parts[2]) >= count:
+            return f"{told}: config.json says num_hidden_layers {count}"
+        if name.endswith(".bias"):
+            return f"{told}: config.json says that this projection has no bias"
+    return f"{told} as config.json describes it"
