@@ -1,7 +1,7 @@
 """A reply that somebody could tell from another comes out to the bit, whatever happens to its ring.
 
 The stand-in ring rounds as stages do: a token's keys and values depend on every one before it and
-on whether the token was computed alone or among several of a prompt; the next token depends on them.
+on whether the token was computed alone or among several of a prompt; what follows depends on them.
 """
 
 from __future__ import annotations

@@ -144,9 +144,7 @@ def limits(**changes: int) -> Limits:
 
 
 def num_prefilled(ring: CheckingRing) -> int:
-    return sum(
-        len(tokens) for p in ring.steps if p.kind.is_chunk for tokens in p.token_ids
-    )
+    return sum(len(tokens) for p in ring.steps if p.kind.is_chunk for tokens in p.token_ids)
 
 
 def test_one_sequence_gets_the_tokens_that_one_process_would_give() -> None:

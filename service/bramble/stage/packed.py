@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 GROWTH = 2.5  # of a packed part over its original: that is in there too, unread
 SPARE_BYTES = 256 << 20  # left free on the disk
 LOCK = "lock"
-KEY = re.compile(r"[0-9a-f]{12}(-plain)?")  # of a folder of packed parts: nothing else is removed
+KEY = re.compile(r"[0-9a-f]{12}")  # of a folder of packed parts: nothing else is removed
 UNPACKED = ("embed", "attention")  # nothing is packed in a table of rows, nor without weights
 
 
@@ -50,8 +50,7 @@ class PackedParts:
         self._root = root
         self._folder, self._manifest, self._threads = folder, manifest, threads
         self._is_suspect = is_suspect
-        key = machine_key() + ("" if threads.has_kleidiai else "-plain")
-        self._place = root / manifest.name / key
+        self._place = root / manifest.name / machine_key()
         _remove(other for other in self._place.parent.glob("*") if other != self._place)
 
     def path(self, name: str, graph: str) -> Path:

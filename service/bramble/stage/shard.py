@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,14 @@ from onnxruntime import InferenceSession as Session
 from onnxruntime import IOBinding as Binding
 from onnxruntime import OrtValue
 
-from bramble.errors import BadShard
 from bramble.model.manifest import Manifest, layer_name, shard_parts
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
+from bramble.stage.loading import load_parts
 from bramble.stage.packed import PackedParts
-from bramble.stage.session import Threads, load, run
+from bramble.stage.session import Threads, run
 from bramble.wire.messages import Assign
 
-NUM_LOADERS = 4  # parts loaded at once: each costs a core, and memory for what it packs
 MAX_BATCHES = 64  # batch shapes kept bound: about 50 KB each for 16 layers
 
 Floats = NDArray[np.float32]
@@ -95,7 +93,7 @@ class Shard:
         copies = (
             PackedParts(packed, folder, manifest, threads, assign.is_suspect) if packed else None
         )
-        parts = _load_all(folder, graphs, threads, copies, alive)
+        parts = load_parts(folder, graphs, threads, copies, alive)
         self._arena = arena
         self._shape = manifest.shape
         self._embed = parts["embed"][0] if assign.has_embed else None
@@ -269,38 +267,6 @@ class Shard:
             self._heads.clear()
             self._logits = np.zeros((n, self._shape.vocab_size), np.float32)
         return self._logits[:n]
-
-
-def _load_all(
-    folder: Path,
-    graphs: dict[str, tuple[str, ...]],
-    threads: Threads,
-    copies: PackedParts | None,
-    alive: Callable[[], None],
-) -> dict[str, list[Session]]:
-    """Load parts by their ONNX files, several at once; those that are new are packed in turn."""
-    paths = {}
-    for name, files in graphs.items():
-        for graph in files:
-            alive()  # packing takes seconds
-            paths[graph] = folder / graph if copies is None else copies.path(name, graph)
-
-    def load_graph(graph: str) -> Session:
-        path, original = paths[graph], folder / graph
-        try:
-            return load(path, threads)
-        except BadShard:
-            if path == original:
-                raise
-            path.unlink(missing_ok=True)  # damaged: it is packed again at the next start
-            return load(original, threads)
-
-    sessions = {}
-    with ThreadPoolExecutor(NUM_LOADERS) as loaders:
-        for graph, session in zip(paths, loaders.map(load_graph, paths), strict=True):
-            alive()
-            sessions[graph] = session
-    return {name: [sessions[graph] for graph in files] for name, files in graphs.items()}
 
 
 def _value(array: NDArray[Any]) -> OrtValue:
