@@ -101,7 +101,7 @@ def test_rules_that_another_program_flushed_come_back(cluster: Cluster) -> None:
     assert host.ssh(check) == ""
     host.ssh("sudo systemctl stop bramble-firewall-keep.timer; sudo nft flush ruleset")
     assert "Bramble's rules are not in force" in host.ssh(check, check=False)
-    assert "not in force" in host.ssh("sudo bramble doctor --quick", check=False)
+    assert "not in force" in host.ssh("sudo bramble doctor --quick --json", check=False)
     output = cluster.play("site", "--tags", "firewall", "--limit", "pi2")
     assert "changed: Load the firewall (pi2)" in output
     assert host.ssh(check) == ""
