@@ -20,7 +20,7 @@ from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
 from bramble.export.fidelity import fidelity
-from bramble.export.graph import CacheScales
+from bramble.export.layer import CacheScales
 from bramble.export.opening import open_source
 from bramble.export.original import Original
 from bramble.export.parts import PartWriter
