@@ -165,7 +165,7 @@ def test_packed_weights_that_rot_are_packed_anew(models: Path, tmp_path: Path) -
     with running(model, 3, tmp_path, packed=packed) as ring:
         ring.wait_for("serving")
         wanted = ring.generate(greedy("before", [5, 6, 7], 20))[0]
-    (layer,) = packed.rglob("layer-001-*.onnx")
+    (layer,) = packed.rglob("layer-001.behind-*.onnx")
     graph = onnx.load(str(layer))
     for tensor in graph.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 1:

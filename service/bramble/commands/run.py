@@ -107,7 +107,7 @@ def embedded_model() -> Path:
 
     Of several that need it at once, one exports it and the others wait.
     """
-    stamp = embedded_sha256()[:12]
+    stamp = f"{embedded_sha256()[:12]}-{manifests.FORMAT}"
     folder = cache_folder() / stamp / "bramble-demo"
     if not (folder / manifests.FILE_NAME).exists():
         folder.parent.mkdir(parents=True, exist_ok=True)
