@@ -339,6 +339,8 @@ class Lab:
     def run(self, *command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run on the lab's network, as the user's laptop."""
         words = self.words(*command)
+        if "input" not in kwargs:
+            kwargs["stdin"] = subprocess.DEVNULL  # Ansible refuses one that does not block
         return subprocess.run(words, text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
 
     def words(self, *command: str | Path) -> list[str]:
