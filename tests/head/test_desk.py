@@ -26,13 +26,21 @@ class Client:
     def __init__(self) -> None:
         self.asked: deque[tuple[bytes, m.Message]] = deque()
         self.heard: list[m.Message] = []
+        self.gone: set[bytes] = set()
 
     def receive(self) -> tuple[bytes, m.Message] | None:
         return self.asked.popleft() if self.asked else None
 
     def send(self, peer: bytes, message: m.Message) -> bool:
+        if peer in self.gone:
+            return False
         self.heard.append(message)
         return True
+
+    def take(self) -> list[m.Message]:
+        """Return what was heard since."""
+        heard, self.heard = self.heard, []
+        return heard
 
     def ask(self, name: str = "r", **members: Any) -> None:
         asked = m.Generate(name, **({"sampling": m.Sampling(), "prompt": [5, 6, 7]} | members))
@@ -49,6 +57,7 @@ TOKENIZER = SimpleNamespace(
     scheme="ByteLevel",
     special_ids=frozenset(),
     token=lambda token_id: "ab",
+    token_bytes=lambda token_id: b"ab",
     encode=lambda text: ids_of(text),
     render_chat=lambda messages: "".join(each["content"] for each in messages) + "<think>\n",
     encode_rendered=lambda text: ids_of(text),
@@ -226,7 +235,7 @@ def test_a_place_in_the_queue_is_told_and_had_again(opened: tuple[Client, Desk, 
     ring.scheduler.arrivals = count(1000)
     client.ask(accepted_at_us=77)
     read(desk, client, 0.0)
-    assert client.heard == [m.Accepted("r", 3, "sha", 77)]
+    assert client.heard == [m.Accepted("r", 3, "sha", 77, desk._model.manifest.name)]
 
 
 def test_with_the_first_plan_who_was_accepted_before_comes_before_who_asked_sooner(
@@ -241,3 +250,162 @@ def test_with_the_first_plan_who_was_accepted_before_comes_before_who_asked_soon
     while len(client.heard) < 3:
         read(desk, client, 1.0)
     assert [event.request for event in client.heard] == ["first", "second", "new"]
+
+
+def say(desk: Desk, *token_ids: int) -> None:
+    """Have the request's ring sample tokens."""
+    (request,) = desk._requests.values()
+    for token_id in token_ids:
+        request.sequence.tokens.append(token_id)
+        if token_id == EOS:
+            request.sequence.finish = m.Finish.STOP
+        emission = Emission(request.sequence, token_id, 0, len(request.sequence.tokens))
+        desk.emit(emission, SimpleNamespace(), 1.0)
+
+
+def told(messages: list[m.Message]) -> tuple[list[type], str, tuple[int, ...]]:
+    """Return the kinds of messages, and the text and tokens of their deltas."""
+    deltas = [each for each in messages if isinstance(each, m.Delta)]
+    ids = tuple(i for each in deltas for i in each.token_ids)
+    return [type(each) for each in messages], "".join(each.text for each in deltas), ids
+
+
+def test_who_asks_again_by_name_is_told_all_that_was_said_and_what_comes(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(key="k", about={"kind": "chat"})
+    read(desk, client, 0.0)
+    say(desk, 8, 9)
+    client.gone.add(b"client")  # its web process was killed
+    say(desk, 10)
+    client.take()
+    client.asked.append((b"again", m.Resume("r", received=1)))
+    desk.read(2.0)
+    say(desk, 11, EOS)
+    accepted, *rest = client.take()
+    assert isinstance(accepted, m.Accepted) and accepted.asked is not None
+    assert (accepted.asked.prompt, accepted.asked.about) == ([5, 6, 7], {"kind": "chat"})
+    assert [each.token_ids for each in rest[:-1]] == [(8,), (9, 10), (11,), (EOS,)]
+    assert told(rest)[1] == "abababab" and rest[-1].completion_tokens == 5
+
+
+def test_a_reply_that_has_ended_can_be_had_again_without_its_prompt_and_is_counted_once(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask()
+    read(desk, client, 0.0)
+    say(desk, 8, EOS)
+    first = client.take()
+    client.asked.append((b"later", m.Resume("r")))
+    desk.read(300.0)
+    again = client.take()
+    assert told(again)[1:] == told(first)[1:] == ("ab", (8, EOS))
+    assert again[0].asked.prompt is None
+    assert (first[-1].is_repeat, again[-1].is_repeat) == (False, True)
+    desk.tick(1000.0)
+    client.asked.append((b"late", m.Resume("r")))
+    desk.read(1000.0)
+    (refused,) = client.take()
+    assert refused.family == "ReplyNotFound"
+
+
+@pytest.mark.parametrize(("key", "is_cancelled"), [("", True), ("k", False)])
+def test_who_leaves_ends_the_request_but_where_its_client_can_come_back(
+    key: str, is_cancelled: bool, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    client.ask(key=key)
+    read(desk, client, 0.0)
+    client.asked.append((b"client", m.Cancel("r")))
+    desk.read(1.0)
+    desk.tick(2.0)
+    assert desk.has_replies is not is_cancelled
+    desk.tick(121.0)
+    assert desk.has_replies is not is_cancelled
+    desk.tick(123.0)
+    assert not desk.has_replies
+
+
+def test_who_lost_the_web_is_waited_for_though_it_gave_no_key(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask()
+    read(desk, client, 0.0)
+    client.gone.add(b"client")
+    desk.tick(1.0)  # its progress cannot be delivered
+    desk.tick(30.0)
+    assert desk.has_replies
+    desk.tick(32.0)
+    assert not desk.has_replies
+
+
+def test_a_request_of_several_readers_ends_for_all_if_one_says_so(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(key="k")
+    read(desk, client, 0.0)
+    client.asked.append((b"second", m.Resume("r")))
+    client.asked.append((b"client", m.Cancel("r")))  # it leaves, the other one stays
+    desk.read(0.0)
+    assert desk.has_replies
+    client.take()
+    client.asked.append((b"third", m.Cancel("r", is_for_all=True)))
+    client.asked.append((b"third", m.Cancel("r", is_for_all=True)))
+    desk.read(0.0)
+    done, first, second = client.take()
+    assert (done.finish, first.was_known, second.was_known) == (m.Finish.CANCELLED, True, False)
+    assert not desk.has_replies
+
+
+def test_a_key_that_was_used_for_another_request_is_refused(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask("one", key="k")
+    read(desk, client, 0.0)
+    client.take()
+    client.ask("two", key="k")
+    desk.read(0.0)
+    (refused,) = client.take()
+    assert refused.family == "KeyReused"
+
+
+def test_after_a_lost_head_readers_of_one_request_are_told_what_each_lacks(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(key="k", messages=CHAT, prompt=None, generated=(8, 9))
+    read(desk, client, 0.0)
+    client.asked.append((b"new", m.Generate("r", m.Sampling(), messages=CHAT, key="k")))
+    client.take()
+    desk.read(0.0)
+    assert told(client.take())[1:] == ("<think>\nabab", (8, 9))
+    say(desk, 10)
+    assert [each.token_ids for each in client.take()] == [(10,), (10,)]
+    client.asked.append((b"x", m.Generate("r", m.Sampling(), generated=(8, 7), key="k")))
+    desk.read(0.0)
+    assert client.take()[0].family == "Unavailable"
+
+
+def test_what_a_client_did_not_choose_is_the_models_own(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    desk._model.manifest.defaults.update(temperature=0.25, top_p=0.5)
+    client.ask("own", sampling=m.Sampling(top_p=0.9), chosen=("top_p",))
+    read(desk, client, 0.0)
+    sampling = desk._requests["own"].sequence.sampling
+    assert (sampling.temperature, sampling.top_p) == (0.25, 0.9)
+
+
+def test_another_model_than_the_served_one_is_refused_by_the_head(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(model="other")
+    read(desk, client, 0.0)
+    assert client.heard[0].family == "ModelNotFound"

@@ -9,26 +9,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from bramble.head.record import Record
-from bramble.wire.messages import (
-    Accepted,
-    ClientMessage,
-    Delta,
-    Done,
-    Generate,
-    Refused,
-    Resume,
-)
+from bramble.wire.messages import Accepted, ClientMessage, Delta, Done, Generate, Refused, Resume
 
-BATCH = 256  # tokens of one event to a reader who joins late
+BATCH = 256  # most tokens of one event, to a reader who joins late
 
 Send = Callable[[bytes, ClientMessage], bool]  # False if the reader is gone
 
 
 @dataclass(slots=True)
 class Reader:
-    num_had: int = 0  # tokens that it was sent, or came with
-    border: int = 0  # tokens that its own client has: no event crosses it
-    knows_only_name: bool = False  # what was asked has to be told to it
+    num_had: int  # tokens that it was sent, or came with
+    border: int  # tokens that its own client has: no event crosses it
+    knows_only_name: bool  # what was asked has to be told to it
 
 
 @dataclass(slots=True)
@@ -40,21 +32,30 @@ class Audience:
     readers: dict[bytes, Reader] = field(default_factory=dict)
     record: Record | None = None  # from when it was accepted
     end: Done | Refused | None = None
-    since: float | None = None  # when its last reader was lost, or it has ended
+    since: float | None = None  # when it was seen to have no reader, or ended
+    is_left: bool = False  # its last reader went by itself, and was not lost
+    can_return: bool = False  # a client has the means to come back, or has come back
     _accepted: Accepted | None = None
+
+    def __post_init__(self) -> None:
+        self.can_return = bool(self.asked.key)
 
     def join(self, peer: bytes, asked: Generate | Resume) -> None:
         """Send all that was said already, but what the reader has."""
-        if isinstance(asked, Resume):
-            reader = Reader(border=asked.received, knows_only_name=True)
-        else:
-            reader = Reader(len(asked.generated), asked.received)
-        self.readers[peer], self.since = reader, None
+        is_name = isinstance(asked, Resume)
+        num_had = asked.num_had if isinstance(asked, Resume) else len(asked.generated)
+        self.readers[peer] = Reader(num_had, asked.received, is_name)
+        self.is_left = False
+        self.can_return = self.can_return or is_name
         if self._accepted is not None:
-            self._tell(peer, self._greeting(reader))
-        self.advance(only=peer)
+            self._tell(peer, self._greeting(self.readers[peer]))
+            self._advance(peer)
         if self.end is not None:
             self._end(peer, is_repeat=True)
+
+    def leave(self, peer: bytes) -> None:
+        self.readers.pop(peer, None)
+        self.is_left = not self.readers
 
     def differs(self, generated: tuple[int, ...]) -> bool:
         """True if a reader has other tokens than those that were said here."""
@@ -67,13 +68,10 @@ class Audience:
             self._tell(peer, self._greeting(reader))
         self.advance()
 
-    def advance(self, only: bytes | None = None) -> None:
-        """Send what was said since to every reader, or to one."""
-        if self.record is None:
-            return
-        for peer in list(self.readers) if only is None else [only]:
-            while peer in self.readers and (delta := self._next(self.readers[peer], self.record)):
-                self._tell(peer, delta)
+    def advance(self) -> None:
+        """Send what was said since to every reader."""
+        for peer in list(self.readers):
+            self._advance(peer)
 
     def tell(self, event: ClientMessage) -> None:
         for peer in list(self.readers):
@@ -93,18 +91,15 @@ class Audience:
         self.readers.pop(peer, None)
         return is_heard
 
-    def _next(self, reader: Reader, record: Record) -> Delta | None:
-        start, stop = reader.num_had, min(len(record), reader.num_had + BATCH)
-        if start >= stop:
-            return None
-        if start < reader.border < stop:
-            stop = reader.border
-        reader.num_had = stop
-        return record.delta(start, stop)
+    def _advance(self, peer: bytes) -> None:
+        assert self.record is not None
+        while peer in self.readers and (delta := _next(self.readers[peer], self.record)):
+            self._tell(peer, delta)
 
     def _greeting(self, reader: Reader) -> Accepted:
         assert self._accepted is not None
-        return replace(self._accepted, asked=self.asked) if reader.knows_only_name else self._accepted
+        asked = self.asked if reader.knows_only_name else None
+        return replace(self._accepted, asked=asked)
 
     def _tell(self, peer: bytes, event: ClientMessage) -> bool:
         """Send an event; a reader that cannot be reached is one no longer."""
@@ -112,3 +107,13 @@ class Audience:
             return True
         self.readers.pop(peer, None)
         return False
+
+
+def _next(reader: Reader, record: Record) -> Delta | None:
+    start, stop = reader.num_had, min(len(record), reader.num_had + BATCH)
+    if start >= stop:
+        return None
+    if start < reader.border < stop:
+        stop = reader.border
+    reader.num_had = stop
+    return record.delta(start, stop)

@@ -1,6 +1,6 @@
 """The client conversation: requests from the question over the tokenizer to the last event.
 
-Tokens become text here, one request at a time; which steps they take is the scheduler's business.
+Who reads a reply is the audiences' business, and which steps its tokens take the scheduler's.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bramble.errors import BadFrame, BadInput, BrambleError, PoisonRequest, Unavailable
+from bramble.head.audiences import Audiences
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.preparer import Preparer
@@ -39,7 +40,6 @@ class Model:
 class _Asked:
     """A request on its way through the tokenizer."""
 
-    peer: bytes
     message: m.Generate
     at: float  # when it came
 
@@ -59,6 +59,7 @@ class Desk:
         self._outcomes = outcomes
         self._status = status
         self._preparer: Preparer[Request | m.Refused] = Preparer()
+        self._audiences = Audiences(router.send)
         self._asked: dict[str, _Asked] = {}
         self._is_open = False  # from the first plan on; requests that come before wait for it
         self._is_leaving = False
@@ -76,18 +77,17 @@ class Desk:
         """Take nothing more on. Who has no token yet is held, and asks the next head."""
         self._is_leaving = True
         log.info("event=leaving replies=%d", len(self._requests))
-        for request in list(self._requests.values()):
+        for name, request in list(self._requests.items()):
             if request.first_token_at is None and not request.asked.generated:
-                self._cancel(request)
-                self._asked[request.asked.request] = _Asked(
-                    request.peer, request.asked, request.arrived_at
-                )
+                del self._requests[name]
+                self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+                self._asked[name] = _Asked(request.asked, request.arrived_at)
 
     def beat(self) -> None:
         """Once a second: keep those from giving up who wait for the first plan, for the tokenizer
         or, while this head leaves, for the next one."""
-        for name, held in self._asked.items():
-            self._router.send(held.peer, m.Progress(name, 0, 0, 0))
+        for name in self._asked:
+            self._audiences.tell(name, m.Progress(name, 0, 0, 0))
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -98,10 +98,13 @@ class Desk:
             match message:
                 case m.Generate():
                     self._generate(peer, message, now)
+                case m.Resume():
+                    self._join(peer, message)
+                case m.Cancel(request=name, is_for_all=True):
+                    self._router.send(peer, m.Cancelled(name, self._cancel(name)))
                 case m.Cancel(request=name):
-                    self._asked.pop(name, None)
-                    if (request := self._requests.get(name)) is not None:
-                        self._cancel(request)
+                    if self._audiences.leave(peer, name):
+                        self._cancel(name)
                 case m.Query(request=name):
                     self._router.send(peer, m.Status(name, self._status(now)))
                 case BadFrame():
@@ -123,21 +126,28 @@ class Desk:
             self._submit(asked, self._fleet.max_length)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
-        if (earlier := self._requests.get(asked.request)) is not None:
-            self._cancel(earlier)  # the same client again: it did not hear our answer
-        if self._fleet.is_given_up(now):
-            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
-            self._router.send(peer, _refusal(asked.request, problem))
-            return
+        problem = None
         if asked.generated and asked.export not in ("", self._model.export):
             problem = Unavailable("the model was changed during this reply; ask again", 1)
+        elif self._join(peer, asked):
+            return
+        elif self._fleet.is_given_up(now):
+            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
+        if problem is not None:
             self._router.send(peer, _refusal(asked.request, problem))
             return
-        before = self._asked.get(asked.request)  # asked again, while it waits for the first plan
-        held = _Asked(peer, asked, before.at if before is not None else now)
-        self._asked[asked.request] = held
+        self._audiences.open(peer, asked)
+        self._asked[asked.request] = held = _Asked(asked, now)
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
+
+    def _join(self, peer: bytes, asked: m.Generate | m.Resume) -> bool:
+        """True if the request is known: its reader is told of it, or why it cannot be."""
+        try:
+            return self._audiences.join(peer, asked)
+        except BrambleError as problem:
+            self._router.send(peer, _refusal(asked.request, problem))
+            return True
 
     def _submit(self, asked: _Asked, max_length: int) -> None:
         self._preparer.submit(lambda: self._prepare(asked, max_length))
@@ -146,9 +156,7 @@ class Desk:
         """Runs in the preparer's thread; touches nothing that changes."""
         tokenizer, manifest = self._model.tokenizer, self._model.manifest
         try:
-            return open_request(
-                asked.peer, asked.message, tokenizer, manifest, max_length, asked.at
-            )
+            return open_request(asked.message, tokenizer, manifest, max_length, asked.at)
         except BadInput as error:
             return _refusal(asked.message.request, error)
         except BaseException as error:  # noqa: BLE001  others' parsers of anybody's text; a panic
@@ -165,29 +173,33 @@ class Desk:
         while (prepared := self._preparer.take()) is not None:
             if isinstance(prepared, Request):
                 self._enqueue(prepared, now)
-            elif (asked := self._asked.pop(prepared.request, None)) is not None:
-                self._router.send(asked.peer, prepared)
+            elif self._asked.pop(prepared.request, None) is not None:
+                self._audiences.end(prepared.request, prepared, now)
 
     def _enqueue(self, request: Request, now: float) -> None:
-        asked = self._asked.get(request.asked.request)
-        if asked is None or asked.message is not request.asked or self._is_leaving:
-            return  # cancelled, asked again or for the next head, while it was being tokenized
-        del self._asked[request.asked.request]
+        name = request.asked.request
+        held = self._asked.get(name)
+        if held is None or held.message is not request.asked or self._is_leaving:
+            return  # cancelled, or for the next head, while it was being tokenized
+        del self._asked[name]
         try:
             if request.sequence.finish is None:
                 self._fleet.add(request.sequence)
         except Unavailable as error:
-            self._router.send(request.peer, _refusal(request.asked.request, error))
+            self._audiences.end(name, _refusal(name, error), now)
             return
-        self._requests[request.asked.request] = request
-        num_tokens = request.sequence.num_prompt_tokens
+        self._requests[name] = request
         accepted = m.Accepted(
-            request.asked.request, num_tokens, self._model.export, request.sequence.arrival
+            name,
+            request.sequence.num_prompt_tokens,
+            self._model.export,
+            request.sequence.arrival,
+            self._model.manifest.name,
         )
-        if not self._tell(request, accepted, now):
-            self._cancel(request)
-        elif request.sequence.finish is not None:
-            self._end(request, request.done(now))
+        request.heard_at = now
+        self._audiences[name].accept(accepted, request.record)
+        if request.sequence.finish is not None:
+            self._end(request, request.done(now), now)
 
     # --------------------------------------------------------------------------------- to clients
 
@@ -204,30 +216,27 @@ class Desk:
             return
         if request.first_token_at is None:
             request.first_token_at = now
-        delta = request.delta(emission, sampled)
+        request.add(emission, sampled)
         if request.has_met_stop:
             self._fleet.stop(request.sequence, emission.num_tokens)
-        if not self._tell(request, delta, now):
-            self._cancel(request)
-        elif request.sequence.finish is not None and emission.is_newest:
-            self._end(request, request.done(now))
+        request.heard_at = now
+        self._audiences[request.asked.request].advance()
+        if request.sequence.finish is not None and emission.is_newest:
+            self._end(request, request.done(now), now)
 
     def tick(self, now: float) -> None:
-        """Tell those who got nothing for a second how far they are; refuse where none can be."""
+        """Tell those who got nothing for a second how far they are; end what nobody waits for."""
         self._refuse_lost(now)
-        for request in list(self._requests.values()):
-            if now - request.heard_at >= BEAT_S and not self._tell(
-                request, self._progress(request), now
-            ):
-                self._cancel(request)
+        for name, request in self._requests.items():
+            if now - request.heard_at >= BEAT_S:
+                request.heard_at = now
+                self._audiences.tell(name, self._progress(request))
+        for name in self._audiences.tick(now):
+            self._cancel(name)
 
-    def _tell(self, request: Request, event: m.ClientMessage, now: float) -> bool:
-        request.heard_at = now
-        return self._router.send(request.peer, event)
-
-    def _end(self, request: Request, event: m.Done | m.Refused) -> None:
+    def _end(self, request: Request, event: m.Done | m.Refused, now: float) -> None:
         del self._requests[request.asked.request]
-        self._router.send(request.peer, event)
+        self._audiences.end(request.asked.request, event, now)
         if isinstance(event, m.Refused):
             self._outcomes.failed += 1
             return
@@ -244,30 +253,34 @@ class Desk:
             event.preemptions,
         )
 
-    def _cancel(self, request: Request) -> None:
-        self._requests.pop(request.asked.request, None)
-        self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-        self._outcomes.cancelled += 1
-        log.info("event=cancelled request=%s", request.asked.request)
+    def _cancel(self, name: str) -> bool:
+        """End a request for all who read it, and forget it. False if there is none."""
+        request = self._requests.pop(name, None)
+        is_held = self._asked.pop(name, None) is not None
+        if request is not None or is_held:
+            self._audiences.tell(name, m.Done(name, m.Finish.CANCELLED, 0, 0, 0.0, 0.0, 0.0))
+            self._outcomes.cancelled += 1
+            log.info("event=cancelled request=%s", name)
+        if request is not None:
+            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+        return self._audiences.drop(name)
 
     def _refuse_lost(self, now: float) -> None:
         """End what is not tried again, and keep nobody waiting for rings that are given up."""
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
-            for name, early in self._asked.items():
-                self._router.send(early.peer, _refusal(name, problem))
+            for name in self._asked:
+                self._audiences.end(name, _refusal(name, problem), now)
             self._asked.clear()
-        for request in list(self._requests.values()):
+        for name, request in list(self._requests.items()):
             if request.sequence.problem is not None:
                 poison = PoisonRequest(request.sequence.problem)
-                log.error("event=poison request=%s reason=%r", request.asked.request, str(poison))
-                self._end(request, _refusal(request.asked.request, poison))
-                continue
-            if not self._fleet.is_lost(request.sequence, now):
-                continue
-            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-            self._end(request, _refusal(request.asked.request, problem))
+                log.error("event=poison request=%s reason=%r", name, str(poison))
+                self._end(request, _refusal(name, poison), now)
+            elif self._fleet.is_lost(request.sequence, now):
+                self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+                self._end(request, _refusal(name, problem), now)
 
     def _progress(self, request: Request) -> m.Progress:
         sequence = request.sequence

@@ -27,6 +27,8 @@ _FAMILIES: dict[str, type[errors.BrambleError]] = {  # what may stand in Refused
     for family in (
         errors.BadInput,
         errors.ModelNotFound,
+        errors.ReplyNotFound,
+        errors.KeyReused,
         errors.TooLarge,
         errors.Unavailable,
         errors.QueueFull,
@@ -43,28 +45,43 @@ class ZmqClient:
 
     def generate(self, request: m.Generate, watch: socket.socket | None = None) -> Events:
         """See Client.generate."""
-        conversation = _Conversation(self._transport, self._endpoint, request, watch)
-        try:
-            yield from conversation.events()
-        finally:
-            conversation.close()
+        yield from self._converse(request, watch)
+
+    def resume(self, name: str, received: int = 0, watch: socket.socket | None = None) -> Events:
+        """See Client.resume."""
+        yield from self._converse(m.Resume(name, received), watch)
+
+    def cancel(self, name: str) -> bool:
+        """See Client.cancel."""
+        answer = self._query(m.Cancel(name, is_for_all=True))
+        return isinstance(answer, m.Cancelled) and answer.was_known
 
     def status(self) -> dict[str, Any]:
         """See Client.status."""
-        name = uuid.uuid4().hex
+        answer = self._query(m.Query(uuid.uuid4().hex))
+        return answer.document if isinstance(answer, m.Status) else {}
+
+    def _query(self, query: m.Query | m.Cancel) -> m.Status | m.Cancelled:
         channel = self._transport.dealer(self._endpoint)
         try:
-            channel.send(m.Query(name))
+            channel.send(query)
             if Poll([channel]).wait(STATUS_TIMEOUT_S):
                 answer = channel.receive()
-                if isinstance(answer, m.Status) and answer.request == name:
-                    return answer.document
+                if isinstance(answer, m.Status | m.Cancelled):
+                    return answer
         finally:
             channel.close()
         raise errors.Unavailable(
             f"the head does not answer within {STATUS_TIMEOUT_S:.0f} s; "
             "see `systemctl status bramble-head`"
         )
+
+    def _converse(self, asked: m.Generate | m.Resume, watch: socket.socket | None) -> Events:
+        conversation = _Conversation(self._transport, self._endpoint, asked, watch)
+        try:
+            yield from conversation.events()
+        finally:
+            conversation.close()
 
 
 class _Conversation:
@@ -74,13 +91,13 @@ class _Conversation:
         self,
         transport: Transport,
         endpoint: str,
-        request: m.Generate,
+        asked: m.Generate | m.Resume,
         watch: socket.socket | None,
     ) -> None:
         self._transport = transport
         self._endpoint = endpoint
-        self._request = request
-        self._generated = list(request.generated)
+        self._asked = asked
+        self._generated = list(asked.generated) if isinstance(asked, m.Generate) else []
         self._watch = watch
         self._is_open = True
         self._is_accepted = False
@@ -107,12 +124,12 @@ class _Conversation:
                 yield Pulse(self._patience.silent_s(now))
 
     def close(self) -> None:
-        """Cancel what has not ended."""
+        """Leave what has not ended."""
         if self._channel is None:
             return
         if self._is_open:
             try:
-                self._channel.send(m.Cancel(self._request.request))
+                self._channel.send(m.Cancel(self._asked.request))
                 self._channel.linger()
             except errors.Broken:
                 pass  # the head is gone, and the request with it
@@ -135,10 +152,9 @@ class _Conversation:
     def _take(self, message: m.Message) -> Event | None:
         """Return the event to pass on. Raises what the head refused the request with."""
         match message:
-            case m.Accepted(export=export, accepted_at_us=accepted_at_us):
+            case m.Accepted():
                 is_first, self._is_accepted = not self._is_accepted, True
-                accepted_at_us = self._request.accepted_at_us or accepted_at_us
-                self._request = replace(self._request, export=export, accepted_at_us=accepted_at_us)
+                self._note(message)
                 return message if is_first else None
             case m.Delta(token_ids=token_ids):
                 self._generated += token_ids
@@ -152,6 +168,16 @@ class _Conversation:
                 raise _error(message)
         raise errors.Broken(f"the head sent a {type(message).__name__} to a request")
 
+    def _note(self, accepted: m.Accepted) -> None:
+        """Remember what another head has to be asked."""
+        asked, told = self._asked, accepted.asked
+        if told is not None and (told.messages, told.prompt) != (None, None):
+            asked = replace(told, received=asked.received)
+        if isinstance(asked, m.Generate):
+            place = asked.accepted_at_us or accepted.accepted_at_us
+            asked = replace(asked, export=accepted.export, accepted_at_us=place)
+        self._asked = asked
+
     def _ask(self) -> None:
         if self._channel is not None:
             self._channel.close()
@@ -159,7 +185,10 @@ class _Conversation:
         self._poll = Poll([self._channel])
         if self._watch is not None:
             self._poll.add(self._watch)
-        self._channel.send(replace(self._request, generated=tuple(self._generated)))
+        if isinstance(self._asked, m.Generate):
+            self._channel.send(replace(self._asked, generated=tuple(self._generated)))
+        else:  # by name; of a reply that has ended nothing more is known
+            self._channel.send(replace(self._asked, num_had=len(self._generated)))
 
 
 def _error(refused: m.Refused) -> errors.BrambleError:
