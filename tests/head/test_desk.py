@@ -235,7 +235,8 @@ def test_a_place_in_the_queue_is_told_and_had_again(opened: tuple[Client, Desk, 
     ring.scheduler.arrivals = count(1000)
     client.ask(accepted_at_us=77)
     read(desk, client, 0.0)
-    assert client.heard == [m.Accepted("r", 3, "sha", 77, desk._model.manifest.name)]
+    model = desk._model
+    assert client.heard == [m.Accepted("r", 3, "sha", 77, model.manifest.name, model.mark)]
 
 
 def test_with_the_first_plan_who_was_accepted_before_comes_before_who_asked_sooner(

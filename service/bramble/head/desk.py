@@ -5,10 +5,12 @@ Who reads a reply is the audiences' business, and which steps its tokens take th
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bramble import __version__
 from bramble.errors import BadFrame, BadInput, BrambleError, PoisonRequest, Unavailable
 from bramble.head.audiences import Audiences
 from bramble.head.fleet import Fleet
@@ -34,6 +36,11 @@ class Model:
     manifest: Manifest
     export: str  # sha256 of the manifest
     tokenizer: Tokenizer
+
+    @property
+    def mark(self) -> str:
+        """What a reply's tokens depend on beside the request."""
+        return hashlib.sha256(f"{self.export} {__version__}".encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,7 @@ class Desk:
             self._model.export,
             request.sequence.arrival,
             self._model.manifest.name,
+            self._model.mark,
         )
         request.heard_at = now
         self._audiences[name].accept(accepted, request.record)

@@ -300,6 +300,7 @@ class Accepted:
     export: str = ""  # sha256 of the manifest of the model that replies
     accepted_at_us: int = 0  # µs since 1970, and in every queue the request's place; 0 = none
     model: str = ""  # the name of the model that replies
+    mark: str = ""  # a hash of that model and of the release: where it is equal, so are the tokens
     asked: Generate | None = None  # for who knew only the name; of an ended one without its prompt
 
 
