@@ -1,6 +1,7 @@
 """`bramble run` as a person has it: the embedded model, the page, kills, Ctrl-C."""
 
 import io
+import json
 import os
 import re
 import signal
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -190,6 +192,67 @@ def test_who_asks_while_the_web_and_the_head_are_away_waits_and_is_answered(run:
             model="bramble-demo", messages=[question], temperature=0
         )
     assert "site.yml" in str(reply.choices[0].message.content)
+
+
+@pytest.mark.parametrize("victims", [("web",), ("web", "head")])
+def test_a_stream_goes_on_to_the_same_bytes_though_what_served_it_was_killed(
+    run: Run, victims: tuple[str, ...]
+) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "How do I add a Pi?"}],
+        "temperature": 0.9,
+        "seed": 7,
+        "max_tokens": 250,
+        "ignore_eos": True,
+    }
+    place = f"{run.url}/v1/chat/completions"
+    with send(place, body) as whole:
+        wanted = json.loads(whole.read())["choices"][0]["message"]["content"]
+    key = {"Idempotency-Key": "-".join(victims)} if "head" in victims else {}
+    text, last, reply_id = "", "", ""
+    with send(place, body | {"stream": True}, **key) as stream:
+        for event in read_events(stream):
+            text, last, reply_id = text + event.text, event.id, event.reply_id
+            if int(last.partition(".")[0]) > 20:
+                break
+        killed = [pid for pid, name in run.children().items() if name in victims]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+    assert text and text != wanted
+    while set(killed) & set(run.children()):
+        time.sleep(0.01)
+    back = {"Last-Event-ID": last} | key
+    by_id = (f"{place}/{reply_id}", None)
+    with send(*((place, body | {"stream": True}) if key else by_id), **back) as stream:
+        rest = list(read_events(stream))
+    assert text + "".join(event.text for event in rest) == wanted
+    assert {event.reply_id for event in rest} == {reply_id}
+
+
+@dataclass
+class StreamEvent:
+    id: str
+    reply_id: str
+    text: str
+
+
+def send(url: str, body: dict[str, Any] | None, **headers: str) -> Any:
+    """POST a body, or GET without one."""
+    data = None if body is None else json.dumps(body).encode()
+    return urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60)
+
+
+def read_events(stream: Any) -> Iterator[StreamEvent]:
+    """Yield the numbered events, until the stream ends."""
+    event_id = ""
+    for line in stream:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name == "id":
+            event_id = value
+        elif name == "data" and value != "[DONE]":
+            chunk = json.loads(value)
+            delta = chunk["choices"][0]["delta"]
+            yield StreamEvent(event_id, chunk["id"], delta.get("content", ""))
 
 
 def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:

@@ -67,6 +67,19 @@ def test_a_silent_head_is_told_of_in_a_comment() -> None:
     assert written[1] == b': waiting {"silent_s":12}\n\n'
 
 
+def test_a_stream_begins_before_its_request_is_accepted_if_that_takes_long() -> None:
+    def stream(index: int) -> Events:
+        yield Pulse(0.5)
+        yield from tokens((0,))
+
+    choices = Choices(stream, about(2))
+    assert not choices.accept(0.0)
+    written = list(EventWriter(choices, Place(), lambda done: None).write())
+    assert written[0] == b': waiting {"silent_s":0}\n\n'
+    assert b': accepted {"prompt_tokens":14}\n\n' in written
+    assert written[-1] == b"data: [DONE]\n\n"
+
+
 def tokens(*batches: tuple[int, ...]) -> list[Event]:
     """Return a reply whose token i reads wi, told in batches."""
     deltas = [Delta("r", "".join(f"w{i}" for i in ids), ids) for ids in batches]

@@ -159,5 +159,8 @@ def _check_same(audience: Audience, asked: Generate | Resume) -> None:
 
 
 def _size(audience: Audience) -> int:
-    about = len(str(audience.asked.about)) + 1024
-    return about + (0 if audience.record is None else audience.record.num_bytes)
+    """Return the bytes that keeping it takes, about."""
+    asked = audience.asked
+    texts = len(str(asked.about)) + sum(map(len, asked.stop))
+    record = 0 if audience.record is None else audience.record.num_bytes
+    return 1024 + texts + 160 * len(asked.sampling.logit_bias) + record
