@@ -47,7 +47,10 @@ def measure(folder: Path, reference: Arrays) -> Iterator[tuple[str, np.ndarray]]
         tokens = ring.generate(prompt, NUM_TOKENS, row=index)
         yield f"tokens-{index}", np.array(tokens, np.int32)
         behind = reference.get(f"{folder.name}/tokens-{index}", tokens)
-        yield f"logits-{index}", logits(alone, prompt, [int(token) for token in behind[:-1]])
+        reply = [int(token) for token in behind[:-1]]
+        yield f"logits-{index}", logits(alone, prompt, reply)
+        if index == 0:
+            yield "replayed-0", replayed(alone, prompt, reply)
 
 
 def golden_errors(ring: Ring) -> np.ndarray:
@@ -70,6 +73,14 @@ def logits(ring: Logits, prompt: list[int], tokens: list[int]) -> np.ndarray:
     for position, token in enumerate(tokens, len(prompt)):
         rows.append(ring.decode_logits([token], [position]))
     return np.concatenate(rows)
+
+
+def replayed(ring: Logits, prompt: list[int], tokens: list[int]) -> np.ndarray:
+    """float32 (tokens, vocab_size): a reply's tokens in one step, behind the prompt."""
+    ring.prefill_logits(prompt)
+    shard = ring.engines[0]._shard
+    hidden = shard.forward_singly(np.array([tokens], np.int32), 0, len(prompt), len(tokens))
+    return shard.logits(hidden[0]).copy()
 
 
 def kept() -> np.ndarray:

@@ -147,6 +147,13 @@ def test_a_ring_of_engines_gives_the_tokens_of_x86(kind: str, machines: Machines
         assert got.tolist() == want.tolist()
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_replayed_reply_has_the_bits_of_a_decoded_one(kind: str, machines: Machines) -> None:
+    for found in (machines.x86, machines.arm):
+        want = found[f"{kind}/replayed-0"]
+        np.testing.assert_array_equal(found[f"{kind}/logits-0"][-len(want) :], want)
+
+
 @pytest.mark.parametrize("kind", [*KINDS, *UNROUNDED])
 def test_logits_differ_by_rounding_alone(kind: str, machines: Machines) -> None:
     shares = [

@@ -92,8 +92,12 @@ class CheckingRing:
         row, start = plan.first_row + index, plan.positions[index]
         cached = self.rows.get(row, [])
         assert len(cached) >= start, "a token would be computed before those it looks back at"
-        self.rows[row] = cached[:start] + list(plan.token_ids[index])
+        self.rows[row] = cached[:start] + self.computed(cached[:start], plan, index)
         return self.next_token(self.rows[row])
+
+    def computed(self, cached: list[int], plan: StepPlan, index: int) -> list[int]:
+        """Return what a row holds of a step's tokens, behind what it holds already."""
+        return list(plan.token_ids[index])
 
 
 def sequence(prompt: list[int], max_tokens: int) -> Sequence:
@@ -116,9 +120,9 @@ def check_invariants(scheduler: Scheduler, ring: CheckingRing) -> None:
     running = scheduler.running
     assert len({s.row for s in running}) == len(running), "a row is used twice"
     assert scheduler.reserved_tokens <= scheduler.limits.budget_tokens
-    decodes = [p for p in ring.under_way if p.kind is not StepKind.PREFILL]
+    decodes = [p for p in ring.under_way if not p.kind.is_chunk]
     assert len({p.lane for p in decodes}) == len(decodes), "a lane has two steps under way"
-    chunks = [p for p in ring.under_way if p.kind is StepKind.PREFILL]
+    chunks = [p for p in ring.under_way if p.kind.is_chunk]
     assert len(chunks) <= scheduler.limits.max_chunks
 
     assert all(
@@ -140,9 +144,7 @@ def limits(**changes: int) -> Limits:
 
 
 def num_prefilled(ring: CheckingRing) -> int:
-    return sum(
-        len(tokens) for p in ring.steps if p.kind is StepKind.PREFILL for tokens in p.token_ids
-    )
+    return sum(len(tokens) for p in ring.steps if p.kind.is_chunk for tokens in p.token_ids)
 
 
 def test_one_sequence_gets_the_tokens_that_one_process_would_give() -> None:
@@ -271,7 +273,7 @@ def test_chunks_are_short_while_a_stream_runs_and_of_full_width_when_none_does()
             ring.send(plan)
             if plan.sequences == (long,):
                 widths[short.state is State.FINISHED].add(len(plan.token_ids[0]))
-        chunks = sum(plan.kind is StepKind.PREFILL for plan in ring.under_way)
+        chunks = sum(plan.kind.is_chunk for plan in ring.under_way)
         assert chunks <= scheduler.limits.max_paced_chunks or short.state is State.FINISHED
         scheduler.complete(*ring.answer())
     assert max(widths[False]) == MIN_CHUNK
@@ -378,7 +380,7 @@ def test_requests_are_admitted_in_the_order_of_arrival() -> None:
         scheduler.add(each)
     ring = CheckingRing(scheduler.limits)
     drive(scheduler, ring)
-    order = [p.sequences[0] for p in ring.steps if p.kind is StepKind.PREFILL]
+    order = [p.sequences[0] for p in ring.steps if p.kind.is_chunk]
     assert order == asked
 
 

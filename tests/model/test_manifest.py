@@ -76,7 +76,7 @@ def test_an_unknown_part_lists_the_known() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda d: d.update(format=7), "format 7, this Bramble reads 1; export the model again"),
+        (lambda d: d.update(format=7), "format 7, this Bramble reads 2; export the model again"),
         (lambda d: d.pop("rope"), "key 'rope' is missing"),
         (lambda d: d.update(colour="red"), "unknown key 'colour'"),
         (lambda d: d["shape"].update(num_layers="two"), "num_layers: got 'two', need a int"),

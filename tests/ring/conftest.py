@@ -79,7 +79,8 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("models")
     for name, kind in (("llama2", "int4"), ("llama3", "float32"), ("qwen3", "float32")):
         export(str(GOLDEN / name), folder / f"{name}-{kind}", Options(quantization=kind))
-    export(str(EMBEDDED), folder / "embedded-int8", Options(quantization="int8"))
+    for kind in ("int8", "int4"):
+        export(str(EMBEDDED), folder / f"embedded-{kind}", Options(quantization=kind))
     return folder
 
 

@@ -43,13 +43,14 @@ class Ring:
 
     folder: Path
     num_stages: int = 1
+    kv_cache: str = "float32"
     engines: list[Engine] = field(default_factory=list)
     steps: int = 0
 
     def __post_init__(self) -> None:
         manifest = manifests.read(self.folder)
         for stage in range(self.num_stages):
-            shard = assign(manifest, stage, self.num_stages)
+            shard = assign(manifest, stage, self.num_stages, kv_cache=self.kv_cache)
             self.engines.append(Engine(self.folder, manifest, shard, 1))
 
     def step(self, kind: StepKind, tokens, positions, first_row: int = 0, **more) -> Step:

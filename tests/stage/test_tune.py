@@ -41,7 +41,7 @@ def tuned(model, tmp_path, monkeypatch):
 
 
 def test_two_threads_win_on_a_pi_that_four_starve():
-    chosen, timings = search(on_a_pi, 4, has_kleidiai=False)
+    chosen, timings = search(on_a_pi, 4)
     assert chosen == Threads(2, can_spin=False)
     assert len(timings) == 7
 
@@ -56,29 +56,20 @@ def test_a_gain_within_the_noise_is_none():
     assert pick(timings) == Threads(1)
 
 
-def test_arms_kernels_are_left_out_only_where_they_lose():
-    def measure(threads: Threads) -> Timing:
-        timing = on_a_pi(threads)
-        return timing if threads.has_kleidiai else Timing(timing.decode_s * 0.8, timing.prefill_s)
-
-    assert search(measure, 4, has_kleidiai=True)[0] == Threads(2, False, False)
-    assert search(on_a_pi, 4, has_kleidiai=True)[0].has_kleidiai
-
-
 def test_no_more_threads_are_tried_than_there_are_cores():
-    _, timings = search(on_a_pi, 2, has_kleidiai=False)
+    _, timings = search(on_a_pi, 2)
     assert max(threads.count for threads in timings) == 2
 
 
 def test_a_machine_of_many_cores_may_use_all_of_them():
-    chosen, _ = search(lambda threads: Timing(1 / threads.count, 1.0), 12, has_kleidiai=False)
+    chosen, _ = search(lambda threads: Timing(1 / threads.count, 1.0), 12)
     assert chosen.count == 12
 
 
 def test_a_setting_that_fails_is_not_chosen():
-    chosen, _ = search(lambda t: on_a_pi(t) if t.count == 1 else None, 4, has_kleidiai=False)
+    chosen, _ = search(lambda t: on_a_pi(t) if t.count == 1 else None, 4)
     assert chosen == Threads(1)
-    assert search(lambda threads: None, 4, has_kleidiai=True) == (Threads(4), {})
+    assert search(lambda threads: None, 4) == (Threads(4), {})
 
 
 def test_real_layers_are_measured_once_and_the_watchdog_is_fed(tuned, tmp_path, caplog):
@@ -133,7 +124,7 @@ def test_configured_threads_win_over_the_measurement(model, tmp_path, monkeypatc
     [
         (Threads(1, False), "1 thread"),
         (Threads(4), "4 threads"),
-        (Threads(2, False, False), "2 threads that sleep when idle, without KleidiAI"),
+        (Threads(2, False), "2 threads that sleep when idle"),
     ],
 )
 def test_a_setting_is_told_in_words(threads, sentence):

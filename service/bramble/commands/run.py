@@ -100,7 +100,7 @@ def run(args: argparse.Namespace) -> int:
 
 def embedded_model() -> Path:
     """Return the demonstration model's folder, exported on first use and after an upgrade."""
-    stamp = embedded_sha256()[:12]
+    stamp = f"{embedded_sha256()[:12]}-{manifests.FORMAT}"
     folder = cache_folder() / stamp / "bramble-demo"
     if not (folder / manifests.FILE_NAME).exists():
         Console().print("exporting the embedded model (once) …")

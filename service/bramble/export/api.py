@@ -23,7 +23,7 @@ from bramble.export.destination import check_free, destination
 from bramble.export.fidelity import fidelity
 from bramble.export.generation import FILE as GENERATION
 from bramble.export.generation import read_defaults
-from bramble.export.graph import CacheScales
+from bramble.export.layer import CacheScales
 from bramble.export.original import Original
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import BLOCK, KINDS

@@ -1,4 +1,4 @@
-"""The ONNX graphs of a model's three kinds of part, wired from onnxruntime's decoder operators.
+"""ONNX graphs in the making, and those of a model's two ends, embedding and lm_head.
 
 A graph names its weights by convention (see `codes` and `scales`); it knows no bytes of them.
 Every matrix is stored (outputs, inputs), as in the checkpoint, whatever its quantisation: a slice
@@ -8,7 +8,6 @@ of rows is a slice of outputs, and an embedding can serve as lm_head.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -108,7 +107,10 @@ class Graph:
         outputs: Sequence[onnx.ValueInfoProto],
         weights: Sequence[Stored],
     ) -> onnx.ModelProto:
-        initializers = [*self._constants, *(_external(stored) for stored in weights)]
+        """Close the graph; of `weights` it gets those that its nodes name."""
+        named = {name for node in self._nodes for name in node.input}
+        external = [_external(stored) for stored in weights if stored.name in named]
+        initializers = [*self._constants, *external]
         graph = helper.make_graph(self._nodes, self.name, inputs, outputs, initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(
@@ -135,8 +137,8 @@ def embed(decoder: Decoder, kind: str, weights: Sequence[Stored]) -> onnx.ModelP
             gather_axis=0,
             quantize_axis=1,
         )
-    token_ids = _value("token_ids", TensorProto.INT32, "batch", "t")
-    return graph.model([token_ids], [_hidden("hidden", decoder)], weights)
+    token_ids = value("token_ids", TensorProto.INT32, "batch", "t")
+    return graph.model([token_ids], [hidden_value("hidden", decoder)], weights)
 
 
 def lm_head(decoder: Decoder, kind: str, weights: Sequence[Stored]) -> onnx.ModelProto:
@@ -148,130 +150,17 @@ def lm_head(decoder: Decoder, kind: str, weights: Sequence[Stored]) -> onnx.Mode
     logits = graph.linear(normed, matrix, (shape.vocab_size, shape.hidden_size), kind)
     graph.node("Identity", [logits], "logits")
     return graph.model(
-        [_value("hidden", TensorProto.FLOAT, "rows", shape.hidden_size)],
-        [_value("logits", TensorProto.FLOAT, "rows", shape.vocab_size)],
+        [value("hidden", TensorProto.FLOAT, "rows", shape.hidden_size)],
+        [value("logits", TensorProto.FLOAT, "rows", shape.vocab_size)],
         weights,
     )
 
 
-@dataclass(frozen=True, slots=True)
-class CacheScales:
-    """float32 (kv_heads, head_dim): one step of the int8 keys and values of each channel."""
-
-    keys: NDArray[np.float32]
-    values: NDArray[np.float32]
+def hidden_value(name: str, decoder: Decoder) -> onnx.ValueInfoProto:
+    return value(name, TensorProto.FLOAT, "batch", "t", decoder.shape.hidden_size)
 
 
-def layer(
-    decoder: Decoder,
-    index: int,
-    kind: str,
-    weights: Sequence[Stored],
-    cache: CacheScales | None = None,
-) -> onnx.ModelProto:
-    """One decoder layer: hidden (batch, t, hidden_size) → hidden_out, extending the KV cache.
-
-    past_key, past_value   float32, or int8 with `cache`, (batch, kv_heads, max_len, head_dim),
-                           also as present_…
-    sequence_lengths       int32 (batch,) each row's total length minus one
-    total_length           int32 (1,) the longest row's total length
-    cos, sin               float32 (max_pos, rotary_dim / 2), see model/rope.py
-    """
-    graph = Graph(f"layer-{index:03d}")
-    attention = _attention(graph, decoder, decoder.windows[index], kind, cache)
-    normed, _, _, total = graph.nodes(
-        "SkipSimplifiedLayerNormalization",
-        ["hidden", attention, "post_attention_layernorm.weight"],
-        ["post_attention_layernorm", "", "", "residual"],
-        domain=MICROSOFT,
-        epsilon=decoder.norm_epsilon,
-    )
-    graph.node("Add", [total, _mlp(graph, decoder, normed, kind)], "hidden_out")
-    inputs, outputs = _layer_values(decoder, TensorProto.INT8 if cache else TensorProto.FLOAT)
-    return graph.model(inputs, outputs, weights)
-
-
-def _attention(
-    graph: Graph, decoder: Decoder, window: int, kind: str, scales: CacheScales | None
-) -> str:
-    normed = graph.norm("hidden", "input_layernorm.weight", "input_layernorm", decoder.norm_epsilon)
-    shape = decoder.shape
-    queries, keys, values = (
-        _project(graph, decoder, f"self_attn.{letter}_proj", normed, kind) for letter in "qkv"
-    )
-    if decoder.has_qk_norm:
-        queries = _head_norm(graph, decoder, queries, "self_attn.q_norm", shape.num_heads)
-        keys = _head_norm(graph, decoder, keys, "self_attn.k_norm", shape.num_kv_heads)
-    cache = ["past_key", "past_value", "sequence_lengths", "total_length", "cos", "sin"]
-    quantised: dict[str, Any] = {}
-    if scales is not None:
-        cache += ["", "", ""]  # position_ids, attention_bias, head_sink
-        for letter, scale in (("k", scales.keys), ("v", scales.values)):
-            cache.append(graph.constant(f"{letter}_scale", scale[None, :, None]))
-            quantised[f"{letter}_quant_type"] = "PER_CHANNEL"
-        quantised["kv_cache_bit_width"] = 8
-    attention = graph.nodes(
-        "GroupQueryAttention",
-        [queries, keys, values, *cache],
-        ["self_attn", "present_key", "present_value"],
-        domain=MICROSOFT,
-        num_heads=shape.num_heads,
-        kv_num_heads=shape.num_kv_heads,
-        scale=shape.head_dim**-0.5,
-        do_rotary=1,
-        local_window_size=window,
-        **quantised,
-    )[0]
-    return _project(graph, decoder, "self_attn.o_proj", attention, kind)
-
-
-def _head_norm(graph: Graph, decoder: Decoder, value: str, name: str, num_heads: int) -> str:
-    """RMSNorm over each head: the CPU's GroupQueryAttention refuses its own norm inputs."""
-    head_dim = decoder.shape.head_dim
-    split = graph.shape(f"{name}.heads", 0, 0, num_heads, head_dim)
-    joined = graph.shape(f"{name}.joined", 0, 0, num_heads * head_dim)
-    heads = graph.node("Reshape", [value, split], f"{name}.split")
-    normed = graph.norm(heads, f"{name}.weight", f"{name}.normed", decoder.norm_epsilon)
-    return graph.node("Reshape", [normed, joined], name)
-
-
-def _mlp(graph: Graph, decoder: Decoder, value: str, kind: str) -> str:
-    gate = _project(graph, decoder, "mlp.gate_proj", value, kind)
-    up = _project(graph, decoder, "mlp.up_proj", value, kind)
-    silu = graph.node("QuickGelu", [gate], "mlp.silu", domain=MICROSOFT, alpha=1.0)
-    gated = graph.node("Mul", [silu, up], "mlp.gated")
-    return _project(graph, decoder, "mlp.down_proj", gated, kind)
-
-
-def _project(graph: Graph, decoder: Decoder, name: str, value: str, kind: str) -> str:
-    bias = f"{name}.bias" if decoder.has_bias(name) else ""
-    return graph.linear(value, f"{name}.weight", decoder.matrices()[name], kind, bias)
-
-
-def _layer_values(
-    decoder: Decoder, cache: int
-) -> tuple[list[onnx.ValueInfoProto], list[onnx.ValueInfoProto]]:
-    shape, real = decoder.shape, TensorProto.FLOAT
-    row = ("batch", shape.num_kv_heads, "max_len", shape.head_dim)
-    table = ("max_pos", decoder.rope.rotary_dim // 2)
-    inputs = [
-        _hidden("hidden", decoder),
-        _value("past_key", cache, *row),
-        _value("past_value", cache, *row),
-        _value("sequence_lengths", TensorProto.INT32, "batch"),
-        _value("total_length", TensorProto.INT32, 1),
-        _value("cos", real, *table),
-        _value("sin", real, *table),
-    ]
-    outputs = [_value("present_key", cache, *row), _value("present_value", cache, *row)]
-    return inputs, [_hidden("hidden_out", decoder), *outputs]
-
-
-def _hidden(name: str, decoder: Decoder) -> onnx.ValueInfoProto:
-    return _value(name, TensorProto.FLOAT, "batch", "t", decoder.shape.hidden_size)
-
-
-def _value(name: str, kind: int, *sizes: str | int) -> onnx.ValueInfoProto:
+def value(name: str, kind: int, *sizes: str | int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, sizes)
 
 

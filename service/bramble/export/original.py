@@ -10,7 +10,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from bramble.export import graph
+from bramble.export import graph, layer
 from bramble.export.decoder import Decoder
 from bramble.export.graph import EMBEDDING
 from bramble.export.verify import Run, layer_feed, load
@@ -90,7 +90,7 @@ class Original:
         return np.concatenate(rows)
 
     def _layer(self, index: int, taps: tuple[str, ...]) -> Run:
-        model = graph.layer(self.decoder, index, "float32", ())
+        model = layer.whole(self.decoder, index, "float32", ())
         model.graph.output.extend(
             helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in taps
         )

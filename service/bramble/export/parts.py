@@ -13,15 +13,16 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
-from bramble.export import compensate, graph
+from bramble.export import compensate, graph, layer
 from bramble.export.calibration import Calibration
 from bramble.export.compensate import Inputs, can_compensate
 from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
-from bramble.export.graph import EMBEDDING, CacheScales, codes, scales, zeros
+from bramble.export.graph import EMBEDDING, codes, scales, zeros
+from bramble.export.layer import CacheScales
 from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, quantize
 from bramble.export.weights import Weights, chunks
-from bramble.model.manifest import File, Part, Quantization, layer_name, sha256_of
+from bramble.model.manifest import Cut, File, Part, Quantization, layer_name, sha256_of
 
 FOLDER = "shards"
 
@@ -51,12 +52,18 @@ class PartWriter:
         return (embed, *layers, self._lm_head(table, known))
 
     def add_int8_cache(self, part: Part, index: int, scales: CacheScales) -> Part:
-        """Write a layer's other graph, over the same data, whose KV cache is int8."""
+        """Write a layer's other graphs, over the same data, whose KV cache is int8."""
+        assert part.cut is not None
         kind, tensors = self.quantization.layers, self._tensors[part.name]
-        model = graph.layer(self.decoder, index, kind, tensors, scales)
-        name = f"{FOLDER}/{part.name}.kv8.onnx"
-        self.files[name] = self._write(name, model)
-        return replace(part, int8_cache=name)
+        model = layer.whole(self.decoder, index, kind, tensors, scales)
+        attention = layer.attention(self.decoder, index, scales)
+        return replace(
+            part,
+            int8_cache=self._graph(f"{part.name}.kv8", model),
+            cut=replace(
+                part.cut, int8_attention=self._graph(f"{part.name}.attention.kv8", attention)
+            ),
+        )
 
     def _embed(self, known: Inputs | None) -> tuple[Part, list[Stored]]:
         kind = self.quantization.embed
@@ -83,7 +90,16 @@ class PartWriter:
                 else:
                     self._matrix(data, tensor, source, kind, known.get(tensor))
         self._tensors[name] = data.tensors
-        return self._part(name, data, graph.layer(self.decoder, index, kind, data.tensors))
+        part = self._part(name, data, layer.whole(self.decoder, index, kind, data.tensors))
+        return replace(part, cut=self._cut(name, index, data.tensors))
+
+    def _cut(self, name: str, index: int, tensors: list[Stored]) -> Cut:
+        decoder, kind = self.decoder, self.quantization.layers
+        return Cut(
+            self._graph(f"{name}.before", layer.before(decoder, index, kind, tensors)),
+            self._graph(f"{name}.attention", layer.attention(decoder, index)),
+            self._graph(f"{name}.behind", layer.behind(decoder, index, kind, tensors)),
+        )
 
     def _lm_head(self, table: list[Stored], known: Inputs | None) -> Part:
         kind = self.quantization.lm_head
@@ -108,15 +124,18 @@ class PartWriter:
     def _part(
         self, name: str, data: DataFile, model: onnx.ModelProto, shared: tuple[str, ...] = ()
     ) -> Part:
-        part = Part(name, f"{FOLDER}/{name}.onnx", (f"{FOLDER}/{name}.data", *shared))
-        self.files[part.onnx] = self._write(part.onnx, model)
+        graph_file = self._graph(name, model)
+        part = Part(name, graph_file, (f"{FOLDER}/{name}.data", *shared))
         self.files[part.data[0]] = data.file
         return part
 
-    def _write(self, name: str, model: onnx.ModelProto) -> File:
-        path = self.folder / name
+    def _graph(self, name: str, model: onnx.ModelProto) -> str:
+        """Write a graph; return its path in the model folder."""
+        file = f"{FOLDER}/{name}.onnx"
+        path = self.folder / file
         path.write_bytes(model.SerializeToString(deterministic=True))
-        return File(sha256_of(path), path.stat().st_size)
+        self.files[file] = File(sha256_of(path), path.stat().st_size)
+        return file
 
     def _vector(self, data: DataFile, name: str, source: str) -> None:
         size = self.weights.shape(source)

@@ -163,5 +163,5 @@ def _load(served: ServedRing, sequence: Sequence | None = None) -> Load:
         len(scheduler.running),
         len(scheduler.waiting),
         scheduler.num_rows,
-        0 if sequence is None else scheduler.prefix_length(sequence.tokens),
+        0 if sequence is None else scheduler.prefix_length(sequence),
     )

@@ -6,6 +6,8 @@ from collections.abc import Sequence as Several
 from dataclasses import dataclass, field
 
 from bramble.errors import BadInput
+from bramble.head.flips import Flips
+from bramble.head.history import read_history
 from bramble.head.sequence import Sequence, State
 from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
@@ -111,7 +113,10 @@ def open_request(
     """
     vocab_size = manifest.shape.vocab_size
     _check(asked, vocab_size)
-    prompt, opening = _read_prompt(asked, tokenizer, vocab_size)
+    prompt, flips, opening = _read_prompt(asked, tokenizer, vocab_size)
+    is_exact = _is_exact(asked)
+    if asked.generated and not is_exact:  # read as one prompt it goes on sooner
+        flips = (len(prompt) + len(asked.generated),)
     max_tokens = _most_tokens(asked, len(prompt), max_length)
     sequence = Sequence(
         request=asked.request,
@@ -120,7 +125,8 @@ def open_request(
         max_tokens=max_tokens,
         sampling=asked.sampling,
         eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
-        may_guess=_may_guess(asked, manifest),
+        flips=flips,
+        is_exact=is_exact,
     )
     request = Request(
         peer=peer,
@@ -160,23 +166,22 @@ def _check(asked: Generate, vocab_size: int) -> None:
         raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
 
 
-def _may_guess(asked: Generate, manifest: Manifest) -> bool:
-    """False for a reply that has to come again as it was, and might not.
-
-    onnxruntime rounds attention of one new token differently from that of several, and activations
-    of 8 bits make that up to 0.6 % of a logit (service/DESIGN.md): nothing to the likeliest token,
-    but a draw by a given seed would turn on it once in some hundred tokens.
-    """
-    is_draw = asked.sampling.temperature > 0 and asked.is_seeded
-    return not is_draw or manifest.quantization.layers == "float32"
+def _is_exact(asked: Generate) -> bool:
+    """True for a reply that whoever asked could tell from another run's: a greedy one, and one by a
+    seed of theirs."""
+    return asked.sampling.temperature == 0 or asked.is_seeded
 
 
-def _read_prompt(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> tuple[list[int], str]:
-    """Return the prompt's token ids, and what of the reply a chat's template has written."""
-    opening = ""
+def _read_prompt(
+    asked: Generate, tokenizer: Tokenizer, vocab_size: int
+) -> tuple[list[int], Flips, str]:
+    """Return the prompt's token ids, which of them are computed as replies, and what of the reply a
+    chat's template has written."""
+    flips, opening = None, ""
     if asked.messages is not None:
         text = tokenizer.render_chat(asked.messages)
-        ids, opening = tokenizer.encode_rendered(text), opened_thought(text)
+        ids, flips = read_history(tokenizer, asked.messages, text)
+        opening = opened_thought(text)
         _check_spelt("messages", ids, tokenizer, vocab_size)
     elif isinstance(asked.prompt, str):
         ids = tokenizer.encode(asked.prompt)
@@ -186,7 +191,7 @@ def _read_prompt(asked: Generate, tokenizer: Tokenizer, vocab_size: int) -> tupl
         _check_ids("prompt", ids, vocab_size)
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
-    return ids, opening
+    return ids, flips or (len(ids),), opening
 
 
 def _check_spelt(name: str, ids: list[int], tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -6,9 +6,10 @@ has to carry, and knows nothing of lanes, steps or time.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from bramble.head.flips import Flips, num_alike, spliced
 from bramble.head.sequence import Sequence
 
 QUANTUM = 64  # tokens by which a reservation grows; one page of 4 KiB holds 16 of 64 × float32
@@ -19,6 +20,7 @@ MIN_PREFIX = 16  # tokens; below this a swap or copy costs more than it saves
 class Row:
     owner: Sequence | None = None
     kept: list[int] = field(default_factory=list)  # tokens of an ended sequence, still cached
+    kept_flips: Flips = ()  # how those were computed
     reserved: int = 0  # tokens
     last_used: int = 0
 
@@ -26,9 +28,22 @@ class Row:
         """Tokens whose keys and values the row holds, or will when what is under way is done."""
         return len(self.kept) if self.owner is None else self.owner.num_sent
 
+    @property
+    def flips(self) -> Flips:
+        return self.kept_flips if self.owner is None else self.owner.flips
+
     def cached(self) -> list[int]:
         """Return those tokens; guesses under way are not among them."""
         return self.kept if self.owner is None else self.owner.tokens[: self.owner.num_sent]
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """A kept row, how many of its first tokens a sequence shares, and how many it can use."""
+
+    row: int | None
+    usable: int
+    common: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,36 +79,41 @@ class Rows:
         free = [i for i in range(start, stop) if self._rows[i].owner is None]
         return min(free, key=lambda i: (self._rows[i].last_used, i), default=None)
 
-    def longest_prefix(self, tokens: list[int]) -> tuple[int | None, int]:
-        """Return the kept row that shares most first tokens with `tokens`, and how many."""
-        best, length = None, MIN_PREFIX - 1
+    def longest_prefix(self, sequence: Sequence) -> Prefix:
+        """Return the kept row of which a sequence can use most first tokens."""
+        best = Prefix(None, 0, 0)
         for index, row in enumerate(self._rows):
-            if row.owner is None and len(row.kept) > length:
-                common = common_prefix(row.kept, tokens)
-                if common > length:
-                    best, length = index, common
-        return best, length if best is not None else 0
+            if row.owner is None and len(row.kept) >= max(MIN_PREFIX, best.usable + 1):
+                common = common_prefix(row.kept, sequence.tokens)
+                usable = _usable(row, sequence, common)
+                if usable >= max(MIN_PREFIX, best.usable + 1):
+                    best = Prefix(index, usable, common)
+        return best
 
-    def is_outgrown(self, index: int, num_kept: int) -> bool:
-        """True if a kept row is hardly more than its first `num_kept` tokens: who continues it
+    def is_outgrown(self, prefix: Prefix) -> bool:
+        """True if a kept row is hardly more than what it shares with a sequence: who continues it
         may have it, and nobody misses the rest."""
-        return len(self._rows[index].kept) - num_kept < MIN_PREFIX
+        assert prefix.row is not None
+        return len(self._rows[prefix.row].kept) - prefix.common < MIN_PREFIX
 
-    def inherit(self, index: int, max_tokens: int) -> int:
+    def inherit(self, index: int, inheritable: Callable[[int], int]) -> int:
         """Copy into an owner's row what another row holds of the tokens that it still has to send.
 
-        Return how many, of the `max_tokens` first ones. The other row may be in use or kept, and
-        stays as it is.
+        Return how many; `inheritable` says how many it may have of its first tokens. The other row
+        may be in use or kept, and stays as it is.
         """
         owner = self._rows[index].owner
         assert owner is not None
-        start, tokens = owner.num_sent, owner.tokens[:max_tokens]
+        start, tokens = owner.num_sent, owner.tokens
         best, stop = -1, start + MIN_PREFIX - 1
         for other, row in enumerate(self._rows):
             if other != index and row.num_cached() > stop:
                 common = common_prefix(row.cached(), tokens)
-                if common > stop:
-                    best, stop = other, common
+                # What is copied follows tokens of its own row, which must be computed as these are
+                is_alike = num_alike(row.flips, owner.flips, start) == start
+                usable = inheritable(_usable(row, owner, common)) if is_alike else 0
+                if usable > stop:
+                    best, stop = other, usable
         if best < 0:
             return 0
         self._copies.append((best, index, start, stop))
@@ -101,6 +121,7 @@ class Rows:
             self._trims[index] = max(self._trims[index], stop)
         self._touch(best)
         owner.num_sent = stop
+        owner.flips = spliced(self._rows[best].flips, owner.flips, stop)
         return stop - start
 
     def last_used(self, index: int) -> int:
@@ -131,7 +152,8 @@ class Rows:
     def take(self, index: int, owner: Sequence, num_kept: int) -> None:
         """Give a row to a sequence that inherits its first `num_kept` tokens; the rest goes."""
         row = self._rows[index]
-        row.owner, row.kept = owner, []
+        owner.flips = spliced(row.flips, owner.flips, num_kept)
+        row.owner, row.kept, row.kept_flips = owner, [], ()
         wanted = self._rounded(len(owner.tokens) + 1)
         if row.reserved > wanted:
             row.reserved = wanted
@@ -142,7 +164,7 @@ class Rows:
         """Take a row from its owner; its tokens stay cached until the room is needed."""
         row = self._rows[index]
         assert row.owner is not None
-        row.kept = row.owner.tokens[: row.owner.num_sent]
+        row.kept, row.kept_flips = row.cached(), row.owner.flips
         row.owner.row, row.owner = -1, None
         self._touch(index)
 
@@ -150,7 +172,7 @@ class Rows:
         """Give a row's memory back."""
         row = self._rows[index]
         assert row.owner is None
-        row.kept, row.reserved, row.last_used = [], 0, 0
+        row.kept, row.kept_flips, row.reserved, row.last_used = [], (), 0, 0
         self._trims[index] = 0
 
     def swap(self, a: int, b: int) -> None:
@@ -200,6 +222,12 @@ class Rows:
             if row.owner is None and row.reserved and i not in besides
         ]
         return sorted(kept, key=lambda i: self._rows[i].last_used)
+
+
+def _usable(row: Row, sequence: Sequence, common: int) -> int:
+    """Return how many tokens in common a sequence can use: all, unless its reply has to come again
+    to the bit; then those that are computed as it would compute them."""
+    return num_alike(row.flips, sequence.flips, common) if sequence.is_exact else common
 
 
 def common_prefix(a: list[int], b: list[int]) -> int:

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import count
 
+from bramble.head.flips import is_reply, next_flip, whole_chunks, without_lone
 from bramble.head.guesser import Costs
 from bramble.head.lanes import Lane, Lanes
 from bramble.head.pace import Pace
-from bramble.head.rows import Rows
+from bramble.head.rows import Prefix, Rows
 from bramble.head.sequence import Sequence, State
 from bramble.head.step_plan import Emission, StepPlan
 from bramble.head.suspicion import is_guilty, suspects, verdict
@@ -30,6 +32,7 @@ class Limits:
     budget_tokens: int  # of KV cache, over all rows
     prefill_tokens: int  # of one chunk
     can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
+    can_replay: bool = True  # the same of steps that replay a reply
     is_guessing: bool = False  # a row alone in its lane may carry guesses (head/guesser.py)
 
     @property
@@ -109,9 +112,9 @@ class Scheduler:
         """Queue a sequence of another scheduler before all that arrived after it."""
         self._queue(sequence)
 
-    def prefix_length(self, tokens: list[int]) -> int:
-        """Return how many first tokens of a prompt are still cached."""
-        return self._rows.longest_prefix(tokens)[1]
+    def prefix_length(self, sequence: Sequence) -> int:
+        """Return how many of a sequence's first tokens are still cached."""
+        return self._rows.longest_prefix(sequence).usable
 
     @property
     def num_rows(self) -> int:
@@ -153,7 +156,7 @@ class Scheduler:
         plan = self._under_way.pop(number, None)
         if plan is None:
             return []
-        if plan.kind is StepKind.PREFILL:
+        if plan.kind.is_chunk:
             self._num_chunks -= 1
         else:
             self._lanes[plan.lane].is_under_way = False
@@ -235,24 +238,24 @@ class Scheduler:
     def _admit(self) -> None:
         while self.waiting:
             sequence = self.waiting[0]
-            kept_row, kept = self._rows.longest_prefix(sequence.tokens)
-            goes_on = kept_row is not None and self._goes_on(kept_row, kept)
-            lane = self._lanes.best(kept_row if goes_on else None)
-            row = None if lane is None else self._choose_row(sequence, lane, kept_row, goes_on)
+            prefix = self._rows.longest_prefix(sequence)
+            goes_on = prefix.row is not None and self._goes_on(prefix)
+            lane = self._lanes.best(prefix.row if goes_on else None)
+            row = None if lane is None else self._choose_row(sequence, lane, prefix.row, goes_on)
             if lane is None or row is None:
                 return
-            self._seat(sequence, lane, row, kept if row == kept_row else 0)
+            self._seat(sequence, lane, row, prefix.usable if row == prefix.row else 0)
             self.waiting.popleft()
             sequence.state = State.PREFILLING
             self._prefilling.append(sequence)
 
-    def _goes_on(self, kept_row: int, kept: int) -> bool:
-        """True if a sequence should have the row whose first `kept` tokens it shares.
+    def _goes_on(self, prefix: Prefix) -> bool:
+        """True if a sequence should have the row whose first tokens it shares.
 
         Where only a beginning is shared, such as a system prompt, the row stays as it is and the
         beginning is copied.
         """
-        return not self.limits.can_copy or self._rows.is_outgrown(kept_row, kept)
+        return not self.limits.can_copy or self._rows.is_outgrown(prefix)
 
     def _choose_row(
         self, sequence: Sequence, lane: Lane, kept_row: int | None, goes_on: bool
@@ -268,7 +271,7 @@ class Scheduler:
 
     def _seat(self, sequence: Sequence, lane: Lane, row: int, kept: int) -> None:
         """Give the sequence a row with its first `kept` tokens, moved into the lane if need be."""
-        kept = min(kept, _max_inherited(sequence))
+        kept = _inheritable(sequence, kept)
         self._rows.take(self._lanes.bring(row, lane), sequence, kept)
         self.counters.prefix_tokens += kept
         self._inherit(sequence)
@@ -277,9 +280,8 @@ class Scheduler:
     def _inherit(self, sequence: Sequence) -> None:
         """Copy what others have computed meanwhile of the sequence's prompt."""
         if self.limits.can_copy:
-            self.counters.prefix_tokens += self._rows.inherit(
-                sequence.row, _max_inherited(sequence)
-            )
+            most = partial(_inheritable, sequence)
+            self.counters.prefix_tokens += self._rows.inherit(sequence.row, most)
 
     # ----------------------------------------------------------------------------------- decode
 
@@ -364,19 +366,29 @@ class Scheduler:
         self._num_entered = self._num_entered + stop - start if self._prefilling else 0
         lane = self._lanes.of(sequence.row).number
         tokens = (tuple(sequence.tokens[start:stop]),)
-        return self._plan(
-            lane, StepKind.PREFILL, is_last, sequence.row, (sequence,), (start,), tokens, opens
-        )
+        kind = StepKind.REPLAY if self._is_replayed(sequence, start) else StepKind.PREFILL
+        return self._plan(lane, kind, is_last, sequence.row, (sequence,), (start,), tokens, opens)
+
+    def _is_replayed(self, sequence: Sequence, position: int) -> bool:
+        return self.limits.can_replay and is_reply(sequence.flips, position)
 
     def _chunk_stop(self, sequence: Sequence) -> int:
-        """Return where the next chunk ends, so that no chunk has a single token.
+        """Return where the next chunk ends: it is all of a prompt or all of a reply, and none of a
+        prompt has a single token.
 
         onnxruntime rounds attention of one new token differently from that of several; rows of two
         or more are bitwise the same however a prompt is cut (measured, service/DESIGN.md).
         """
-        end = _end_in_company(sequence)
-        stop = min(sequence.num_sent + self._chunk_tokens(sequence), end)
-        return stop - 1 if end - stop == 1 else stop
+        start, end = sequence.num_sent, _end_in_company(sequence)
+        if self.limits.can_replay:
+            end = next_flip(sequence.flips, start, end)
+        stop = min(start + self._chunk_tokens(sequence), end)
+        if self._is_replayed(sequence, start):
+            return stop
+        stop = min(max(stop, start + 2), end)
+        if end - stop == 1:
+            return stop - 1 if stop - start > 2 else end
+        return stop
 
     def _plan(
         self,
@@ -454,6 +466,9 @@ class Scheduler:
         """Put a sequence back before all that arrived after it."""
         sequence.state, sequence.row = State.WAITING, -1
         sequence.num_sent = sequence.num_prefilled = 0
+        if not sequence.is_exact:  # read as one prompt it is back sooner
+            is_decoded = sequence.suspicion is not None and sequence.suspicion.is_decode
+            sequence.flips = without_lone((len(sequence.tokens) - is_decoded,))
         sequence.preemptions += 1
         self.counters.preemptions += 1
         self._queue(sequence)
@@ -481,25 +496,35 @@ class Scheduler:
         self._num_chunks = self._num_entered = 0
 
 
-def _max_inherited(sequence: Sequence) -> int:
-    """The last token is always computed anew, as its logits are what is asked for, and with it the
-    one before: see Scheduler._chunk_stop."""
-    return max(0, _end_in_company(sequence) - 2)
+def _inheritable(sequence: Sequence, num_known: int) -> int:
+    """Return how many of a sequence's first tokens need not be computed, of those that are known.
+
+    The last one is always computed anew, as its logits are what is asked for.
+    """
+    return whole_chunks(sequence.flips, num_known, _end_in_company(sequence))
 
 
 def _end_in_company(sequence: Sequence) -> int:
     """Return up to where the tokens that are still to be sent may go beside other sequences'."""
-    suspicion = sequence.suspicion
-    if suspicion is None or sequence.num_sent >= suspicion.start:
-        return len(sequence.tokens)
-    return suspicion.start
+    start = _start_alone(sequence)
+    return len(sequence.tokens) if sequence.num_sent >= start else start
+
+
+def _start_alone(sequence: Sequence) -> int:
+    """Return from where on a suspect's tokens go alone; 0 if it is none.
+
+    That is where it was fatal, or a token before, if that is a prompt's first one: it goes with
+    more, as it would be rounded differently by itself.
+    """
+    if sequence.suspicion is None:
+        return 0
+    start, flips = sequence.suspicion.start, sequence.flips
+    is_lone = start - 1 in (0, *flips) and not is_reply(flips, start - 1)
+    return start - 1 if is_lone else start
 
 
 def _is_due(sequence: Sequence) -> bool:
     """True if all of a suspect is sent that may go in company."""
     is_ready = sequence.state in (State.PREFILLING, State.READY)
-    return (
-        is_ready
-        and sequence.suspicion is not None
-        and (sequence.num_sent >= sequence.suspicion.start)
-    )
+    is_suspect = sequence.suspicion is not None
+    return is_ready and is_suspect and sequence.num_sent >= _start_alone(sequence)

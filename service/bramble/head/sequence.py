@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from bramble.head.flips import Flips, without_lone
 from bramble.head.guesser import Guesser
 from bramble.wire.messages import Finish, Sampling
 
@@ -28,10 +29,13 @@ class Sequence:
     id          names this life of the sequence in steps; a preempted sequence gets a higher one,
                 so that what is still under way for the old one finds nobody, at whichever ring
     max_tokens  most tokens of prompt and reply together
-    may_guess   its steps may carry guesses: see head/request.py
+    may_guess   its steps may carry guesses: see head/suspicion.py
     deaths      of stages while a step of it was under way: see head/suspicion.py
     suspicion   what of it has to be computed alone, until it is cleared
     problem     why it was ended, for whoever asked; None if it was not
+    flips       which tokens are computed as a prompt and which as a reply, see head/flips.py
+    is_exact    its tokens are always computed as `flips` says at first, so that a reply goes on to
+                the bit after a loss; else they may be computed as is cheaper
     """
 
     request: str
@@ -53,7 +57,12 @@ class Sequence:
     deaths: int = 0
     suspicion: Suspicion | None = None
     problem: str | None = None
+    flips: Flips = ()
+    is_exact: bool = False
     guesser: Guesser = field(default_factory=Guesser)
+
+    def __post_init__(self) -> None:
+        self.flips = without_lone(self.flips or (self.num_prompt_tokens,))
 
     @property
     def num_completion_tokens(self) -> int:

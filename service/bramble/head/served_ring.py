@@ -94,7 +94,7 @@ class ServedRing:
         return answer.fault(plan, sampled, len(self.ring.registry.stages), vocab_size)
 
     def _count(self, plan: StepPlan, sampled: m.Sampled, num_emitted: int, now: float) -> None:
-        is_prefill = plan.kind is m.StepKind.PREFILL
+        is_prefill = plan.kind.is_chunk
         num_tokens = sum(map(len, plan.token_ids))
         self.speed.count(now, num_emitted, num_tokens if is_prefill else 0)
         stage_us = sampled.traces[:, 1].tolist()
@@ -152,6 +152,7 @@ class ServedRing:
                 plan.budget_tokens,
                 self._config.prefill_tokens,
                 can_copy=is_of_release,
+                can_replay=is_of_release,
                 is_guessing=is_of_release and self._config.speculation == "auto",
             )
         )

@@ -49,7 +49,7 @@ def suspects(plans: Iterable[StepPlan]) -> dict[Sequence, Suspicion]:
             stop = min(start + len(plan.token_ids[index]), len(sequence.tokens))
             if (before := found.get(sequence)) is not None:  # chunks follow one another
                 start = min(start, before.start)
-            found[sequence] = Suspicion(start, stop, plan.kind is not StepKind.PREFILL, stop)
+            found[sequence] = Suspicion(start, stop, not plan.kind.is_chunk, stop)
             if plan.kind is StepKind.VERIFY:
                 sequence.may_guess = False  # the guesses are ours: the request may not need them
     return found

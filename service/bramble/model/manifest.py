@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
 from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from bramble.errors import BadInput, BadShard
 from bramble.model.sampling import check_defaults
 
-FORMAT = 1  # rises whenever an older reader would misread a newer folder
+FORMAT = 2  # rises whenever an older reader would misread a newer folder
 FILE_NAME = "manifest.json"
 DIGEST_SIZE = 8  # norm and seven projections, see model/digest.py
 CHUNK_BYTES = 1 << 20  # of a file that is hashed
@@ -32,6 +32,16 @@ class File:
 
 
 @dataclass(frozen=True, slots=True)
+class Cut:
+    """A layer's ONNX files, cut around its attention (export/layer.py), over the part's data."""
+
+    before: str
+    attention: str
+    behind: str
+    int8_attention: str = ""  # over an int8 KV cache
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """One standalone ONNX model and the files of its weights (paths as in Manifest.files)."""
 
@@ -39,6 +49,7 @@ class Part:
     onnx: str
     data: tuple[str, ...]  # lm_head of a tied model may name the embedding's file
     int8_cache: str = ""  # a layer's other ONNX file, over the same data: its KV cache is int8
+    cut: Cut | None = None  # of a layer: what a stage runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,15 +161,30 @@ class Manifest:
             )
         return part.int8_cache
 
+    def graphs(self, name: str, kv_cache: str = "float32") -> tuple[str, ...]:
+        """The ONNX files of a part that a stage runs, in their order. Raises BadInput."""
+        part = self.part(name)
+        whole = self.graph(name, kv_cache)
+        if part.cut is None:
+            return (whole,)
+        is_int8 = whole == part.int8_cache
+        attention = part.cut.int8_attention if is_int8 else part.cut.attention
+        return (part.cut.before, attention, part.cut.behind)
+
     def part_files(self, names: Iterable[str]) -> tuple[str, ...]:
         """The files that these parts need, each once, in the parts' order."""
         parts = [self.part(name) for name in names]
-        files = (f for part in parts for f in (part.onnx, part.int8_cache, *part.data) if f)
-        return tuple(dict.fromkeys(files))
+        return tuple(dict.fromkeys(file for part in parts for file in _files(part)))
 
     def part_bytes(self, *names: str) -> int:
         """Bytes on disk of these parts together; a file that two of them share counts once."""
         return sum(self.files[file].bytes for file in self.part_files(names))
+
+
+def _files(part: Part) -> Iterator[str]:
+    cut = part.cut or Cut("", "", "")
+    graphs = (part.onnx, cut.before, cut.attention, cut.behind, part.int8_cache, cut.int8_attention)
+    yield from filter(None, (*graphs, *part.data))
 
 
 def layer_name(index: int) -> str:

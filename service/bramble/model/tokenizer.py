@@ -9,6 +9,7 @@ import codecs
 import json
 import re
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,15 @@ class Tokenizer:
         (encoding,) = self._backend.encode_batch_fast([text], add_special_tokens=add_special_tokens)
         ids: list[int] = encoding.ids
         return ids
+
+    def encode_with_starts(self, text: str) -> tuple[list[int], list[int]]:
+        """Encode what `render_chat` returned; with each id, where in the text its token begins.
+
+        Starts never fall; tokens that share a character begin at it.
+        """
+        (encoding,) = self._backend.encode_batch([text], add_special_tokens=False)
+        ids: list[int] = encoding.ids
+        return ids, list(accumulate((start for start, _ in encoding.offsets), max))
 
     def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
         """Lay out messages as transformers does, up to where the reply begins.

@@ -10,7 +10,7 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from bramble.wire.messages import Step, StepKind
+from bramble.wire.messages import Step
 
 THREADS = Path("/proc/self/task")
 
@@ -27,7 +27,7 @@ class Core:
         """Have this process on one core from a sequence's second step in a row on, until another's
         comes between, or a prompt.
         """
-        decodes_one = step.kind is not StepKind.PREFILL and len(step.sequences) == 1
+        decodes_one = not step.kind.is_chunk and len(step.sequences) == 1
         sequence = int(step.sequences[0]) if decodes_one else None
         is_alone = sequence is not None and sequence == self._sequence
         self._sequence = sequence

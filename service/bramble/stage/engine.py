@@ -210,6 +210,9 @@ class Engine:
         t = step.token_ids.shape[1]
         self._arena.extend(step.first_row, [p + t for p in step.positions.tolist()])
         source = step.token_ids if step.hidden is None else step.hidden
+        if step.kind.is_single and t > 1:
+            row, position = step.first_row, int(step.positions[0])
+            return self._shard.forward_singly(source, row, position, t, alive)
         return self._shard.forward(source, step.first_row, step.positions, t, alive)
 
     def _finish(

@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 GROWTH = 2.5  # of a packed part over its original: that is in there too, unread
 SPARE_BYTES = 256 << 20  # left free on the disk
 LOCK = "lock"
-KEY = re.compile(r"[0-9a-f]{12}(-plain)?")  # of a folder of packed parts: nothing else is removed
-UNPACKED = ("embed",)  # nothing is packed in a table of rows
+KEY = re.compile(r"[0-9a-f]{12}")  # of a folder of packed parts: nothing else is removed
+UNPACKED = ("embed", "attention")  # nothing is packed in a table of rows, nor without weights
 
 
 class PackedParts:
@@ -50,8 +50,7 @@ class PackedParts:
         self._root = root
         self._folder, self._manifest, self._threads = folder, manifest, threads
         self._is_suspect = is_suspect
-        key = machine_key() + ("" if threads.has_kleidiai else "-plain")
-        self._place = root / manifest.name / key
+        self._place = root / manifest.name / machine_key()
         _remove(other for other in self._place.parent.glob("*") if other != self._place)
 
     def path(self, name: str, graph: str) -> Path:
@@ -61,11 +60,11 @@ class PackedParts:
         """
         part = self._manifest.part(name)
         original = self._folder / graph
-        if name in UNPACKED:
+        stem = Path(graph).stem  # layer-003.before, layer-003.attention.kv8
+        if set(UNPACKED).intersection(stem.split(".")):
             return original
         shas = "".join(self._manifest.files[file].sha256 for file in (graph, *part.data))
-        name_here = name if graph == part.onnx else f"{name}.kv8"
-        packed = self._place / f"{name_here}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
+        packed = self._place / f"{stem}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
         if packed.exists() and not self._is_suspect:
             return packed
         try:

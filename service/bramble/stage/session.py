@@ -37,7 +37,6 @@ class Threads:
 
     count: int
     can_spin: bool = True  # an idle thread looks for work for a while before it sleeps
-    has_kleidiai: bool = True  # Arm's kernels, where the processor has them
 
     @property
     def is_pooled(self) -> bool:
@@ -48,7 +47,7 @@ class Threads:
     def sentence(self) -> str:
         count = "1 thread" if self.count == 1 else f"{self.count} threads"
         how = "" if self.count == 1 or self.can_spin else " that sleep when idle"
-        return f"{count}{how}{'' if self.has_kleidiai else ', without KleidiAI'}"
+        return f"{count}{how}"
 
 
 @functools.cache
@@ -78,8 +77,6 @@ def load(path: Path, threads: Threads, save_to: Path | None = None) -> Session:
     if not threads.is_pooled:
         options.intra_op_num_threads = threads.count
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if not threads.has_kleidiai:
-        options.add_session_config_entry("mlas.disable_kleidiai", "1")
     options.log_severity_level = 4  # errors are raised, and told once
     options.enable_cpu_mem_arena = False  # one grown arena per session would keep prefill's buffers
     options.enable_mem_pattern = False  # shapes change with every batch width

@@ -1,14 +1,14 @@
 """The sessions of a shard and their inputs and outputs, bound once per batch shape.
 
-Between steps only numbers in bound arrays change, so Python does one call per part. It knows
-nothing of sequences and sampling, and trusts its caller with every index.
+Between steps only numbers in bound arrays change, so Python does three calls per layer: what comes
+before its attention, attention, and what is behind it. It knows nothing of sequences and sampling,
+and trusts its caller with every index.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,37 @@ from onnxruntime import InferenceSession as Session
 from onnxruntime import IOBinding as Binding
 from onnxruntime import OrtValue
 
-from bramble.errors import BadShard
 from bramble.model.manifest import Manifest, layer_name, shard_parts
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
+from bramble.stage.loading import load_parts
 from bramble.stage.packed import PackedParts
-from bramble.stage.session import Threads, load, run
+from bramble.stage.session import Threads, run
 from bramble.wire.messages import Assign
 
-NUM_LOADERS = 4  # parts loaded at once: each costs a core, and memory for what it packs
 MAX_BATCHES = 64  # batch shapes kept bound: about 50 KB each for 16 layers
 
 Floats = NDArray[np.float32]
 Key = tuple[int, int, int]  # first row, n, t
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """A session with its inputs and outputs."""
+
+    name: str
+    session: Session
+    binding: Binding
+
+    def __call__(self) -> None:
+        run(self.session, self.binding, self.name)
+
+
+@dataclass(frozen=True, slots=True)
+class BoundLayer:
+    before: Run
+    attention: Run
+    behind: Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +59,12 @@ class Batch:
     token_ids: NDArray[np.int32]  # (n, t)
     hidden: Floats  # (n, t, hidden_size), the first layer's input
     output: Floats  # (n, t, hidden_size), the last layer's output
+    projections: tuple[Floats, ...]  # queries, keys, values: each (n, t, heads * head_dim)
+    attended: Floats  # (n, t, heads * head_dim), what attention made of them
     lengths: NDArray[np.int32]  # (n,) total length minus one
     total: NDArray[np.int32]  # (1,) the longest total length
-    runs: tuple[tuple[str, Session, Binding], ...]
+    embed: Run | None
+    layers: tuple[BoundLayer, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,20 +89,24 @@ class Shard:
     ) -> None:
         """Load the assigned parts; files are checked by the caller. Raises BadShard."""
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        graphs = {name: manifest.graph(name, assign.kv_cache) for name in names}
+        graphs = {name: manifest.graphs(name, assign.kv_cache) for name in names}
         copies = (
             PackedParts(packed, folder, manifest, threads, assign.is_suspect) if packed else None
         )
-        parts = _load_all(folder, graphs, threads, copies, alive)
+        parts = load_parts(folder, graphs, threads, copies, alive)
         self._arena = arena
         self._shape = manifest.shape
-        self._embed = parts.get("embed")
+        self._embed = parts["embed"][0] if assign.has_embed else None
         layers = [layer_name(index) for index in range(assign.start, assign.stop)]
-        self._layers = [(name, parts[name]) for name in layers]
-        self._lm_head = parts.get("lm_head")
+        self._layers = [(name, *parts[name]) for name in layers]
+        self._lm_head = parts["lm_head"][0] if assign.has_lm_head else None
         cos, sin = tables(manifest.rope, assign.max_length)
         self._rope = {"cos": _value(cos), "sin": _value(sin)}
-        self._buffers = (np.zeros(0, np.float32), np.zeros(0, np.float32))
+        shape = manifest.shape
+        heads = (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads, shape.num_heads)
+        # Numbers of a token: hidden twice, queries, keys, values, attended
+        self._widths = (shape.hidden_size,) * 2 + tuple(n * shape.head_dim for n in heads)
+        self._buffers = self._make_buffers(0)
         self._logits = np.zeros((0, manifest.shape.vocab_size), np.float32)
         self._batches: OrderedDict[Key, Batch] = OrderedDict()
         self._heads: OrderedDict[int, Head] = OrderedDict()
@@ -101,19 +126,55 @@ class Shard:
         alive      called between layers
         returns    float32 (n, t, hidden_size); reused by the next call
         """
-        batch = self._batch((first_row, len(positions), t))
-        if self._embed is None:
-            batch.hidden[:] = source.reshape(batch.hidden.shape)
-        else:
-            batch.token_ids[:] = source
+        batch = self._enter((first_row, len(positions), t), source)
         lengths = [position + t - 1 for position in positions.tolist()]
         batch.lengths[:] = lengths
         batch.total[0] = max(lengths) + 1
-        for name, part, binding in batch.runs:
-            run(part, binding, name)
+        for layer in batch.layers:
+            layer.before()
+            layer.attention()
+            layer.behind()
             if alive is not None:
                 alive()
         return batch.output
+
+    def forward_singly(
+        self,
+        source: NDArray[Any],
+        row: int,
+        position: int,
+        t: int,
+        alive: Callable[[], None] | None = None,
+    ) -> Floats:
+        """As `forward` for t new tokens of one row, with the bits that t steps of one token give.
+
+        onnxruntime rounds attention of several new tokens differently from that of one, and nothing
+        else in a layer (service/DESIGN.md); so attention alone is run for each token in turn.
+        """
+        batch = self._enter((row, 1, t), source)
+        single = self._batch((row, 1, 1))
+        for layer, attention in zip(batch.layers, single.layers, strict=True):
+            layer.before()
+            for i in range(t):
+                for one, several in zip(single.projections, batch.projections, strict=True):
+                    one[0, 0] = several[0, i]
+                single.lengths[0], single.total[0] = position + i, position + i + 1
+                attention.attention()
+                batch.attended[0, i] = single.attended[0, 0]
+            layer.behind()
+            if alive is not None:
+                alive()
+        return batch.output
+
+    def _enter(self, key: Key, source: NDArray[Any]) -> Batch:
+        """Bring new tokens, or their hidden state, to the first layer."""
+        batch = self._batch(key)
+        if batch.embed is None:
+            batch.hidden[:] = source.reshape(batch.hidden.shape)
+        else:
+            batch.token_ids[:] = source
+            batch.embed()
+        return batch
 
     def logits(self, hidden: Floats) -> Floats:
         """float32 (n, hidden_size) → float32 (n, vocab_size), reused by the next call."""
@@ -125,44 +186,70 @@ class Shard:
 
     def _batch(self, key: Key) -> Batch:
         if key not in self._batches:
-            self._reserve(key[1] * key[2] * self._shape.hidden_size)
+            self._reserve(key[1] * key[2])
             self._batches[key] = self._bind(key)
             if len(self._batches) > MAX_BATCHES:
                 self._batches.popitem(last=False)
         self._batches.move_to_end(key)
         return self._batches[key]
 
-    def _reserve(self, count: int) -> None:
-        """Make room for `count` hidden values; what is bound to smaller buffers is bound anew."""
-        if count > self._buffers[0].size:
+    def _reserve(self, num_tokens: int) -> None:
+        """Make room for so many tokens; what is bound to smaller buffers is bound anew."""
+        if num_tokens * self._widths[0] > self._buffers[0].size:
             self._batches.clear()
-            self._buffers = (np.zeros(count, np.float32), np.zeros(count, np.float32))
+            self._buffers = self._make_buffers(num_tokens)
+
+    def _make_buffers(self, num_tokens: int) -> list[Floats]:
+        return [np.zeros(num_tokens * width, np.float32) for width in self._widths]
 
     def _bind(self, key: Key) -> Batch:
         first_row, n, t = key
-        size = (n, t, self._shape.hidden_size)
-        count = n * t * self._shape.hidden_size
-        hidden = [buffer[:count].reshape(size) for buffer in self._buffers]
+        # One token has arrays of its own: those of several are in use beside it
+        buffers = self._buffers if n * t > 1 else self._make_buffers(1)
+        arrays = [
+            buffer[: n * t * width].reshape(n, t, width)
+            for buffer, width in zip(buffers, self._widths, strict=True)
+        ]
+        hidden, projections, attended = arrays[:2], arrays[2:5], arrays[5]
         token_ids = np.zeros((n, t), np.int32)
         lengths, total = np.zeros(n, np.int32), np.zeros(1, np.int32)
         shared = {"sequence_lengths": _value(lengths), "total_length": _value(total)} | self._rope
-        ends = [_value(array) for array in hidden]
-        runs = []
-        if self._embed is not None:
-            binding = _bind(self._embed, {"token_ids": _value(token_ids)}, {"hidden": ends[0]})
-            runs.append(("embed", self._embed, binding))
-        for i, (name, part) in enumerate(self._layers):
+        ends, made = [_value(array) for array in hidden], _value(attended)
+        projected = [_value(array) for array in projections]
+        layers = []
+        for i, (name, before, attention, behind) in enumerate(self._layers):
             keys = _value(self._arena.keys(i, first_row, n))
             values = _value(self._arena.values(i, first_row, n))
-            inputs = shared | {"hidden": ends[i % 2], "past_key": keys, "past_value": values}
-            outputs = {
-                "hidden_out": ends[(i + 1) % 2],
-                "present_key": keys,
-                "present_value": values,
-            }
-            runs.append((name, part, _bind(part, inputs, outputs)))
-        output = hidden[len(self._layers) % 2]
-        return Batch(token_ids, hidden[0], output, lengths, total, tuple(runs))
+            names = [output.name for output in before.get_outputs()]
+            between = dict(zip(names, projected, strict=True))
+            cache = {"past_key": keys, "past_value": values}
+            grown = {"present_key": keys, "present_value": values}
+            came, went = {"hidden": ends[i % 2]}, {"hidden_out": ends[(i + 1) % 2]}
+            attends = {"self_attn": made}
+            layers.append(
+                BoundLayer(
+                    Run(name, before, _bind(before, came, between)),
+                    Run(
+                        name, attention, _bind(attention, between | cache | shared, attends | grown)
+                    ),
+                    Run(name, behind, _bind(behind, came | attends, went)),
+                )
+            )
+        embed = None
+        if self._embed is not None:
+            binding = _bind(self._embed, {"token_ids": _value(token_ids)}, {"hidden": ends[0]})
+            embed = Run("embed", self._embed, binding)
+        return Batch(
+            token_ids,
+            hidden[0],
+            hidden[len(self._layers) % 2],
+            tuple(projections),
+            attended,
+            lengths,
+            total,
+            embed,
+            tuple(layers),
+        )
 
     def _head(self, n: int) -> Head:
         if n not in self._heads:
@@ -180,38 +267,6 @@ class Shard:
             self._heads.clear()
             self._logits = np.zeros((n, self._shape.vocab_size), np.float32)
         return self._logits[:n]
-
-
-def _load_all(
-    folder: Path,
-    graphs: dict[str, str],
-    threads: Threads,
-    copies: PackedParts | None,
-    alive: Callable[[], None],
-) -> dict[str, Session]:
-    """Load parts by their ONNX files, several at once; those that are new are packed in turn."""
-    originals = {name: folder / graph for name, graph in graphs.items()}
-    paths = dict(originals)
-    if copies is not None:
-        for name, graph in graphs.items():
-            alive()  # packing takes seconds
-            paths[name] = copies.path(name, graph)
-
-    def part(name: str) -> Session:
-        try:
-            return load(paths[name], threads)
-        except BadShard:
-            if paths[name] == originals[name]:
-                raise
-            paths[name].unlink(missing_ok=True)  # damaged: it is packed again at the next start
-            return load(originals[name], threads)
-
-    parts = {}
-    with ThreadPoolExecutor(NUM_LOADERS) as loaders:
-        for name, session in zip(graphs, loaders.map(part, graphs), strict=True):
-            alive()
-            parts[name] = session
-    return parts
 
 
 def _value(array: NDArray[Any]) -> OrtValue:

@@ -10,7 +10,6 @@ import hashlib
 import json
 import logging
 import os
-import platform
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
@@ -71,7 +70,7 @@ def choose(
     def measure(threads: Threads) -> Timing | None:
         return _measure(folder, layers[:2], threads, alive)
 
-    chosen, timings = search(measure, usual.count, platform.machine() == "aarch64")
+    chosen, timings = search(measure, usual.count)
     if not timings:
         return usual
     log.info("event=tuned chosen=%r %s", chosen.sentence, _words(timings))
@@ -79,17 +78,12 @@ def choose(
     return chosen
 
 
-def search(
-    measure: Measure, cores: int, has_kleidiai: bool
-) -> tuple[Threads, dict[Threads, Timing]]:
-    """Time thread counts, spinning or not, then the best of them without KleidiAI."""
+def search(measure: Measure, cores: int) -> tuple[Threads, dict[Threads, Timing]]:
+    """Time thread counts, spinning or not."""
     counts = sorted({2, 3, 4, cores} & set(range(2, cores + 1)))
     candidates = [Threads(1), *(Threads(n, spin) for n in counts for spin in (False, True))]
     timings: dict[Threads, Timing] = {}
     _time(measure, candidates, timings)
-    if has_kleidiai and timings:
-        best = pick(timings)
-        _time(measure, [Threads(best.count, best.can_spin, False)], timings)
     return (pick(timings) if timings else Threads(cores)), timings
 
 

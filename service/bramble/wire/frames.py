@@ -281,7 +281,7 @@ def _check_not_negative(
 
 
 def _check_step_header(n: int, t: int, hidden_size: int, kind: int, flags: int) -> None:
-    if kind > m.StepKind.VERIFY or flags > 3:
+    if kind > m.StepKind.REPLAY or flags > 3:
         raise BadFrame(f"Step: kind {kind}, flags {flags} are not of this version")
     if not (1 <= n <= MAX_ROWS and t >= 1 and n * t <= MAX_TOKENS):
         raise BadFrame(f"Step: {n} rows of {t} tokens, at most {MAX_TOKENS} tokens are allowed")
@@ -403,7 +403,7 @@ def _unpack_sampled(frames: Sequence[Buffer]) -> m.Sampled:
     is_padded = any(first[BODY + SAMPLED.size - 3 : BODY + SAMPLED.size])
     is_verify = kind == m.StepKind.VERIFY
     is_fitting = n == 1 and 1 <= sampled <= MAX_TOKENS if is_verify else sampled in (0, n)
-    is_known = kind <= m.StepKind.VERIFY and not is_padded
+    is_known = kind <= m.StepKind.REPLAY and not is_padded
     if n > MAX_ROWS or k > MAX_TOKENS or not is_fitting or not is_known:
         raise BadFrame(f"Sampled: {n} rows, {sampled} sampled, {k} logprobs, kind {kind}")
     reader = _Reader(first, BODY + SAMPLED.size)

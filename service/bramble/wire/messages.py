@@ -76,6 +76,17 @@ class StepKind(IntEnum):
     DECODE = 0  # n rows of one token each
     PREFILL = 1  # one row of t tokens
     VERIFY = 2  # one row: its newest token, and t - 1 guessed ones behind it
+    REPLAY = 3  # one row of t tokens that a reply decoded before
+
+    @property
+    def is_chunk(self) -> bool:
+        """True for known tokens that fill a row's cache."""
+        return self in (StepKind.PREFILL, StepKind.REPLAY)
+
+    @property
+    def is_single(self) -> bool:
+        """True where several tokens have to be rounded as steps of one token round them."""
+        return self in (StepKind.VERIFY, StepKind.REPLAY)
 
 
 @dataclass(frozen=True, slots=True)
