@@ -83,7 +83,8 @@ class Engine:
         _check_assignment(manifest, assign)
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
         proofs = proofs or Proofs(packed)
-        proof.verify(folder, manifest, names, proofs, alive, assign.is_suspect)
+        if assign.is_suspect:
+            proof.verify(folder, manifest, names, proofs, alive, is_suspect=True)
         layers = range(assign.start, assign.stop)
         self.threads = (
             session.Threads(threads)

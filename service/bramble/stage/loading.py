@@ -14,7 +14,7 @@ from onnxruntime import InferenceSession as Session
 
 from bramble.errors import BadShard
 from bramble.model.manifest import File, Manifest
-from bramble.stage.packed import PackedParts, sums
+from bramble.stage.packed import PackedParts, originals, sums
 from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, load
 
@@ -113,9 +113,9 @@ class _Loader:
         return session
 
     def _load_original(self, name: str, graph: str) -> Session:
-        files = (graph, *self._manifest.part(name).data)
-        for file in files:
-            self._proofs.prove(self._folder, file, self._manifest.files[file], this_boot=True)
+        files = originals(self._manifest, name, graph)
+        for file, expected in files.items():
+            self._proofs.prove(self._folder, file, expected, this_boot=True)
         session = load(self._folder / graph, self._threads)
-        self.files.update({self._folder / file: self._manifest.files[file] for file in files})
+        self.files.update({self._folder / file: expected for file, expected in files.items()})
         return session

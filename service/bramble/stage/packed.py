@@ -36,7 +36,8 @@ LOCK = "lock"
 SUMS = ".sha256"
 SUM = re.compile(r"(?P<sha256>[0-9a-f]{64})  (?P<name>[^/]+)")
 KEY = re.compile(r"[0-9a-f]{12}")  # of a folder of packed parts: nothing else is removed
-UNPACKED = ("embed", "attention")  # nothing is packed in a table of rows, nor without weights
+WEIGHTLESS = "attention"  # of a layer's graphs the one without weights
+UNPACKED = ("embed", WEIGHTLESS)  # nothing is packed in a table of rows, nor without weights
 
 
 class PackedParts:
@@ -65,7 +66,7 @@ class PackedParts:
 
         None where it is to be made, by `make`.
         """
-        if set(UNPACKED).intersection(Path(graph).stem.split(".")):
+        if _kinds(graph).intersection(UNPACKED):
             return self._folder / graph
         packed = self._packed(name, graph)
         return packed if _sums_file(packed).exists() and not self._is_suspect else None
@@ -84,8 +85,9 @@ class PackedParts:
         Raises BadShard where the original is damaged.
         """
         original, packed = self._folder / graph, self._packed(name, graph)
-        for file in (graph, *self._manifest.part(name).data):  # else its damage would be sealed
-            self._proofs.prove(self._folder, file, self._manifest.files[file], this_boot=True)
+        for file, expected in originals(self._manifest, name, graph).items():
+            # Else its damage would be packed, and believed
+            self._proofs.prove(self._folder, file, expected, True, self._is_suspect)
         try:
             self._place.mkdir(parents=True, exist_ok=True)
             with self._locked():
@@ -99,8 +101,8 @@ class PackedParts:
         return packed
 
     def _packed(self, name: str, graph: str) -> Path:
-        files = (graph, *self._manifest.part(name).data)
-        shas = "".join(self._manifest.files[file].sha256 for file in files)
+        files = originals(self._manifest, name, graph)
+        shas = "".join(file.sha256 for file in files.values())
         stem = Path(graph).stem  # layer-003.before
         return self._place / f"{stem}-{hashlib.sha256(shas.encode()).hexdigest()[:12]}.onnx"
 
@@ -155,6 +157,16 @@ class PackedParts:
             write_whole(_sums_file(packed), "".join(lines))
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+
+
+def originals(manifest: Manifest, name: str, graph: str) -> dict[str, File]:
+    """The files that a part's `graph` is loaded from, or packed from."""
+    data = () if WEIGHTLESS in _kinds(graph) else manifest.part(name).data
+    return {file: manifest.files[file] for file in (graph, *data)}
+
+
+def _kinds(graph: str) -> set[str]:
+    return set(Path(graph).stem.split("."))  # layer-003.attention.kv8
 
 
 def sums(packed: Path) -> dict[Path, File]:

@@ -71,6 +71,11 @@ class Proofs:
         if mark is not None and mark == stamp(path):
             self.note(path, mark, expected.sha256)
 
+    def has(self, path: Path, expected: File) -> bool:
+        """True if the file was found good, whenever that was, and is as it was."""
+        mark = stamp(path)
+        return mark is not None and self._knows(path, [*mark, expected.sha256], this_boot=False)
+
     def is_right(self, path: Path, expected: File) -> bool:
         """True if the file is what it should be; hashed if that is not known."""
         try:

@@ -24,6 +24,7 @@ from bramble.stage.proof import Mark, Proofs, stamp
 
 log = logging.getLogger(__name__)
 
+NEVER = float("-inf")
 PIECE_BYTES = 1 << 20  # 0.5 ms of hashing here, about 0.7 on a Pi 5
 
 Stamp = Callable[[Path], Mark | None]
@@ -49,7 +50,7 @@ class _Sheet:
     serves: bool
     mark: Mark | None
     pieces: list[bytes] = field(default_factory=list)  # digests; of a file that was hashed here
-    hashed_at: float = 0.0
+    hashed_at: float = NEVER
 
 
 class Scrub:
@@ -68,14 +69,20 @@ class Scrub:
         """Watch these files instead of those before.
 
         serving  what is computed with; all of it was found good while it was loaded
-        others   what is packed from, or sent to other nodes
+        others   what is packed from, or sent to other nodes; hashed soon if it never was
         """
         self.stop()
         now = time.monotonic()
         self._wrong, self._stopped = {}, threading.Event()
         known = serving | others
         self._sheets = [
-            _Sheet(path, file, path in serving, self._stamp(path), hashed_at=now)
+            _Sheet(
+                path,
+                file,
+                path in serving,
+                self._stamp(path),
+                hashed_at=now if self._proofs.has(path, file) else NEVER,
+            )
             for path, file in known.items()
         ]
         self._thread = threading.Thread(
