@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -372,3 +374,29 @@ def test_a_file_that_is_put_right_at_the_head_is_fetched(
     answer = stage.last(Failed)
     # Random bytes, all of them here
     assert isinstance(answer, Failed) and "onnxruntime cannot load it" in answer.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk: run as root")
+def test_room_that_a_person_makes_on_a_full_disk_is_noticed(
+    stage: Stage, sha256: str, tmp_path: Path
+) -> None:
+    disk = tmp_path / "node"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", disk], check=True)
+    try:
+        (disk / "films").write_bytes(bytes(80 << 20))
+        stage.head.send(stage.peer, assign(sha256, 1))
+        stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+        answer = stage.last(Failed)
+        assert isinstance(answer, Failed) and "of disk" in answer.reason
+        assert "make room" in answer.reason
+        (disk / "films").unlink()
+        stage.heard.clear()
+        stage.head.send(stage.peer, assign(sha256, 2))
+        stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+        answer = stage.last(Failed)
+        # Random bytes, all of them here
+        assert isinstance(answer, Failed) and "onnxruntime cannot load it" in answer.reason
+    finally:
+        stage.service._drop()
+        subprocess.run(["umount", "-l", disk], check=True)

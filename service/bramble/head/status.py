@@ -200,10 +200,16 @@ def _stage(
         "compute_total_ms": compute_total,
         "python_total_ms": python_total,
         **stats,
-        "troubles": [
-            asdict(trouble) for trouble in health.judge(stats["temperature_c"], stats["throttled"])
-        ],
+        "troubles": [asdict(trouble) for trouble in _troubles(entry)],
     }
+
+
+def _troubles(entry: StageEntry) -> list[health.Trouble]:
+    stats = entry.stats
+    return [
+        *health.judge(stats.get("temperature_c"), stats.get("throttled")),
+        *health.judge_files(stats.get("damaged", "")),
+    ]
 
 
 def _resident_bytes(entry: StageEntry) -> int | None:

@@ -22,6 +22,7 @@ from bramble.config import StageConfig
 from bramble.errors import BadFrame, BadInput, BadShard, BrambleError, Broken, CacheFull
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
+from bramble.observe.repeats import Repeats
 from bramble.stage import memory
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
@@ -67,6 +68,9 @@ class Service:
         self._proofs = Proofs(config.packed)
         self._supply = Supply(config.models, config.files, self._proofs)
         self._scrub = Scrub(self._proofs)
+        self._failure = ""  # why its shard cannot be loaded, for a person
+        self._damages = Repeats()
+        self._repeats = Repeats()  # of one reason why it cannot be loaded
         self._awaited: m.Assign | None = None  # its files are on their way
         self._assigned_at = 0.0
         self._plan_id = b""
@@ -149,7 +153,7 @@ class Service:
             "last_step": self._last_step,
             **self._work.drain(span),
         }
-        sentence = _sentence(self._assign, stats)
+        sentence = _sentence(self._assign, stats, self._failure)
         if self._awaited is not None:
             sentence = stats["fetching"] = self._supply.sentence
         elif self._engine is not None and (damaged := self._scrub.wrong(serving=False)):
@@ -219,7 +223,10 @@ class Service:
     # --------------------------------------------------------------------------------- the shard
 
     def _take(self, assign: m.Assign) -> None:
-        log.info("event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop)
+        level = logging.DEBUG if self._repeats.is_again else logging.INFO
+        log.log(
+            level, "event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop
+        )
         self._assigned_at = time.monotonic()
         self._serve(assign)
 
@@ -235,9 +242,14 @@ class Service:
                 return
         except (BrambleError, MemoryError) as error:
             self._drop()
-            log.error("event=load_failed reason=%r", str(error))
-            self._answer_failed(assign, str(error) or "out of memory while loading")
+            reason = str(error) or "out of memory while loading"
+            if (more := self._repeats.tell(reason, time.monotonic())) is not None:
+                log.error("event=load_failed reason=%r%s", reason, more)
+            self._failure = f"NOT SERVING: {reason}; looks again every few seconds"
+            self._answer_failed(assign, reason)
             return
+        self._repeats.end()
+        self._failure = ""
         self._heard_at = self._idle_since = time.monotonic()
         self._tell(
             m.Ready(
@@ -294,9 +306,11 @@ class Service:
         except BadShard as error:
             if not self._supply.repair(assign):
                 raise
-            log.warning("event=damaged reason=%r", str(error))
+            if (more := self._damages.tell(str(error), time.monotonic())) is not None:
+                log.warning("event=damaged reason=%r now='fetched anew'%s", str(error), more)
             return False
         self._engine = engine
+        self._damages.end()
         self._supply.trust()
         others = {p: file for p, file in engine.originals.items() if p not in engine.files}
         self._scrub.begin(engine.files, others)
@@ -464,10 +478,10 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _sentence(assign: m.Assign | None, stats: dict[str, Any]) -> str:
+def _sentence(assign: m.Assign | None, stats: dict[str, Any], failure: str) -> str:
     """What `systemctl status` shows: model, layers, speed, memory, temperature."""
     if assign is None:
-        return "connected to the head, no shard assigned"
+        return failure or "connected to the head, no shard assigned"
     ends = ("embedding, " if assign.has_embed else "", ", lm_head" if assign.has_lm_head else "")
     parts = [
         f"{assign.model}: {ends[0]}layers {assign.start} to {assign.stop - 1}{ends[1]}",
