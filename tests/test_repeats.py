@@ -28,3 +28,9 @@ def test_how_often_and_since_when_is_said() -> None:
     for now in range(0, 60, 3):
         repeats.tell("disk full", now)
     assert repeats.tell("disk full", 60) == " times=21 since_s=60"
+
+
+def test_two_troubles_that_take_turns_are_told_as_rarely_as_each_alone() -> None:
+    repeats = Repeats()
+    told = [now for now in range(3600) if repeats.tell(f"stage {now % 2}", now) is not None]
+    assert len(told) < 15

@@ -121,10 +121,17 @@ class Registry:
 
     def problems(self) -> list[str]:
         """One sentence for each stage that keeps the ring from serving."""
+        return self._sentences({"waiting", "loading", "failed", "lost"})
+
+    def failures(self) -> list[str]:
+        """One sentence for each stage that has failed."""
+        return self._sentences({"failed"})
+
+    def _sentences(self, states: set[str]) -> list[str]:
         return [
             f"stage {index} ({entry.node}): {entry.reason}"
             for index, entry in enumerate(self.stages)
-            if entry.state != "ready"
+            if entry.state in states
         ]
 
     def _current(self, message: Ready | Failed) -> StageEntry | None:

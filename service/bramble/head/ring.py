@@ -145,7 +145,7 @@ class Ring:
 
     def fail(self, reason: str, now: float, retry_s: float = RETRY_S) -> None:
         self.state, self._reason, self._retry_at = State.FAILED, reason, now + retry_s
-        why = self.reason or reason
+        why = "; ".join([reason, *self.registry.failures()])
         if (more := self._repeats.tell(why, now)) is not None:
             log.error("event=ring_failed reason=%r%s", why, more)
 

@@ -2,38 +2,51 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 FIRST_S = 60.0  # from the first to the second telling; doubles, up to
 MOST_S = 3600.0
+MAX_TEXTS = 16  # that are told apart; more are as good as new
+
+
+@dataclass(slots=True)
+class _Trouble:
+    since: float
+    due_at: float
+    wait_s: float = FIRST_S
+    count: int = 1
 
 
 class Repeats:
     def __init__(self) -> None:
-        self._text = ""
-        self._count = 0
-        self._since = self._due_at = 0.0
-        self._wait_s = FIRST_S
+        self._troubles: dict[str, _Trouble] = {}
+        self._last: _Trouble | None = None
 
     def tell(self, text: str, now: float) -> str | None:
         """Return what to add to the log's line about this trouble; None if it is not due.
 
         Another text is another trouble.
         """
-        if text != self._text:
-            self._text, self._count, self._since = text, 1, now
-            self._wait_s, self._due_at = FIRST_S, now + FIRST_S
+        trouble = self._troubles.get(text)
+        if trouble is None:
+            if len(self._troubles) == MAX_TEXTS:
+                del self._troubles[next(iter(self._troubles))]
+            self._last = self._troubles[text] = _Trouble(now, now + FIRST_S)
             return ""
-        self._count += 1
-        if now < self._due_at:
+        self._last = trouble
+        trouble.count += 1
+        if now < trouble.due_at:
             return None
-        self._wait_s = min(2 * self._wait_s, MOST_S)
-        self._due_at = now + self._wait_s
-        return f" times={self._count} since_s={now - self._since:.0f}"
+        trouble.wait_s = min(2 * trouble.wait_s, MOST_S)
+        trouble.due_at = now + trouble.wait_s
+        return f" times={trouble.count} since_s={now - trouble.since:.0f}"
 
     @property
     def is_again(self) -> bool:
         """True if the trouble that was told of last has come more than once."""
-        return self._count > 1
+        return self._last is not None and self._last.count > 1
 
     def end(self) -> None:
-        """It is over: should it come again, that is told at once."""
-        self._text, self._count = "", 0
+        """All is over: should it come again, that is told at once."""
+        self._troubles.clear()
+        self._last = None
