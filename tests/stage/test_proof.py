@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 
@@ -76,6 +77,7 @@ def test_a_file_that_was_put_in_anothers_place_is_hashed(folder, tmp_path):
 def test_a_manifest_that_expects_other_bytes_has_them_hashed(folder, tmp_path):
     hashed(folder, tmp_path / "kept")
     text = (folder / "manifest.json").read_text()
+    text = text.replace(json.loads(text)["seal"], "")
     sha = manifests.read(folder).files["shards/embed.data"].sha256
     (folder / "manifest.json").write_text(text.replace(sha, "0" * 64))
     with pytest.raises(BadShard, match=r"embed\.data"):

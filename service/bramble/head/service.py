@@ -56,6 +56,7 @@ class Service:
         self._notifier = notifier or Notifier(None)
         self._transport = transport
         manifest = manifests.read(config.model)
+        manifests.verify_texts(config.model, manifest)
         manifest.graph("layer-000", config.kv_cache)
         _check_steps(config, manifest.shape.hidden_size)
         model = Model(manifest, manifests.sha256(config.model), Tokenizer(config.model))
