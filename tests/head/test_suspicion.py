@@ -214,6 +214,7 @@ def test_whatever_ends_when_the_others_get_their_tokens(
     ring = FragileRing(scheduler.limits, model)
     ring.is_fatal = lambda plan: any(is_poisoned(plan, i, kinds) for i in range(len(plan.ids)))
     asked: list[tuple[Sequence, list[int]]] = []
+    unlucky: set[Sequence] = set()  # may have been tried alone as a stage ended for other reasons
     shared = [random.randrange(3, 99) for _ in range(40)]
     for _ in range(150):
         event = random.random()
@@ -225,6 +226,7 @@ def test_whatever_ends_when_the_others_get_their_tokens(
         elif event < 0.18 and asked:
             scheduler.finish(random.choice(asked)[0], Finish.CANCELLED)
         elif event < 0.185:
+            unlucky.update(plan.sequences[0] for plan in ring.under_way if len(plan.ids) == 1)
             ring.end(scheduler)
         for _ in range(random.randrange(4)):
             ring.turn(scheduler, knows_step=random.random() < 0.3)
@@ -234,6 +236,6 @@ def test_whatever_ends_when_the_others_get_their_tokens(
     for each, prompt in asked:
         assert each.state is State.FINISHED
         reply = expected_reply(prompt, each.max_tokens, model)
-        assert each.problem is None or POISON in reply
+        assert each.problem is None or POISON in reply or each in unlucky
         wanted = reply if each.finish is Finish.LENGTH else reply[: len(each.tokens)]
         assert each.tokens == wanted

@@ -103,22 +103,3 @@ def test_another_setting_is_refused_by_name() -> None:
     config = HeadConfig(Path("model"), ("pi-1",), speculation="on")
     with Transport() as transport, pytest.raises(BadInput, match="is 'on', it has to be auto or"):
         Service(config, transport)
-
-
-def test_a_reply_by_a_given_seed_of_a_rounded_model_is_not_guessed(
-    models: Path, make_ring: RingMaker
-) -> None:
-    ring = make_ring(models / "embedded-int8", 1)
-    for is_seeded, kind in ((True, "given"), (False, "drawn")):
-        before = counters(ring)["draft_tokens_total"]
-        ring.generate(
-            Generate(
-                kind,
-                Sampling(temperature=0.01, seed=3),
-                prompt=LOOP,
-                max_tokens=TOKENS,
-                ignore_eos=True,
-                is_seeded=is_seeded,
-            )
-        )
-        assert (counters(ring)["draft_tokens_total"] > before) is not is_seeded

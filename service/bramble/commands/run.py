@@ -99,13 +99,19 @@ def run(args: argparse.Namespace) -> int:
 
 
 def embedded_model() -> Path:
-    """Return the demonstration model's folder, exported on first use and after an upgrade."""
+    """Return the demonstration model's folder, exported on first use and after an upgrade.
+
+    Of several that need it at once, one exports it and the others wait.
+    """
     stamp = f"{embedded_sha256()[:12]}-{manifests.FORMAT}"
     folder = cache_folder() / stamp / "bramble-demo"
     if not (folder / manifests.FILE_NAME).exists():
-        Console().print("exporting the embedded model (once) …")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        export_embedded(folder, Options(EMBEDDED_QUANTIZATION, may_replace=True))
+        with (folder.parent / "lock").open("wb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / manifests.FILE_NAME).exists():
+                Console().print("exporting the embedded model (once) …")
+                export_embedded(folder, Options(EMBEDDED_QUANTIZATION, may_replace=True))
     return folder
 
 
