@@ -179,7 +179,8 @@ class Service:
         self._desk.note_start(request, now)
 
     def _status(self, now: float) -> dict[str, object]:
-        return status.document(self._fleet, self._outcomes, now, self._since)
+        restarts = self._notifier.also
+        return status.document(self._fleet, self._outcomes, now, self._since, restarts)
 
 
 class _FirstHop:

@@ -10,6 +10,7 @@ CARD = (
     "it is fetched anew from the head if the head has it; else put the right file there. If it "
     "happens again, the card or the memory is failing: bramble doctor"
 )
+LOOK = "look at its node's journal (journalctl -u 'bramble*' -n 50), and run bramble doctor there"
 POWER = (
     "use the official 27 W supply (5 V, 5 A) and its cable; take power-hungry USB devices off; "
     "a PoE HAT must give 25 W"
@@ -52,3 +53,8 @@ def judge(temperature_c: float | None, throttled: str | None) -> list[Trouble]:
 def judge_files(damaged: str) -> list[Trouble]:
     """Say which file of the model is not what it should be, though nothing computes with it."""
     return [Trouble("warning", damaged, CARD)] if damaged else []
+
+
+def judge_restarts(words: str) -> list[Trouble]:
+    """Say how often a service had to start anew, since when and why."""
+    return [Trouble("warning", words, LOOK)] if words else []

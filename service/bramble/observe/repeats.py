@@ -9,6 +9,17 @@ MOST_S = 3600.0
 MAX_TEXTS = 16  # that are told apart; more are as good as new
 
 
+@dataclass(frozen=True, slots=True)
+class Again:
+    """How often a trouble has come, in how many seconds; as text, what a line of the log adds."""
+
+    times: int
+    since_s: float
+
+    def __str__(self) -> str:
+        return "" if self.times == 1 else f" times={self.times} since_s={self.since_s:.0f}"
+
+
 @dataclass(slots=True)
 class _Trouble:
     since: float
@@ -22,8 +33,8 @@ class Repeats:
         self._troubles: dict[str, _Trouble] = {}
         self._last: _Trouble | None = None
 
-    def tell(self, text: str, now: float) -> str | None:
-        """Return what to add to the log's line about this trouble; None if it is not due.
+    def tell(self, text: str, now: float) -> Again | None:
+        """Count a trouble; None if it is not to be told of now.
 
         Another text is another trouble.
         """
@@ -32,14 +43,14 @@ class Repeats:
             if len(self._troubles) == MAX_TEXTS:
                 del self._troubles[next(iter(self._troubles))]
             self._last = self._troubles[text] = _Trouble(now, now + FIRST_S)
-            return ""
+            return Again(1, 0.0)
         self._last = trouble
         trouble.count += 1
         if now < trouble.due_at:
             return None
         trouble.wait_s = min(2 * trouble.wait_s, MOST_S)
         trouble.due_at = now + trouble.wait_s
-        return f" times={trouble.count} since_s={now - trouble.since:.0f}"
+        return Again(trouble.count, now - trouble.since)
 
     @property
     def is_again(self) -> bool:

@@ -153,6 +153,8 @@ class Service:
             "last_step": self._last_step,
             **self._work.drain(span),
         }
+        if self._notifier.also:
+            stats["restarts"] = self._notifier.also
         sentence = _sentence(self._assign, stats, self._failure)
         if self._awaited is not None:
             sentence = stats["fetching"] = self._supply.sentence
