@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
         from bramble.head.service import Service
 
         config = to_config(HeadConfig, args)
-        with Transport(read_keyring(config.keys, args.secret)) as transport:
+        with Transport(read_keyring(config.keys, args.secret, config.node)) as transport:
             service = Service(config, transport, notifier)
             signal.signal(signal.SIGTERM, lambda *_: service.leave())
             service.run()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from pathlib import Path
 
 from bramble.config import read_keys
 from bramble.errors import BadInput
 from bramble.wire.transport import Keyring, public_of
+
+log = logging.getLogger(__name__)
 
 
 def add_secret(parser: argparse.ArgumentParser) -> None:
@@ -16,8 +19,10 @@ def add_secret(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def read_keyring(keys: Path | None, secret: Path | None) -> Keyring | None:
-    """Return the keyring, or None without keys. Raises BadInput."""
+def read_keyring(keys: Path | None, secret: Path | None, node: str = "") -> Keyring | None:
+    """Return the keyring, or None without keys. Raises BadInput, also where the secret is not
+    `node`'s.
+    """
     if keys is None:
         return None
     if secret is None:
@@ -27,12 +32,20 @@ def read_keyring(keys: Path | None, secret: Path | None) -> Keyring | None:
     except (OSError, UnicodeDecodeError) as error:
         raise BadInput(f"{secret}: cannot be read: {error}") from error
     peers = Peers(keys)
-    peers()
-    return Keyring(public_of(own), own, peers)
+    known, public = peers(), public_of(own)
+    if known.get(node, public) != public:
+        raise BadInput(
+            f"{secret} is not the secret that belongs to {node}'s public key in {keys}: one of them "
+            "is damaged or another node's; run ansible-playbook site.yml"
+        )
+    return Keyring(public, own, peers)
 
 
 class Peers:
-    """Reads the file again when it has changed, so that a node that joins needs no restart."""
+    """Reads the file again when it has changed, so that a node that joins needs no restart.
+
+    Should it be damaged then, the keys of before hold.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -42,5 +55,11 @@ class Peers:
     def __call__(self) -> dict[str, str]:
         stamp = self._path.stat().st_mtime_ns if self._path.exists() else self._stamp
         if stamp != self._stamp:
-            self._stamp, self._keys = stamp, read_keys(self._path)
+            is_first, self._stamp = self._stamp == -1, stamp
+            try:
+                self._keys = read_keys(self._path)
+            except BadInput as error:
+                if is_first:
+                    raise
+                log.error("event=keys_not_read reason=%r now='those of before hold'", str(error))
         return self._keys

@@ -35,5 +35,5 @@ def run(args: argparse.Namespace) -> int:
         from bramble.stage.service import serve
 
         config = to_config(StageConfig, args)
-        serve(config, read_keyring(config.keys, args.secret), notifier)
+        serve(config, read_keyring(config.keys, args.secret, config.node), notifier)
     return 0
