@@ -5,7 +5,6 @@ Nothing below the CLI reads a file of settings or the environment.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -15,7 +14,6 @@ import yaml
 from bramble.errors import BadInput
 
 Config = TypeVar("Config")
-SUM_MARK = b"# sha256 of the lines above: "  # as the plays write it (roles/*/templates)
 LISTS: dict[Any, str] = {
     tuple[str, ...]: "list of texts",
     tuple[tuple[str, ...], ...]: "list of lists of texts",
@@ -79,33 +77,26 @@ class WebConfig:
 
 def read_config(kind: type[Config], path: Path) -> Config:
     """Read YAML into `kind`. Raises BadInput that names the key, got and allowed."""
-    return from_dict(kind, _read(path, "`key: value` lines"), str(path))
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: got a {type(document).__name__}, need `key: value` lines")
+    return from_dict(kind, document, str(path))
 
 
 def read_keys(path: Path) -> dict[str, str]:
     """Read `node: public key` lines. Raises BadInput."""
-    document = _read(path, "`node: public key` lines")
+    try:
+        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise BadInput(f"{path}: cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise BadInput(f"{path}: got a {type(document).__name__}, need `node: public key` lines")
     for node, key in document.items():
         if not isinstance(node, str) or not isinstance(key, str) or len(key) != 40:
             raise BadInput(f"{path}: {node!r} needs a public key of 40 characters, got {key!r}")
-    return document
-
-
-def _read(path: Path, needed: str) -> dict[str, Any]:
-    """Read YAML whose last line may be a comment with the sha256 of all lines before it."""
-    try:
-        content = path.read_bytes()
-        document = yaml.safe_load(content.decode("utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
-    before, mark, sha256 = content.rpartition(SUM_MARK)
-    if mark and hashlib.sha256(before).hexdigest() != sha256.decode("ascii", "replace").strip():
-        raise BadInput(
-            f"{path} is damaged, or was edited: it does not have the sha256 of its last line; run "
-            "ansible-playbook site.yml (who edits it on purpose removes that line)"
-        )
-    if not isinstance(document, dict):
-        raise BadInput(f"{path}: got a {type(document).__name__}, need {needed}")
     return document
 
 

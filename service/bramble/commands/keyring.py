@@ -12,6 +12,8 @@ from bramble.wire.transport import Keyring, public_of
 
 log = logging.getLogger(__name__)
 
+MISSING = -1
+
 
 def add_secret(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
@@ -44,22 +46,27 @@ def read_keyring(keys: Path | None, secret: Path | None, node: str = "") -> Keyr
 class Peers:
     """Reads the file again when it has changed, so that a node that joins needs no restart.
 
-    Should it be damaged then, the keys of before hold.
+    Should it be damaged then, or missing, the keys of before hold.
     """
 
     def __init__(self, path: Path) -> None:
+        """Raises BadInput if the file cannot be read now."""
         self._path = path
-        self._stamp = -1
-        self._keys: dict[str, str] = {}
+        self._stamp = self._written_at()
+        self._keys = read_keys(path)
 
     def __call__(self) -> dict[str, str]:
-        stamp = self._path.stat().st_mtime_ns if self._path.exists() else self._stamp
-        if stamp != self._stamp:
-            is_first, self._stamp = self._stamp == -1, stamp
+        stamp = self._written_at()
+        if stamp not in (self._stamp, MISSING):
+            self._stamp = stamp
             try:
                 self._keys = read_keys(self._path)
             except BadInput as error:
-                if is_first:
-                    raise
                 log.error("event=keys_not_read reason=%r now='those of before hold'", str(error))
         return self._keys
+
+    def _written_at(self) -> int:
+        try:
+            return self._path.stat().st_mtime_ns
+        except OSError:
+            return MISSING
