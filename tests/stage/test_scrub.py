@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import mmap
 import os
 import time
 from collections.abc import Callable, Iterator
@@ -190,3 +191,21 @@ def test_pages_that_are_not_in_memory_are_told(weights: Path) -> None:
         file.read()
         pages = resident(file.fileno(), SIZE)
     assert len(pages) == -(-SIZE // os.sysconf("SC_PAGE_SIZE")) and all(page & 1 for page in pages)
+
+
+def test_after_the_first_pass_only_what_is_mapped_stays_in_memory(
+    weights: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    scrub = Scrub(Proofs(None), replace(FAST, rest_s=3600))
+    with weights.open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+        with mmap.mmap(file.fileno(), 0, prot=mmap.PROT_READ) as mapped:
+            assert mapped[0] is not None
+            scrub.begin(entry(weights), {})
+            wait(lambda: has_passed(caplog))
+            pages = resident(file.fileno(), SIZE)
+    scrub.stop()
+    assert pages[0] & 1
+    assert sum(page & 1 for page in pages) < len(pages) / 2

@@ -335,6 +335,45 @@ def test_a_stage_serves_on_and_says_so_where_only_an_original_is_damaged(
     stage.turn_until(lambda: not told(), 5)
 
 
+@pytest.mark.parametrize("packing", [True])
+def test_what_lies_damaged_beside_is_fetched_anew_while_the_stage_serves(
+    stage: Stage, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "head" / "llama3-float32"
+    shutil.copytree(model("llama3"), folder)
+    wanted = replace(assign(manifests.sha256(folder), 1), model=folder.name)
+    stage.head.send(stage.peer, wanted)
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    (original,) = (tmp_path / "node").rglob("layer-001.data")
+    right = original.read_bytes()
+    flip(original)
+    stage.turn_until(lambda: original.read_bytes() == right)
+    stage.turn_until(lambda: not stage.service._scrub.wrong(serving=False))
+    assert stage.last(Failed) is None and stage.service._engine is not None
+
+
+@pytest.mark.parametrize("packing", [True])
+def test_what_lies_damaged_beside_and_at_the_head_is_not_asked_for_at_every_beat(
+    stage: Stage, link: Link, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Nor does a fetch that failed keep a stage from what it can load."""
+    folder = tmp_path / "originals" / "llama"
+    shutil.copytree(model("llama3"), folder)
+    load(stage, folder, tmp_path)
+    flip(folder / "shards" / "layer-001.data")
+    stage.turn_until(lambda: link.answers > 0)
+    beats = len([message for _, message in stage.heard if isinstance(message, Beat)])
+    stage.turn_until(
+        lambda: len([one for _, one in stage.heard if isinstance(one, Beat)]) >= beats + 3
+    )
+    assert link.answers == 1
+    stage.heard.clear()
+    fewer = replace(assign(manifests.sha256(folder), 2), stop=2, has_lm_head=False)
+    stage.head.send(stage.peer, fewer)
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    assert stage.last(Failed) is None
+
+
 def test_a_right_file_that_is_put_back_is_seen_at_the_next_assignment(
     stage: Stage, model: Callable[[str], Path], tmp_path: Path
 ) -> None:

@@ -37,8 +37,8 @@ def read_keyring(keys: Path | None, secret: Path | None, node: str = "") -> Keyr
     known, public = peers(), public_of(own)
     if known.get(node, public) != public:
         raise BadInput(
-            f"{secret} is not the secret that belongs to {node}'s public key in {keys}: one of them "
-            "is damaged or another node's; run ansible-playbook site.yml"
+            f"{secret} is not the secret that belongs to {node}'s public key in {keys}: one of "
+            "them is damaged or another node's; run ansible-playbook site.yml"
         )
     return Keyring(public, own, peers)
 

@@ -335,7 +335,7 @@ class Service:
             self._tell_failed(assign, reason, NO_STEP)
             return
         if self._scrub.wrong(serving=False) and self._awaited is None:
-            self._supply.repair(self._assign)
+            self._supply.repair_aside(self._assign)
 
     def _answer_failed(self, assign: m.Assign, reason: str) -> None:
         self._heard_at = time.monotonic()

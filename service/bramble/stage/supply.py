@@ -23,6 +23,7 @@ from bramble.stage.proof import Proofs
 from bramble.wire.messages import Assign
 
 REPAIRED_S = 60.0  # what was put right and still does not load is not fetched again sooner
+ASIDE_S = 60.0  # between fetches of what nothing waits for: the head may have it damaged too
 
 
 class Supply:
@@ -36,6 +37,7 @@ class Supply:
         self._proofs = proofs
         self._fetch: _Fetch | None = None
         self._repaired: tuple[Wanted, float] | None = None  # every byte of it was right, and when
+        self._aside_at = float("-inf")  # when a fetch for later was last begun
 
     def find(self, assign: Assign) -> tuple[Path, Manifest] | None:
         """Return the folder that has the assigned parts, and its manifest.
@@ -46,6 +48,8 @@ class Supply:
         wanted = _wanted(assign)
         folder: Path | None
         under_way = self._fetch if self._fetch and self._fetch.wanted == wanted else None
+        if under_way is not None and under_way.is_aside:
+            under_way = None  # what is here may do: whoever loads it finds out
         if under_way is not None and not under_way.result.done():
             return None
         self.stop()
@@ -69,14 +73,21 @@ class Supply:
         wanted = _wanted(assign)
         if self._server is None:
             return False
-        if self._fetch is not None and not self._fetch.result.done():
-            return True
         if self._repaired is not None:
             what, at = self._repaired
             if what == wanted and time.monotonic() - at < REPAIRED_S:
                 return False
+        self.stop()
         self._begin(wanted, is_suspect=True)
         return True
+
+    def repair_aside(self, assign: Assign) -> None:
+        """Fetch anew what is damaged, and is needed only by a later start: once in ASIDE_S."""
+        now = time.monotonic()
+        if self._server is None or not self.is_ready or now - self._aside_at < ASIDE_S:
+            return
+        self._aside_at = now
+        self._begin(_wanted(assign), is_suspect=True, is_aside=True)
 
     def trust(self) -> None:
         """What was found has been loaded: later damage is new damage."""
@@ -98,9 +109,9 @@ class Supply:
         """What is being fetched, for a person."""
         return "" if self._fetch is None else self._fetch.sentence
 
-    def _begin(self, wanted: Wanted, is_suspect: bool) -> None:
+    def _begin(self, wanted: Wanted, is_suspect: bool, is_aside: bool = False) -> None:
         assert self._server is not None
-        self._fetch = _Fetch(self._models, self._server, wanted, is_suspect, self._proofs)
+        self._fetch = _Fetch(self._models, self._server, wanted, is_suspect, is_aside, self._proofs)
 
 
 class _Stopped(BrambleError):
@@ -109,9 +120,15 @@ class _Stopped(BrambleError):
 
 class _Fetch:
     def __init__(
-        self, models: Path, server: Server, wanted: Wanted, is_suspect: bool, proofs: Proofs
+        self,
+        models: Path,
+        server: Server,
+        wanted: Wanted,
+        is_suspect: bool,
+        is_aside: bool,
+        proofs: Proofs,
     ) -> None:
-        self.wanted, self.is_suspect = wanted, is_suspect
+        self.wanted, self.is_suspect, self.is_aside = wanted, is_suspect, is_aside
         self.result: Future[Path] = Future()
         self._models, self._server, self._proofs = models, server, proofs
         self._is_stopped = threading.Event()
