@@ -93,7 +93,7 @@ def test_a_file_that_was_wrong_before_its_first_pass_is_found(scrub: Scrub, weig
     wait(lambda: scrub.wrong(serving=True))
 
 
-@pytest.mark.parametrize("change", ["flip", "cut", "longer", "replaced"])
+@pytest.mark.parametrize("change", ["flip", "cut", "longer", "replaced", "a pipe"])
 def test_a_file_that_is_written_is_looked_at_at_once(
     change: str, watching: Scrub, weights: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -107,10 +107,14 @@ def test_a_file_that_is_written_is_looked_at_at_once(
         os.truncate(weights, SIZE - 1)
     elif change == "longer":
         weights.write_bytes(content + b"x")
+    elif change == "a pipe":
+        os.mkfifo(tmp_path / "other")
+        (tmp_path / "other").replace(weights)
     else:
         (tmp_path / "other").write_bytes(os.urandom(SIZE))
         (tmp_path / "other").replace(weights)
     wait(lambda: watching.wrong(serving=True))
+    weights.unlink()
     weights.write_bytes(content)
     wait(lambda: not watching.wrong(serving=True))
 

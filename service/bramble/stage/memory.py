@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 SMAPS = Path("/proc/self/smaps")
@@ -62,6 +65,22 @@ def resident(descriptor: int, size: int) -> bytes:
     finally:
         libc.munmap(ctypes.c_void_p(address), ctypes.c_size_t(size))
     return flags.raw if told == 0 else b"\1" * num_pages
+
+
+def evict(path: Path) -> None:
+    """Have the next reader of a file get it from the disk. Pages that somebody maps stay."""
+    with suppress(OSError), opened(path) as descriptor:
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[int]:
+    """A descriptor to read with; whatever lies there, opening it does not block."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
 
 
 def _clean_mappings(smaps: str, folder: str) -> list[tuple[int, int]]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from bramble.errors import BadShard
 from bramble.model import kept
 from bramble.model.manifest import File, Manifest, verify_file
+from bramble.stage.memory import evict
 
 FILE_NAME = "verified"
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -61,7 +62,7 @@ class Proofs:
         alive()
         self.forget(path)
         try:
-            verify_file(folder, name, expected)
+            _verify(folder, name, expected)
         except BadShard as error:
             is_read = error.__cause__ is None  # else it may be readable the next time
             if mark is not None and is_settled(mark) and is_read:
@@ -146,6 +147,15 @@ def verify(
             proofs.prove(folder, name, manifest.files[name], False, is_suspect, alive)
     finally:
         proofs.save()  # what was found good need not be hashed again when the rest is put right
+
+
+def _verify(folder: Path, name: str, expected: File) -> None:
+    """Hash a file, once more from the disk if memory has it wrong. Raises BadShard."""
+    try:
+        verify_file(folder, name, expected)
+    except BadShard:
+        evict(folder / name)
+        verify_file(folder, name, expected)
 
 
 def stamp(path: Path) -> Mark | None:

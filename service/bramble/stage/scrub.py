@@ -15,12 +15,11 @@ import threading
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from bramble.model.manifest import File
-from bramble.stage.memory import resident
+from bramble.stage.memory import evict, opened, resident
 from bramble.stage.proof import Mark, Proofs, stamp
 
 log = logging.getLogger(__name__)
@@ -141,7 +140,7 @@ class Scrub:
         for _ in range(2):  # a second time, as a board may also compute a hash wrong
             digest, pieces, count = hashlib.sha256(), [], 0
             try:
-                with _opened(sheet.path) as descriptor:
+                with opened(sheet.path) as descriptor:
                     for offset, piece in _read(descriptor, sheet.file.bytes + 1):
                         digest.update(piece)
                         pieces.append(zlib.crc32(piece))
@@ -168,6 +167,7 @@ class Scrub:
                 if mark is not None:
                     self._proofs.note(sheet.path, mark, sheet.file.sha256)
                 return count
+            evict(sheet.path)  # the card may have it right
         self._refuse(sheet, f"has sha256 {digest.hexdigest()}, expected {sheet.file.sha256}")
         return count
 
@@ -175,7 +175,7 @@ class Scrub:
         """Compare the pieces that are in memory with what they were."""
         count = 0
         try:
-            with _opened(sheet.path) as descriptor:
+            with opened(sheet.path) as descriptor:
                 pages = resident(descriptor, sheet.file.bytes)
                 for offset, piece in _read(descriptor, sheet.file.bytes, pages):
                     count += len(piece)
@@ -196,8 +196,7 @@ class Scrub:
         Pages that are mapped, as all are that were computed with, stay.
         """
         for sheet in self._sheets:
-            with suppress(OSError), _opened(sheet.path) as descriptor:
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+            evict(sheet.path)
 
     def _miss(self, sheet: _Sheet) -> None:
         """A file is gone. What is mapped stays, so that a stage serves on with it."""
@@ -232,15 +231,6 @@ class Scrub:
             if now >= until:
                 return
             stopped.wait(min(until - now, self._pace.look_s))
-
-
-@contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        yield descriptor
-    finally:
-        os.close(descriptor)
 
 
 def _read(
