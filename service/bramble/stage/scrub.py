@@ -34,7 +34,8 @@ Stamp = Callable[[Path], Mark | None]
 class Pace:
     """What was altered serves for `pass_s` + `rest_s` at most; for `look_s` if it was written."""
 
-    bytes_s: float = 100e6  # read in a second; more where a pass would take longer than
+    # Read in a second, for 1 % of a core; more where a pass would take longer than pass_s
+    bytes_s: float = 25e6
     pass_s: float = 60.0
     rest_s: float = 20.0  # between two passes
     look_s: float = 1.0  # between looks at inodes, sizes and times
