@@ -9,11 +9,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bramble.errors import BadFrame, BadInput, BrambleError, PoisonRequest, Unavailable
+from bramble.errors import BadFrame, PoisonRequest, QueueFull, Unavailable
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
-from bramble.head.preparer import Preparer
-from bramble.head.request import Request, open_request
+from bramble.head.preparation import prepare, refusal, text_bytes
+from bramble.head.preparer import Job, Preparer
+from bramble.head.request import Request
 from bramble.head.step_plan import Emission
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
@@ -24,6 +25,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 RETRY_AFTER_S = 10
+MAX_WAITING_BYTES = 32 << 20  # of prompts that wait for the tokenizer; one more gets a 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +37,19 @@ class Model:
     tokenizer: Tokenizer
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Asked:
     """A request on its way through the tokenizer."""
 
     peer: bytes
     message: m.Generate
+    num_bytes: int  # of text, about
     at: float  # when it came
+    heard_at: float  # when its client was last told that it waits
+    job: Job[_Prepared] | None = None
+
+
+_Prepared = tuple[_Asked, Request | m.Refused]
 
 
 class Desk:
@@ -58,7 +66,7 @@ class Desk:
         self._fleet = fleet
         self._outcomes = outcomes
         self._status = status
-        self._preparer: Preparer[Request | m.Refused] = Preparer()
+        self._preparer: Preparer[_Prepared] = Preparer()
         self._asked: dict[str, _Asked] = {}
         self._is_open = False  # from the first plan on; requests that come before wait for it
         self._is_leaving = False
@@ -76,18 +84,18 @@ class Desk:
         """Take nothing more on. Who has no token yet is held, and asks the next head."""
         self._is_leaving = True
         log.info("event=leaving replies=%d", len(self._requests))
+        for asked in self._asked.values():
+            self._drop_job(asked)
         for request in list(self._requests.values()):
             if request.first_token_at is None and not request.asked.generated:
                 self._cancel(request)
                 self._asked[request.asked.request] = _Asked(
-                    request.peer, request.asked, request.arrived_at
+                    peer=request.peer,
+                    message=request.asked,
+                    num_bytes=0,  # it is not tokenized here again
+                    at=request.arrived_at,
+                    heard_at=request.heard_at,
                 )
-
-    def hold(self) -> None:
-        """Once a second, while leaving: keep those who are held from giving up."""
-        if self._is_leaving:
-            for name, held in self._asked.items():
-                self._router.send(held.peer, m.Progress(name, 0, 0, 0))
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -99,7 +107,7 @@ class Desk:
                 case m.Generate():
                     self._generate(peer, message, now)
                 case m.Cancel(request=name):
-                    self._asked.pop(name, None)
+                    self._drop(name)
                     if (request := self._requests.get(name)) is not None:
                         self._cancel(request)
                 case m.Query(request=name):
@@ -125,57 +133,71 @@ class Desk:
             self._cancel(earlier)  # the same client again: it did not hear our answer
         if self._fleet.is_given_up(now):
             problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
-            self._router.send(peer, _refusal(asked.request, problem))
+            self._router.send(peer, refusal(asked.request, problem))
             return
         if asked.generated and asked.export not in ("", self._model.export):
             problem = Unavailable("the model was changed during this reply; ask again", 1)
-            self._router.send(peer, _refusal(asked.request, problem))
+            self._router.send(peer, refusal(asked.request, problem))
             return
-        before = self._asked.get(asked.request)  # asked again, while it waits for the first plan
-        held = _Asked(peer, asked, before.at if before is not None else now)
+        before = self._drop(asked.request)  # asked again, while it waits
+        at = now if before is None else before.at
+        held = _Asked(peer, asked, text_bytes(asked), at, now)
+        full = self._lack_of_room(held)
+        if full is not None and before is None and not asked.export:
+            self._router.send(peer, refusal(asked.request, full))
+            return  # what was accepted once is never refused for a lack of room
         self._asked[asked.request] = held
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
 
-    def _submit(self, asked: _Asked, max_length: int) -> None:
-        self._preparer.submit(lambda: self._prepare(asked, max_length))
+    def _lack_of_room(self, asked: _Asked) -> QueueFull | None:
+        """What is wrong with one more request, if too much text waits already."""
+        waiting = sum(each.num_bytes for each in self._asked.values())
+        if not waiting or waiting + asked.num_bytes <= MAX_WAITING_BYTES:
+            return None
+        return QueueFull(
+            f"{waiting >> 20} MiB of prompts wait for the tokenizer, at most "
+            f"{MAX_WAITING_BYTES >> 20} may; try again in a moment"
+        )
 
-    def _prepare(self, asked: _Asked, max_length: int) -> Request | m.Refused:
-        """Runs in the preparer's thread; touches nothing that changes."""
+    def _submit(self, asked: _Asked, max_length: int) -> None:
         tokenizer, manifest = self._model.tokenizer, self._model.manifest
-        try:
-            return open_request(
-                asked.peer, asked.message, tokenizer, manifest, max_length, asked.at
-            )
-        except BadInput as error:
-            return _refusal(asked.message.request, error)
-        except BaseException as error:  # noqa: BLE001  others' parsers of anybody's text; a panic
-            # of Rust is no Exception. Its words may hold some of the text: they are not told.
-            name, kind = asked.message.request, type(error).__name__
-            log.error("event=prepare_failed request=%s kind=%s", name, kind)
-            problem = PoisonRequest(
-                f"the tokenizer or the chat template failed over this request ({kind}); other "
-                "requests go on; do not send it again as it is"
-            )
-            return _refusal(name, problem)
+
+        def run() -> _Prepared:
+            peer, message, at = asked.peer, asked.message, asked.at
+            return asked, prepare(peer, message, tokenizer, manifest, max_length, at)
+
+        asked.job = self._preparer.submit(run, asked.num_bytes, asked.at)
+
+    def _drop(self, name: str) -> _Asked | None:
+        """Forget a request that is not tokenized yet; no more time is spent on it."""
+        asked = self._asked.pop(name, None)
+        if asked is not None:
+            self._drop_job(asked)
+        return asked
+
+    def _drop_job(self, asked: _Asked) -> None:
+        if asked.job is not None:
+            self._preparer.drop(asked.job)
 
     def _read_prepared(self, now: float) -> None:
         while (prepared := self._preparer.take()) is not None:
-            if isinstance(prepared, Request):
-                self._enqueue(prepared, now)
-            elif (asked := self._asked.pop(prepared.request, None)) is not None:
-                self._router.send(asked.peer, prepared)
+            asked, outcome = prepared
+            name = asked.message.request
+            if self._asked.get(name) is not asked or self._is_leaving:
+                continue  # cancelled, asked again or for the next head, while it was tokenized
+            del self._asked[name]
+            if isinstance(outcome, Request):
+                self._enqueue(outcome, now)
+            else:
+                self._router.send(asked.peer, outcome)
 
     def _enqueue(self, request: Request, now: float) -> None:
-        asked = self._asked.get(request.asked.request)
-        if asked is None or asked.message is not request.asked or self._is_leaving:
-            return  # cancelled, asked again or for the next head, while it was being tokenized
-        del self._asked[request.asked.request]
         try:
             if request.sequence.finish is None:
                 self._fleet.add(request.sequence)
         except Unavailable as error:
-            self._router.send(request.peer, _refusal(request.asked.request, error))
+            self._router.send(request.peer, refusal(request.asked.request, error))
             return
         self._requests[request.asked.request] = request
         num_tokens = request.sequence.num_prompt_tokens
@@ -209,8 +231,17 @@ class Desk:
             self._end(request, request.done(now))
 
     def tick(self, now: float) -> None:
-        """Tell those who got nothing for a second how far they are; refuse where none can be."""
+        """Tell those who got nothing for a second how far they are; refuse where none can be.
+
+        Whoever cannot be told has left: nothing more is done for them.
+        """
         self._refuse_lost(now)
+        for name, asked in list(self._asked.items()):
+            if now - asked.heard_at < BEAT_S:
+                continue
+            asked.heard_at = now
+            if not self._router.send(asked.peer, m.Progress(name, 0, 0, 0)):
+                self._drop(name)
         for request in list(self._requests.values()):
             if now - request.heard_at >= BEAT_S and not self._tell(
                 request, self._progress(request), now
@@ -251,19 +282,19 @@ class Desk:
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
-            for name, early in self._asked.items():
-                self._router.send(early.peer, _refusal(name, problem))
-            self._asked.clear()
+            for name, early in list(self._asked.items()):
+                self._router.send(early.peer, refusal(name, problem))
+                self._drop(name)
         for request in list(self._requests.values()):
             if request.sequence.problem is not None:
                 poison = PoisonRequest(request.sequence.problem)
                 log.error("event=poison request=%s reason=%r", request.asked.request, str(poison))
-                self._end(request, _refusal(request.asked.request, poison))
+                self._end(request, refusal(request.asked.request, poison))
                 continue
             if not self._fleet.is_lost(request.sequence, now):
                 continue
             self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-            self._end(request, _refusal(request.asked.request, problem))
+            self._end(request, refusal(request.asked.request, problem))
 
     def _progress(self, request: Request) -> m.Progress:
         sequence = request.sequence
@@ -271,14 +302,3 @@ class Desk:
         # After a preemption its reply is prefilled too: the prompt is read, and no more than that
         num_read = min(sequence.num_prefilled, sequence.num_prompt_tokens)
         return m.Progress(request.asked.request, place, num_read, sequence.num_prompt_tokens)
-
-
-def _refusal(request: str, error: BrambleError) -> m.Refused:
-    return m.Refused(
-        request=request,
-        family=type(error).__name__,
-        message=str(error),
-        param=error.param if isinstance(error, BadInput) else None,
-        code=error.code if isinstance(error, BadInput) else None,
-        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else None,
-    )

@@ -170,7 +170,6 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._fleet, now))
-            self._desk.hold()
         self._fleet.tick(now)
         self._desk.tick(now)
 
