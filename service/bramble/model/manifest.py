@@ -214,7 +214,7 @@ def read(folder: Path) -> Manifest:
         raise BadInput(f"{folder} is not a model folder: it has no {FILE_NAME}") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read: {error}; export the model again") from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:

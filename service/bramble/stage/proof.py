@@ -69,7 +69,7 @@ def _read(place: Path | None) -> dict[str, Mark]:
         return {}
     try:
         document = json.loads((place / FILE_NAME).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return document if isinstance(document, dict) else {}
 

@@ -141,7 +141,7 @@ def _read(place: Path) -> dict[str, Threads]:
     try:
         document = json.loads((place / FILE_NAME).read_text(encoding="utf-8"))
         return {key: Threads(**entry) for key, entry in document.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+    except (OSError, ValueError, TypeError, AttributeError, RecursionError):
         return {}
 
 
