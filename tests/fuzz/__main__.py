@@ -1,7 +1,7 @@
 """`make fuzz`: feeds one target with bytes that reach ever more of the code. By hand, for hours.
 
-It needs atheris, which `make fuzz` installs into an environment of its own: it is no dependency of
-the tests. What is found is written to the working folder as crash-…; keep it below kept/TARGET/.
+It needs atheris, which `make fuzz` installs and no test needs. What is found is written to the
+working folder as crash-…; once it is mended, keep it below kept/TARGET/.
 """
 
 from __future__ import annotations
@@ -73,7 +73,8 @@ def _change(value: Any, chance: random.Random) -> Any:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
-    parser.add_argument("target")
+    parser.add_argument("target", nargs="?", default="")
+    parser.add_argument("--list", action="store_true", help="the targets, a line each")
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--corpus", type=Path, help="grows with what reached new code")
     parser.add_argument("more", nargs="*", help="options of libFuzzer, behind --")
@@ -81,6 +82,9 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with atheris.instrument_imports(include=["bramble"]):
         targets = importlib.import_module("tests.fuzz.targets").TARGETS
+    if args.list:
+        print("\n".join(targets))
+        return
     if args.target not in targets:
         parser.error(f"no target {args.target!r}; there are {', '.join(sorted(targets))}")
     resource.setrlimit(resource.RLIMIT_AS, (MAX_MEMORY * 4, resource.RLIM_INFINITY))
