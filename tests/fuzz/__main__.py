@@ -8,67 +8,33 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import json
 import logging
-import random
-import re
 import resource
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from random import Random
 
 import atheris
 
+from tests.fuzz.mutate import JSON, mutate_json
+
 KEPT = Path(__file__).parent / "kept"
-ODD: list[Any] = [
-    *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, float("nan")),
-    *("", "\0", "x", "BPE", "\ud800", "../x", "/etc/passwd", "ByteLevel", "ByteFallback", "9" * 50),
-    *([], {}, [[]], {"type": "Sequence"}, {"content": "x"}, [None], {"": {}}),
-]
 MAX_MEMORY = 4 << 30
 
 
-JSON = {"manifest": b"", "tokenizer": b"\0", "architecture": b"", "body": b""}  # parts are split by
+def mutator(separator: bytes) -> Callable[[bytes, int, int], bytes]:
+    """One for libFuzzer, that changes values of JSON mostly, and bytes now and then."""
 
+    def mutate(data: bytes, max_size: int, seed: int) -> bytes:
+        chance = Random(seed)
+        made = mutate_json(data, separator, chance)
+        if made is None or chance.random() < 0.2:
+            return bytes(atheris.Mutate(data, max_size))
+        return made[:max_size]
 
-def mutate_json(data: bytes, max_size: int, seed: int) -> bytes:
-    """Change one value or name somewhere in a document, and the bytes now and then."""
-    chance = random.Random(seed)
-    parts = re.split(rb"(\0|\A[01])", data)
-    index = chance.randrange(len(parts))
-    try:
-        changed = json.dumps(_change(json.loads(parts[index]), chance)).encode()
-    except (ValueError, RecursionError):
-        return atheris.Mutate(data, max_size)
-    if chance.random() < 0.2:
-        return atheris.Mutate(data, max_size)
-    return b"".join([*parts[:index], changed, *parts[index + 1 :]])[:max_size]
-
-
-def _change(value: Any, chance: random.Random) -> Any:
-    """The value with something else at one place, each as likely as its depth allows."""
-    if isinstance(value, dict) and value and chance.random() < 0.85:
-        key = chance.choice(list(value))
-        match chance.randrange(8):
-            case 0:
-                return {k: v for k, v in value.items() if k != key}
-            case 1:
-                return value | {chance.choice([key + "x", "", "type", "__type"]): value[key]}
-            case _:
-                return value | {key: _change(value[key], chance)}
-    if isinstance(value, list) and value and chance.random() < 0.85:
-        at = chance.randrange(len(value))
-        match chance.randrange(8):
-            case 0:
-                return value[:at] + value[at + 1 :]
-            case 1:
-                return value[: at + 1] + value[at:]
-            case _:
-                return [*value[:at], _change(value[at], chance), *value[at + 1 :]]
-    if isinstance(value, int) and chance.random() < 0.5:
-        return value + chance.choice([-1, 1, 1 << 31, -(1 << 63), 1 << 64])
-    return chance.choice(ODD)
+    return mutate
 
 
 def main() -> None:
@@ -82,6 +48,7 @@ def main() -> None:
     logging.disable(logging.CRITICAL)
     with atheris.instrument_imports(include=["bramble"]):
         targets = importlib.import_module("tests.fuzz.targets").TARGETS
+        seeds = importlib.import_module("tests.fuzz.seeds").seeds
     if args.list:
         print("\n".join(targets))
         return
@@ -96,9 +63,12 @@ def main() -> None:
         "-rss_limit_mb=3000",
         "-max_len=4096",
     ]
-    seeds = [str(KEPT / args.target)] if (KEPT / args.target).is_dir() else []
-    more = {"custom_mutator": mutate_json} if args.target in JSON else {}
-    command = [sys.argv[0], str(corpus), *seeds, *options, *args.more]
+    for number, seed in enumerate(seeds(args.target)):
+        (corpus / f"seed-{number}").write_bytes(seed)
+    kept = [str(KEPT / args.target)] if (KEPT / args.target).is_dir() else []
+    is_json = args.target in JSON
+    more = {"custom_mutator": mutator(JSON[args.target])} if is_json else {}
+    command = [sys.argv[0], str(corpus), *kept, *options, *args.more]
     atheris.Setup(command, targets[args.target], **more)
     print(f"{args.target}: from {time.strftime('%H:%M')} for {args.seconds} s", flush=True)
     atheris.Fuzz()

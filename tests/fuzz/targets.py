@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import sys
 import tempfile
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -31,6 +29,8 @@ from bramble.web.arrival import Arrival, Patience, Phase
 from bramble.wire import frames
 from flask import Flask
 
+from tests.fuzz import sockets
+from tests.fuzz.sealing import cut, sealed
 from tests.web.fake_client import FakeClient
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -39,26 +39,12 @@ PATIENCE = Patience(60, 10, 30, 1_000_000)
 
 def wire(data: bytes) -> None:
     """Frames: the first byte says how long the first is; with its checksum put right, too."""
-    cut = len(data) if not data or data[0] >= 128 else 1 + 4 * data[0]
-    split = [data[1:cut], data[cut:]] if cut < len(data) else [data[1:]]
-    for candidate in (split, _sealed(split)):
+    for candidate in (cut(data), sealed(data)):
         try:
             message = frames.unpack(candidate)
         except BadFrame:
             continue
         assert frames.unpack(frames.pack(message)) is not None
-
-
-def _sealed(split: list[bytes]) -> list[bytes]:
-    """The frames with magic, version, lengths and checksum as they should be."""
-    body = split[0][1:]
-    kind = split[0][0] if split[0] else 0
-    start = struct.pack("<4sBBH", frames.MAGIC, frames.VERSION, kind, len(split) - 1)
-    length = frames.BODY + len(body)
-    crc = zlib.crc32(body, zlib.crc32(length.to_bytes(4, "little"), zlib.crc32(start)))
-    for frame in split[1:]:
-        crc = zlib.crc32(frame, crc)
-    return [start + struct.pack("<II", crc, length) + body, *split[1:]]
 
 
 def manifest(data: bytes) -> None:
@@ -151,7 +137,8 @@ def _requests(pieces: list[bytes]) -> list[bytes]:
 def body(data: bytes) -> None:
     """The body of a completion: the first byte says of which."""
     path = ("/v1/chat/completions", "/v1/completions")[bool(data) and data[0] & 1]
-    assert _status("POST", path, {"CONTENT_TYPE": "application/json"}, data[1:]) < 500
+    headers = {"CONTENT_TYPE": "application/json", "HTTP_HOST": "localhost"}
+    assert _status("POST", path, headers, data[1:]) < 500
 
 
 def request(data: bytes) -> None:
@@ -216,4 +203,4 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
         *(wire, manifest, tokenizer, settings, architecture),
         *(safetensors, arrival, body, request),
     )
-}
+} | sockets.TARGETS
