@@ -13,7 +13,7 @@ from bramble.model import manifest as manifests
 from bramble.wire import frames
 from bramble.wire import messages as m
 
-from tests.fuzz.sockets import GREETING
+from tests.fuzz.sockets import GREETING, HELLO
 from tests.plan.test_planner import manifest
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -173,5 +173,5 @@ _SEEDS: dict[str, list[bytes]] = {
     "answer": [choice + _body(each) for choice, each in ANSWERS],
     "step": [bytes([_cut(each)]) + _body(each) for each in STEPS],
     "assign": [bytes([i]) + _body(each) for i, each in enumerate(TO_STAGE)],
-    "greeting": [bytes([choice]) + GREETING for choice in (0, 1)],
+    "greeting": [bytes([choice]) + GREETING + HELLO for choice in (0, 1)],
 }

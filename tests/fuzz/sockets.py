@@ -46,6 +46,7 @@ EMBEDDED = Path(bramble.__file__).parent / "embedded"  # has a chat template
 VOCABULARY, STAGES = 100, 2
 _OPENED = ExitStack()  # what targets keep open between two inputs
 SIGNATURE = b"\xff" + bytes(7) + b"\x01\x7f"  # what ZMTP begins with, before its version
+HELLO = b"\x04\xc8\x05HELLO\x01\x00" + bytes(192)  # the first command, with no key's numbers
 GREETING = SIGNATURE + b"\x03\x01CURVE" + bytes(15) + bytes(32)
 
 

@@ -22,6 +22,7 @@ from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.foresight import Account, Foreseen
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
+from bramble.wire.frames import MAX_ROWS
 from bramble.wire.messages import Assign, Step, StepKind
 
 MAX_VERIFIED = 64  # tokens of a VERIFY: the logits of each are held at once
@@ -284,7 +285,8 @@ def _check_assignment(manifest: Manifest, assign: Assign) -> None:
         raise BadInput(
             f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"
         )
-    if assign.rows < 1 or assign.max_length < 1:
+    if not 1 <= assign.rows <= MAX_ROWS or assign.max_length < 1:
         raise BadInput(
-            f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 or more"
+            f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 to {MAX_ROWS} "
+            "rows of 1 token or more"
         )
