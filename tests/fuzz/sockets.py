@@ -166,7 +166,9 @@ def _stage() -> Service:
     transport = Transport()
     _OPENED.callback(transport.close)
     folder = _models()
-    config = StageConfig("a", f"ipc://{folder}/head", listen=f"ipc://{folder}/steps", models=folder)
+    config = StageConfig(
+        "a", f"ipc://{folder}/head", listen=f"ipc://{folder}/steps", models=folder, threads=1
+    )  # a pool of several would be the process's for good
     return Service(config, transport)
 
 

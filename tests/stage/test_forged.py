@@ -113,8 +113,9 @@ def test_numbers_that_leave_float32_open_no_sequence():
     assert len(sampler) == 0
 
 
-def test_an_assignment_of_more_rows_than_a_step_carries_is_refused(model):
+@pytest.mark.parametrize("members", [{"rows": MAX_ROWS + 1}, {"max_length": 1 << 31}])
+def test_an_assignment_of_more_than_a_step_or_the_model_can_have_is_refused(model, members):
     folder = model("llama3")
     manifest = manifests.read(folder)
-    with pytest.raises(BadInput, match=f"need 1 to {MAX_ROWS} rows"):
-        Engine(folder, manifest, assign(manifest, rows=MAX_ROWS + 1), 1)
+    with pytest.raises(BadInput, match=f"need 1 to {MAX_ROWS} rows of 1 to"):
+        Engine(folder, manifest, assign(manifest, **members), 1)

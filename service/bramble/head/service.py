@@ -212,8 +212,11 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
-    if config.max_rows > MAX_ROWS:
-        raise BadInput(f"max_rows is {config.max_rows}, a step carries {MAX_ROWS} rows at most")
+    if config.max_rows > MAX_ROWS or config.max_length > manifests.MAX_LENGTH:
+        raise BadInput(
+            f"max_rows is {config.max_rows} and max_length {config.max_length}: at most "
+            f"{MAX_ROWS} and {manifests.MAX_LENGTH} are allowed"
+        )
     if config.speculation not in ("auto", "off"):
         raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
     if config.kv_cache not in manifests.CACHE_BYTES:
