@@ -1,7 +1,7 @@
 """`make fuzz`: feeds one target with bytes that reach ever more of the code. By hand, for hours.
 
-It needs atheris, which `make fuzz` installs and no test needs. What is found is written to the
-working folder as crash-…; once it is mended, keep it below kept/TARGET/.
+It needs atheris, which `make fuzz` installs and no test needs. What is found is written to
+build/fuzz/TARGET-crash-…; once it is mended, keep it below kept/TARGET/.
 """
 
 from __future__ import annotations
@@ -73,6 +73,7 @@ def main() -> None:
         "-max_len=4096",
         "-len_control=0",
         "-print_final_stats=1",
+        f"-artifact_prefix={corpus.parent}/{args.target}-",
     ]
     for number, seed in enumerate(seeds(args.target)):
         (corpus / f"seed-{number}").write_bytes(seed)

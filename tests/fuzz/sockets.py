@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import bramble
+import numpy as np
 from bramble.config import StageConfig
 from bramble.errors import BadFrame, BadInput, Broken, CacheFull
 from bramble.export.api import Options, export
@@ -44,6 +45,21 @@ CLIENT = (m.Generate, m.Generate, m.Cancel, m.Query)
 TO_STAGE = (m.Assign, m.Assign, m.Beat)
 EMBEDDED = Path(bramble.__file__).parent / "embedded"  # has a chat template
 VOCABULARY, STAGES = 100, 2
+SAMPLED = m.Sampled(  # beside a token: what the desk reads of it for logprobs
+    plan_id=bytes(16),
+    epoch=1,
+    step=1,
+    lane=0,
+    kind=m.StepKind.DECODE,
+    sequences=np.zeros(1, np.uint64),
+    positions=np.zeros(1, np.int32),
+    token_ids=np.zeros(1, np.int32),
+    logprobs=np.zeros(1, np.float32),
+    top_ids=np.zeros((1, 20), np.int32),
+    top_logprobs=np.zeros((1, 20), np.float32),
+    traces=np.zeros((0, 3), np.uint32),
+    digests=np.zeros((0, 8), np.float32),
+)
 _OPENED = ExitStack()  # what targets keep open between two inputs
 SIGNATURE = b"\xff" + bytes(7) + b"\x01\x7f"  # what ZMTP begins with, before its version
 HELLO = b"\x04\xc8\x05HELLO\x01\x00" + bytes(192)  # the first command, with no key's numbers
@@ -92,11 +108,13 @@ def _ask(message: Any, other: Client, desk: Desk, ring: StandIn) -> None:
         select.select([desk.bell], [], [], 1.0)
         desk.read(0.0)
     desk.tick(1.5)
-    ring.pump(2.0)
+    for _ in range(6):
+        ring.pump(2.0)
+        while ring.stages.under_way:
+            for emission in ring.scheduler.complete(*ring.stages.answer()):
+                desk.emit(emission, SAMPLED, 2.0)
     other.asked.append((b"peer", m.Cancel(message.request)))
-    desk.read(2.0)
-    while ring.stages.under_way:
-        ring.answer()
+    desk.read(3.0)
     for event in other.heard:
         frames.unpack([bytes(frame) for frame in frames.pack(event)])
     assert not desk.has_replies and not ring.scheduler.waiting
