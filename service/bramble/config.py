@@ -125,7 +125,7 @@ def from_dict(kind: type[Config], document: dict[str, Any], origin: str) -> Conf
 
 
 def _value(hint: Any, value: Any, origin: str) -> Any:
-    if hint in (Path, Path | None) and isinstance(value, str):
+    if hint in (Path, Path | None) and isinstance(value, str) and "\0" not in value:
         return Path(value)
     if hint == tuple[str, ...] and isinstance(value, list):
         if all(isinstance(item, str) for item in value):

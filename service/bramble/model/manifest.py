@@ -290,8 +290,9 @@ def verify_texts(folder: Path, manifest: Manifest) -> None:
 def _check_names(manifest: Manifest, path: Path) -> None:
     for name in manifest.files:
         pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or name == FILE_NAME:
-            raise BadInput(f"{path}: file name {name!r} leaves the model folder")
+        is_odd = "\\" in name or "\0" in name or name == FILE_NAME
+        if pure.is_absolute() or ".." in pure.parts or is_odd:
+            raise BadInput(f"{path}: file name {name!r} leaves the model folder, or can be none")
     layers = map(layer_name, range(manifest.shape.num_layers))  # one by one: any number may be said
     for part in chain(["embed"], layers, ["lm_head"]):
         for name in manifest.part_files([part]):
