@@ -51,6 +51,7 @@ def test_rings_that_are_no_lists_of_names_are_refused(rings: str, tmp_path: Path
         (["--stages=a", "--rings=a/b"], "stages and rings are both given"),
         (["--rings=a,b/c,a"], "a is named 2 times: name each node once"),
         (["--stages=a,a"], "a is named 2 times: name each node once"),
+        (["--stages=a", "--max-rows=5000"], "at most 4096 and 1048576 are allowed"),
         (
             ["--stages=a", "--objective=speed"],
             "objective is 'speed', it has to be one of latency, throughput, capacity",

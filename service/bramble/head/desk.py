@@ -11,12 +11,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bramble import __version__
-from bramble.errors import BadFrame, BadInput, BrambleError, PoisonRequest, Unavailable
+from bramble.errors import BadFrame, BrambleError, PoisonRequest, QueueFull, Unavailable
 from bramble.head.audiences import Audiences
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
-from bramble.head.preparer import Preparer
-from bramble.head.request import Request, open_request
+from bramble.head.preparation import prepare, refusal, text_bytes
+from bramble.head.preparer import Job, Preparer
+from bramble.head.request import Request
 from bramble.head.step_plan import Emission
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
@@ -27,6 +28,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 RETRY_AFTER_S = 10
+MAX_WAITING_BYTES = 32 << 20  # of prompts that wait for the tokenizer; one more gets a 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +45,18 @@ class Model:
         return hashlib.sha256(f"{self.export} {__version__}".encode()).hexdigest()[:12]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class _Asked:
     """A request on its way through the tokenizer."""
 
     message: m.Generate
+    num_bytes: int  # of text, about
     at: float  # when it came
+    heard_at: float  # when its readers were last told that it waits
+    job: Job[_Prepared] | None = None
+
+
+_Prepared = tuple[_Asked, Request | m.Refused]
 
 
 class Desk:
@@ -65,7 +73,7 @@ class Desk:
         self._fleet = fleet
         self._outcomes = outcomes
         self._status = status
-        self._preparer: Preparer[Request | m.Refused] = Preparer()
+        self._preparer: Preparer[_Prepared] = Preparer()
         self._audiences = Audiences(router.send)
         self._asked: dict[str, _Asked] = {}
         self._is_open = False  # from the first plan on; requests that come before wait for it
@@ -84,17 +92,14 @@ class Desk:
         """Take nothing more on. Who has no token yet is held, and asks the next head."""
         self._is_leaving = True
         log.info("event=leaving replies=%d", len(self._requests))
+        for asked in self._asked.values():
+            self._drop_job(asked)
         for name, request in list(self._requests.items()):
             if request.first_token_at is None and not request.asked.generated:
                 del self._requests[name]
                 self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-                self._asked[name] = _Asked(request.asked, request.arrived_at)
-
-    def beat(self) -> None:
-        """Once a second: keep those from giving up who wait for the first plan, for the tokenizer
-        or, while this head leaves, for the next one."""
-        for name in self._asked:
-            self._audiences.tell(name, m.Progress(name, 0, 0, 0))
+                # Of no length, as it is not tokenized here again
+                self._asked[name] = _Asked(request.asked, 0, request.arrived_at, request.heard_at)
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -141,59 +146,73 @@ class Desk:
         elif self._fleet.is_given_up(now):
             problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
         if problem is not None:
-            self._router.send(peer, _refusal(asked.request, problem))
+            self._router.send(peer, refusal(asked.request, problem))
+            return
+        held = _Asked(asked, text_bytes(asked), now, now)
+        full = self._lack_of_room(held)
+        if full is not None and not asked.export:  # what was accepted once is never refused so
+            self._router.send(peer, refusal(asked.request, full))
             return
         self._audiences.open(peer, asked)
-        self._asked[asked.request] = held = _Asked(asked, now)
+        self._asked[asked.request] = held
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
+
+    def _lack_of_room(self, asked: _Asked) -> QueueFull | None:
+        """What is wrong with one more request, if too much text waits already."""
+        waiting = sum(each.num_bytes for each in self._asked.values())
+        if not waiting or waiting + asked.num_bytes <= MAX_WAITING_BYTES:
+            return None
+        return QueueFull(
+            f"{waiting >> 20} MiB of prompts wait for the tokenizer, at most "
+            f"{MAX_WAITING_BYTES >> 20} may; try again in a moment"
+        )
 
     def _join(self, peer: bytes, asked: m.Generate | m.Resume) -> bool:
         """True if the request is known: its reader is told of it, or why it cannot be."""
         try:
             return self._audiences.join(peer, asked)
         except BrambleError as problem:
-            self._router.send(peer, _refusal(asked.request, problem))
+            self._router.send(peer, refusal(asked.request, problem))
             return True
 
     def _submit(self, asked: _Asked, max_length: int) -> None:
-        self._preparer.submit(lambda: self._prepare(asked, max_length))
-
-    def _prepare(self, asked: _Asked, max_length: int) -> Request | m.Refused:
-        """Runs in the preparer's thread; touches nothing that changes."""
         tokenizer, manifest = self._model.tokenizer, self._model.manifest
-        try:
-            return open_request(asked.message, tokenizer, manifest, max_length, asked.at)
-        except BadInput as error:
-            return _refusal(asked.message.request, error)
-        except BaseException as error:  # noqa: BLE001  others' parsers of anybody's text; a panic
-            # of Rust is no Exception. Its words may hold some of the text: they are not told.
-            name, kind = asked.message.request, type(error).__name__
-            log.error("event=prepare_failed request=%s kind=%s", name, kind)
-            problem = PoisonRequest(
-                f"the tokenizer or the chat template failed over this request ({kind}); other "
-                "requests go on; do not send it again as it is"
-            )
-            return _refusal(name, problem)
+
+        def run() -> _Prepared:
+            return asked, prepare(asked.message, tokenizer, manifest, max_length, asked.at)
+
+        asked.job = self._preparer.submit(run, asked.num_bytes, asked.at)
+
+    def _drop(self, name: str) -> _Asked | None:
+        """Forget a request that is not tokenized yet; no more time is spent on it."""
+        asked = self._asked.pop(name, None)
+        if asked is not None:
+            self._drop_job(asked)
+        return asked
+
+    def _drop_job(self, asked: _Asked) -> None:
+        if asked.job is not None:
+            self._preparer.drop(asked.job)
 
     def _read_prepared(self, now: float) -> None:
         while (prepared := self._preparer.take()) is not None:
-            if isinstance(prepared, Request):
-                self._enqueue(prepared, now)
-            elif self._asked.pop(prepared.request, None) is not None:
-                self._audiences.end(prepared.request, prepared, now)
+            asked, outcome = prepared
+            name = asked.message.request
+            if self._asked.get(name) is not asked or self._is_leaving:
+                continue  # cancelled, asked anew or for the next head, while it was tokenized
+            del self._asked[name]
+            if isinstance(outcome, Request):
+                self._enqueue(name, outcome, now)
+            else:
+                self._audiences.end(name, outcome, now)
 
-    def _enqueue(self, request: Request, now: float) -> None:
-        name = request.asked.request
-        held = self._asked.get(name)
-        if held is None or held.message is not request.asked or self._is_leaving:
-            return  # cancelled, or for the next head, while it was being tokenized
-        del self._asked[name]
+    def _enqueue(self, name: str, request: Request, now: float) -> None:
         try:
             if request.sequence.finish is None:
                 self._fleet.add(request.sequence)
         except Unavailable as error:
-            self._audiences.end(name, _refusal(name, error), now)
+            self._audiences.end(name, refusal(name, error), now)
             return
         self._requests[name] = request
         accepted = m.Accepted(
@@ -235,6 +254,10 @@ class Desk:
     def tick(self, now: float) -> None:
         """Tell those who got nothing for a second how far they are; end what nobody waits for."""
         self._refuse_lost(now)
+        for name, asked in self._asked.items():
+            if now - asked.heard_at >= BEAT_S:
+                asked.heard_at = now
+                self._audiences.tell(name, m.Progress(name, 0, 0, 0))
         for name, request in self._requests.items():
             if now - request.heard_at >= BEAT_S:
                 request.heard_at = now
@@ -264,7 +287,7 @@ class Desk:
     def _cancel(self, name: str) -> bool:
         """End a request for all who read it, and forget it. False if there is none."""
         request = self._requests.pop(name, None)
-        is_held = self._asked.pop(name, None) is not None
+        is_held = self._drop(name) is not None
         if request is not None or is_held:
             self._audiences.tell(name, m.Done(name, m.Finish.CANCELLED, 0, 0, 0.0, 0.0, 0.0))
             self._outcomes.cancelled += 1
@@ -278,17 +301,17 @@ class Desk:
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
-            for name in self._asked:
-                self._audiences.end(name, _refusal(name, problem), now)
-            self._asked.clear()
+            for name in list(self._asked):
+                self._drop(name)
+                self._audiences.end(name, refusal(name, problem), now)
         for name, request in list(self._requests.items()):
             if request.sequence.problem is not None:
                 poison = PoisonRequest(request.sequence.problem)
                 log.error("event=poison request=%s reason=%r", name, str(poison))
-                self._end(request, _refusal(name, poison), now)
+                self._end(request, refusal(name, poison), now)
             elif self._fleet.is_lost(request.sequence, now):
                 self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-                self._end(request, _refusal(name, problem), now)
+                self._end(request, refusal(name, problem), now)
 
     def _progress(self, request: Request) -> m.Progress:
         sequence = request.sequence
@@ -296,14 +319,3 @@ class Desk:
         # After a preemption its reply is prefilled too: the prompt is read, and no more than that
         num_read = min(sequence.num_prefilled, sequence.num_prompt_tokens)
         return m.Progress(request.asked.request, place, num_read, sequence.num_prompt_tokens)
-
-
-def _refusal(request: str, error: BrambleError) -> m.Refused:
-    return m.Refused(
-        request=request,
-        family=type(error).__name__,
-        message=str(error),
-        param=error.param if isinstance(error, BadInput) else None,
-        code=error.code if isinstance(error, BadInput) else None,
-        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else None,
-    )

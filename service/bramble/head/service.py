@@ -30,6 +30,7 @@ from bramble.observe.notify import Notifier
 from bramble.plan.planner import check_context
 from bramble.plan.rings import CAPACITY, OBJECTIVES
 from bramble.wire import messages as m
+from bramble.wire.frames import MAX_ROWS
 from bramble.wire.transport import (
     MAX_ANSWER_BYTES,
     MAX_STEP_BYTES,
@@ -171,7 +172,6 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._fleet, now))
-            self._desk.beat()
         self._fleet.tick(now)
         self._desk.tick(now)
 
@@ -212,6 +212,11 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if config.max_rows > MAX_ROWS or config.max_length > manifests.MAX_LENGTH:
+        raise BadInput(
+            f"max_rows is {config.max_rows} and max_length {config.max_length}: at most "
+            f"{MAX_ROWS} and {manifests.MAX_LENGTH} are allowed"
+        )
     if config.speculation not in ("auto", "off"):
         raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
     if config.kv_cache not in manifests.CACHE_BYTES:
