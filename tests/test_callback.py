@@ -253,6 +253,21 @@ def test_a_failure_is_shown_whole_with_its_node_and_place() -> None:
     ]
 
 
+def test_a_program_that_failed_is_quoted() -> None:
+    run, one = Run(), task("Plan it", "command")
+    run.begin(one, "pi1")
+    nothing = {"msg": "non-zero return code", "failed": True, "rc": 2}
+    for said in ({"stderr": "1\n2\n3\nx: too\nlarge\n"}, {"stderr": "", "stdout": "no"}, {}):
+        run.shown.v2_runner_on_failed(result(one, "pi1", **nothing, **said, delta="0:1"))
+    failed = [line for line in run.screen.lines if line.startswith("FAILED")]
+    assert failed == [
+        "FAILED  pi1: Plan it: 3 x: too large",
+        "FAILED  pi1: Plan it: no",
+        "FAILED  pi1: Plan it: non-zero return code",
+    ]
+    assert not [line for line in run.screen.lines if "delta" in line or "stderr: ''" in line]
+
+
 def test_each_item_that_fails_is_shown_and_not_their_sum() -> None:
     run, one = Run(), task("Start them", "systemd_service", loop=["a", "b"])
     run.begin(one, "pi1")
@@ -271,6 +286,11 @@ def test_a_secret_stays_one() -> None:
     run.shown.v2_runner_on_failed(result(one, "pi1", censored=hidden, failed=True))
     assert f"    censored: '{hidden}'".replace("'no_log: true'", "''no_log: true''") in (
         run.screen.lines
+    )
+    run.shown.v2_runner_on_unreachable(result(one, "pi1", censored=hidden, unreachable=True))
+    assert run.screen.lines[-1] == (
+        "LOST    pi1 does not answer (at “Say it”): "
+        "what was said may hold a secret and is not shown (no_log)"
     )
 
 

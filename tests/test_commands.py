@@ -40,8 +40,9 @@ def fetch(url: str, head: Path, models: Path, *more: str) -> int:
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").touch()
-    assert main(["export", "--embedded", str(tmp_path / "file" / "model")]) == 1
-    assert capsys.readouterr().err == f"bramble export: {tmp_path}/file: File exists\n"
+    assert main(["export", "--embedded", str(tmp_path / "file" / "model")]) == 2
+    sentence = f"{tmp_path}/file/model cannot be made: {tmp_path}/file is a file"
+    assert capsys.readouterr().err == f"bramble export: {sentence}; choose another name\n"
 
 
 def test_an_output_that_takes_nothing_ends_a_command_with_a_sentence() -> None:

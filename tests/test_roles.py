@@ -56,6 +56,12 @@ def test_the_preflight_asks_for_every_package_that_the_roles_install() -> None:
     assert set(asked) == installed - optional
 
 
+def test_whatever_installs_packages_waits_for_an_automatic_update() -> None:
+    for task in (task for role in ROLES for task in tasks_of(role)):
+        if "ansible.builtin.apt" in task:
+            assert "lock_timeout" in task["ansible.builtin.apt"], task["name"]
+
+
 def test_what_is_installed_in_one_go_is_what_later_roles_need() -> None:
     site = load(ROOT / "ansible/vars/site.yml")
     asked = in_defaults(ROOT / "roles/bramble_preflight")["bramble_preflight_packages"].default

@@ -30,6 +30,7 @@ PACKAGES = (
 )
 QUIETLY = "DEBIAN_FRONTEND=noninteractive"
 GATEWAY = "10.77.0.1"
+BRIDGE_MAC = "02:00:0a:4d:00:01"  # else its ports' lowest, which changes under those who know it
 PROXY_PORT = 3128
 BOOT_TIMEOUT_S = 180.0  # of a machine that does other things beside
 STOP_TIMEOUT_S = 30.0
@@ -196,7 +197,7 @@ class Host:
             etc / "systemd/network/10-eth0.network",
             f"[Match]\nName=eth0\n[Network]\nAddress={self.address}/24\nLinkLocalAddressing=no\n",
         )
-        _write(etc / "machine-id", "")
+        _write(etc / "machine-id", f"{secrets.token_hex(16)}\n")  # its MAC address may follow from it
         key = etc / "ssh/ssh_host_ed25519_key"
         key.parent.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)
@@ -266,7 +267,8 @@ class Lab:
             INOTIFY.write_text(f"{MIN_INOTIFY}\n")
         run("ip", "netns", "add", self.space)
         run("ip", "-n", self.space, "link", "set", "lo", "up")
-        run("ip", "-n", self.space, "link", "add", "lan", "type", "bridge")
+        bridge = ("address", BRIDGE_MAC, "type", "bridge")
+        run("ip", "-n", self.space, "link", "add", "lan", *bridge)
         run("ip", "-n", self.space, "addr", "add", f"{GATEWAY}/24", "dev", "lan")
         run("ip", "-n", self.space, "link", "set", "lan", "up")
         with (self.folder / "proxy.log").open("wb") as log:
@@ -337,6 +339,8 @@ class Lab:
     def run(self, *command: str | Path, **kwargs: object) -> subprocess.CompletedProcess[str]:
         """Run on the lab's network, as the user's laptop."""
         words = self.words(*command)
+        if "input" not in kwargs:
+            kwargs["stdin"] = subprocess.DEVNULL  # Ansible refuses one that does not block
         return subprocess.run(words, text=True, capture_output=True, **kwargs)  # type: ignore[call-overload]
 
     def words(self, *command: str | Path) -> list[str]:

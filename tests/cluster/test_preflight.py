@@ -219,6 +219,31 @@ def test_the_lists_of_packages_being_fetched_count_too(pi1: Host) -> None:
         assert json.loads(pi1.ssh(ask))["is_apt_locked"] is True
 
 
+LISTS = "/var/lib/apt/lists"
+
+
+@pytest.mark.parametrize("size", [0, 1000])
+def test_lists_of_packages_that_a_power_cut_left_without_contents_are_fetched_anew(
+    pi1: Host, play: Play, size: int
+) -> None:
+    (pi1.root / "home/pi/probe.py").write_text(PROBE.read_text())
+    ask = "sudo python3 probe.py 0"
+    pi1.ssh("sudo apt-get update -qq")
+    assert json.loads(pi1.ssh(ask))["package_lists"] == "whole"
+    pi1.ssh(f"sudo sh -c 'truncate -s {size} {LISTS}/*_bookworm_main_*_Packages'")
+    assert json.loads(pi1.ssh(ask))["package_lists"] == "cut off"
+    assert play().sentences == []
+    assert json.loads(pi1.ssh(ask))["package_lists"] == "whole"
+    assert "clang:" in pi1.ssh("apt-cache policy clang")
+
+
+def test_a_time_client_is_a_package_that_a_node_may_lack(pi1: Host, play: Play) -> None:
+    pi1.ssh(f"sudo rm -r {LISTS}")
+    played = play("-e", '{"bramble_preflight_packages": ["python3"]}')
+    assert played.sentences == []
+    assert "systemd-timesyncd:" in pi1.ssh("apt-cache policy systemd-timesyncd")
+
+
 def test_packages_that_are_soon_installed_are_waited_for(pi1: Host, play: Play) -> None:
     hold = HOLD.format(lock="/var/lib/dpkg/lock-frontend", s=5)
     pi1.ssh(f'sudo systemd-run -q python3 -c "{hold}"')

@@ -83,15 +83,16 @@ class _Handler(BaseHTTPRequestHandler):
         if not path.is_file():
             return self._missing("EntryNotFound")
         data, asked = path.read_bytes(), self.headers.get("Range")
-        first = int(asked.removeprefix("bytes=").split("-")[0]) if asked else 0
-        body = data[first:]
+        first, _, last = (asked or "bytes=0-").removeprefix("bytes=").partition("-")
+        start, stop = int(first), min(int(last or len(data)) + 1, len(data))
+        body = data[start:stop]
         self.send_response(206 if asked else 200)
         self.send_header("ETag", f'"{_etag(path)}"')
         self.send_header("X-Repo-Commit", COMMIT)
         self.send_header("Accept-Ranges", "bytes")
         self.send_header("Content-Length", str(len(body)))
         if asked:
-            self.send_header("Content-Range", f"bytes {first}-{len(data) - 1}/{len(data)}")
+            self.send_header("Content-Range", f"bytes {start}-{stop - 1}/{len(data)}")
         self.end_headers()
         if self.command == "GET":
             self._send(name, body, asked)

@@ -26,7 +26,7 @@ ATOL = 1e-4  # float32 sums in another order; logits are of size 5
 
 
 def original(source: Path) -> Original:
-    opened = open_folder(source)
+    opened, _ = open_folder(source)
     return Original(describe(opened.config), opened.weights)
 
 

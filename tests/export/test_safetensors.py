@@ -47,7 +47,7 @@ def test_a_truncated_file_says_what_was_promised(tmp_path: Path, kept: int) -> N
 
 
 def test_a_file_that_is_no_safetensors_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"version https://git-lfs.github.com/spec/v1\n")
+    (tmp_path / "model.safetensors").write_bytes(b"<!DOCTYPE html><html></html>\n")
     with pytest.raises(BadInput, match="not a safetensors file"):
         Checkpoint(tmp_path)
 
@@ -78,3 +78,47 @@ def test_eight_bit_floats_are_refused_by_name(tmp_path: Path) -> None:
     write_raw(tmp_path, {"a": entry}, bytes(4))
     with pytest.raises(BadInput, match="F8_E4M3"):
         Checkpoint(tmp_path).rows("a", 0, 4)
+
+
+ONE = {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        *(None, 5, [], {}, "F32"),
+        *(ONE | {"dtype": value} for value in (None, 5, "", ["F32"])),
+        *(ONE | {"shape": value} for value in (None, 2, "2", [-2], [2.0], [True], [None], ["2"])),
+        *(ONE | {"data_offsets": value} for value in (None, 8, [0], [0, 8, 8], [0, "8"], [-8, 0])),
+    ],
+)
+def test_a_malformed_entry_is_refused_by_its_tensors_name(tmp_path: Path, entry: object) -> None:
+    write_raw(tmp_path, {"a.weight": entry}, bytes(8))
+    with pytest.raises(BadInput, match=r"tensor 'a\.weight' is malformed; download it again"):
+        Checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("header", [None, [], "a", 5])
+def test_a_header_that_is_no_table_is_refused(tmp_path: Path, header: object) -> None:
+    write_raw(tmp_path, header, b"")
+    with pytest.raises(BadInput, match="no table of tensors"):
+        Checkpoint(tmp_path)
+
+
+@pytest.mark.parametrize("text", [b"{", b"\xff\xfe", b"[" * 100_000])
+def test_a_header_that_is_no_json_is_refused(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "model.safetensors").write_bytes(len(text).to_bytes(8, "little") + text)
+    with pytest.raises(BadInput, match=r"header is not JSON|no table of tensors"):
+        Checkpoint(tmp_path)
+
+
+def test_bytes_behind_the_last_tensor_are_refused(tmp_path: Path) -> None:
+    write_raw(tmp_path, {"a": ONE}, bytes(12))
+    with pytest.raises(BadInput, match="it is damaged"):
+        Checkpoint(tmp_path)
+
+
+def test_double_precision_is_told_what_to_save_instead(tmp_path: Path) -> None:
+    write(tmp_path, table=np.ones((4, 4)))
+    with pytest.raises(BadInput, match="'table' is F64; read are F32, F16, BF16: save it as F32"):
+        Checkpoint(tmp_path).shape("table")

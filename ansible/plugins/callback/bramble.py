@@ -33,7 +33,9 @@ MAX_DIFF_LINES = 12  # of one file; -v shows all
 MAX_NAMES = 8  # of nodes on one line
 INDENT = "      "
 OWN_SENTENCES = ("assert", "fail")  # the plays' own checks: their message is what there is to say
-DETAILS_LEFT_OUT = ("msg", "changed", "failed", "assertion", "evaluated_to")
+DETAILS_LEFT_OUT = ("msg", "changed", "failed", "assertion", "evaluated_to", "delta", "start", "end", "stdout_lines", "stderr_lines")
+SAYS_NOTHING = ("", "non-zero return code")  # of a program: what it printed says more
+MAX_REASON_LINES = 3  # of what a program printed last; all of it stands below
 
 
 def duration(seconds):
@@ -252,7 +254,16 @@ class CallbackModule(Default):
         return self._titles.get(result.task._uuid) or bare_title(result.task)
 
     def _reason(self, result):
-        return str(result.result.get("msg") or "no reason given").removeprefix("Task failed: ").strip()
+        """Return why: the message, or what a program printed where that says only that it failed."""
+        given = result.result
+        if "censored" in given:
+            return "what was said may hold a secret and is not shown (no_log)"
+        message = str(given.get("msg") or "").removeprefix("Task failed: ").strip()
+        if message not in SAYS_NOTHING:
+            return message
+        printed = str(given.get("stderr") or "").strip() or str(given.get("stdout") or "").strip()
+        last = " ".join(line.strip() for line in printed.splitlines()[-MAX_REASON_LINES:])
+        return last or message or f"no reason given, only {', '.join(given) or 'an empty answer'}"
 
     # -------------------------------------------------------------------------------------- words
 
@@ -287,7 +298,7 @@ class CallbackModule(Default):
             is_named = host in reason or result.task.run_once or host == "localhost"
             self._say(f"FAILED  {reason if is_named else f'{host}: {reason}'}", C.COLOR_ERROR)
             return
-        rest = {key: value for key, value in result.result.items() if key not in DETAILS_LEFT_OUT}
+        rest = {key: value for key, value in result.result.items() if key not in DETAILS_LEFT_OUT and value != ""}
         details = self._dump_results(rest).strip("\n")
         place = f"\n{INDENT}this task: {result.task.get_path()}" if result.task.get_path() else ""
         shown = f"\n{details}" if details.strip() not in ("", "{}") else ""

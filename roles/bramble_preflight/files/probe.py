@@ -12,8 +12,11 @@ import shutil
 import subprocess
 import sys
 import time
+import urllib.parse
 
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
+LISTS = "/var/lib/apt/lists"
+TIME_CLIENTS = ("systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp")
 CURRENT = "/opt/bramble/current"
 CLOUD_INIT_ENDED = "/run/cloud-init/result.json"
 
@@ -64,9 +67,29 @@ def installed(packages):
     return [line.split()[0] for line in said.splitlines() if line.endswith(" installed")]
 
 
-def has_lists():
-    """True if there are lists of packages; a pulled plug can leave them without contents."""
-    return any(map(os.path.getsize, glob.glob("/var/lib/apt/lists/*_Packages*")))  # noqa: PTH202, PTH207
+def package_lists():
+    """Return whether the lists of packages are "whole", "missing" or "cut off" by a pulled plug.
+
+    `apt update` does not notice the last: the server has nothing newer.
+    """
+    lists, releases = glob.glob(LISTS + "/*_Packages*"), glob.glob(LISTS + "/*_InRelease")  # noqa: PTH207
+    sizes = {path: size for release in releases for path, size in sizes_of(release)}
+    is_cut_off = any(os.path.getsize(path) != sizes.get(path, os.path.getsize(path)) for path in lists)  # noqa: PTH202
+    if is_cut_off or not all(map(os.path.getsize, releases)):  # noqa: PTH202
+        return "cut off"
+    return "whole" if lists else "missing"
+
+
+def sizes_of(release):
+    """Give path and bytes of each list that a release names; compressed ones lie under other names."""
+    for size, path in re.findall(r"^ [0-9a-f]{32,} +([0-9]+) +(\S+/Packages|Packages)$", read(release), re.MULTILINE):
+        name = urllib.parse.quote(path.replace("_", "%5f"), safe="/%-.+").replace("/", "_")
+        yield release[: -len("InRelease")] + name, int(size)
+
+
+def has_time_client():
+    units = [name + ".service" for name in TIME_CLIENTS]
+    return bool(output("systemctl", "list-unit-files", "--no-legend", *units))
 
 
 def other_firewall():
@@ -81,8 +104,9 @@ print(
         {
             "skew_s": round(time.time() - float(sys.argv[1])),
             "free_mib": shutil.disk_usage("/").free >> 20,
-            "has_package_lists": has_lists(),
+            "package_lists": package_lists(),
             "installed": installed(sys.argv[2:]),
+            "has_time_client": has_time_client(),
             "is_first_start": is_first_start(),
             "is_apt_locked": is_locked(),
             "firewall": other_firewall(),

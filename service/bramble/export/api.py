@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,17 +20,16 @@ from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
 from bramble.export.fidelity import fidelity
-from bramble.export.generation import FILE as GENERATION
-from bramble.export.generation import read_defaults
 from bramble.export.layer import CacheScales
+from bramble.export.opening import open_source
 from bramble.export.original import Original
 from bramble.export.parts import PartWriter
 from bramble.export.quantize import BLOCK, KINDS
-from bramble.export.source import Source, open_folder
-from bramble.export.stop_tokens import stop_ids, token_ids
+from bramble.export.safetensors import Headers
+from bramble.export.source import Source, read_settings
+from bramble.export.speech import Speech, read_speech
 from bramble.export.synthetic import open_synthetic
-from bramble.export.tensors import fitted
-from bramble.export.tokenizer_check import check_tokenizer
+from bramble.export.tensors import check_tensors, fitted
 from bramble.export.verify import Range, Sample, golden
 from bramble.model import manifest as manifests
 from bramble.model.disk import check_space
@@ -104,7 +102,11 @@ def export(
     options = options or Options()
     options.kinds()
     check_free(dest, options.may_replace)
-    opened = _open(source, options)
+
+    def check(folder: Path, headers: Headers) -> None:
+        check_settings(folder, headers, options)
+
+    opened = open_source(source, options.revision, options.source_id, check)
     return write_folder(opened, dest, options, progress)
 
 
@@ -135,23 +137,36 @@ def embedded_sha256() -> str:
     return sha256_of(weights)
 
 
+def check_settings(folder: Path, headers: Headers, options: Options) -> None:
+    """Raise BadInput, as `export` would, for what settings and headers of weights tell already."""
+    config, generation = read_settings(folder)
+    decoder = describe(config)
+    _check_blocks(decoder, options.kinds())
+    check_tensors(decoder, headers)
+    read_speech(config, generation, Tokenizer(folder), decoder.shape.vocab_size)
+
+
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
     """Write `dest` from an opened source; errors as in `export`."""
     decoder, kinds = describe(source.config), options.kinds()
     source = replace(source, weights=fitted(decoder, source.weights))
     _check_blocks(decoder, kinds)
     check_space(dest, _estimate_bytes(decoder, kinds))
-    with destination(dest, options.may_replace) as folder:
+    # What overflows is told by the tensor's or the part's name, not by numpy
+    silenced = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+    with destination(dest, options.may_replace) as folder, silenced:
         files = _copy(source, folder)
         tokenizer = Tokenizer(folder)
-        speech = _speech(source, tokenizer, decoder.shape.vocab_size)
+        vocab_size = decoder.shape.vocab_size
+        speech = read_speech(source.config, source.generation, tokenizer, vocab_size)
         total = sum(prod(size) for size in decoder.tensors().values())
         advance = _Counter(progress, "weights", total)
         calibration = _calibration(source, decoder, tokenizer, options)
         writer = PartWriter(folder, decoder, kinds, source.weights, advance, calibration)
         parts = writer.write()
         manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
-        manifest = replace(manifest, name=dest.name, **speech)
+        manifest = _with_speech(manifest, speech, source.warnings)
+        manifest = replace(manifest, name=dest.name)
         advance = _Counter(progress, "golden check", len(parts))
         golden_ids = _golden_ids(tokenizer, decoder.shape.vocab_size)
         sample_ids = _sample_ids(tokenizer, decoder.shape)
@@ -162,18 +177,6 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         manifest = replace(manifest, golden=check, fidelity=found, parts=parts, files=files)
         manifests.write(manifest, folder)
     return manifest
-
-
-def _open(source: str, options: Options) -> Source:
-    """A folder that exists, or else a hub id: NAME or OWNER/NAME."""
-    folder = Path(source).expanduser()
-    if folder.is_dir():
-        return open_folder(folder, options.source_id)
-    if source.startswith((".", "/", "~")) or source.count("/") > 1:
-        raise BadInput(f"{source}: no such folder")
-    from bramble.export.hub import open_hub  # its library takes half a second to import
-
-    return open_hub(source, options.revision)
 
 
 class _Counter:
@@ -214,19 +217,14 @@ def _manifest(
     )
 
 
-def _speech(source: Source, tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
-    """The manifest's fields on how the model is spoken with. Raises BadInput."""
-    config, generation = source.config.document, source.generation.document
-    warnings = check_tokenizer(tokenizer, vocab_size)
-    stops, more = stop_ids(generation, config, tokenizer, vocab_size)
-    key = "bos_token_id"
-    bos = token_ids(config, key, "config.json") or token_ids(generation, key, GENERATION)
-    return {
-        "defaults": read_defaults(generation),
-        "eos_ids": stops,
-        "bos_id": bos[0] if bos else None,
-        "extra": {"warnings": [*warnings, *more]},
-    }
+def _with_speech(manifest: Manifest, speech: Speech, warnings: list[str]) -> Manifest:
+    return replace(
+        manifest,
+        defaults=speech.defaults,
+        eos_ids=speech.eos_ids,
+        bos_id=speech.bos_id,
+        extra={"warnings": [*warnings, *speech.warnings]},
+    )
 
 
 def _copy(source: Source, folder: Path) -> dict[str, File]:

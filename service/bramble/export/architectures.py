@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 
 from bramble.errors import BadInput
-from bramble.export.config_file import ConfigFile, shown
+from bramble.export.config_file import ConfigFile, plain, shown
 from bramble.export.decoder import Decoder
 from bramble.export.harmless import check_rest
 from bramble.export.llama import llama, mistral
@@ -99,8 +99,12 @@ def _unsupported(name: str) -> str:
         ("QuestionAnswering", "a model that marks answers in a text and writes none"),
     ):
         if family and name.endswith(suffix):
-            return f"architecture {name} is {what}; export a release whose architecture is {family}"
-    return f"architecture {name} is not supported; supported are {', '.join(ARCHITECTURES)}"
+            return (
+                f"config.json: architectures: {plain(name)} is {what}; "
+                f"export a release whose architecture is {family}"
+            )
+    known = ", ".join(ARCHITECTURES)
+    return f"config.json: architectures: {plain(name)} is not supported; supported are {known}"
 
 
 def _method(found: object) -> str:

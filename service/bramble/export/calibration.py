@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from bramble.errors import BadInput
 from bramble.export.calibration_text import CONVERSATION, TEXT
 from bramble.export.compensate import Inputs, inputs
 from bramble.export.original import Original
+from bramble.export.verify import check_finite
 from bramble.model.tokenizer import Tokenizer
 
 NUM_TOKENS = 1024
@@ -32,8 +31,7 @@ class Calibration:
     def layer(self) -> dict[str, Inputs]:
         """The inputs of the next layer's matrices, by their names behind `model.layers.N.`."""
         self._hidden, seen = next(self._layers)
-        if not np.isfinite(self._hidden).all():
-            raise BadInput("the checkpoint is damaged: a layer gives numbers that are not finite")
+        check_finite("layers", self._hidden, *seen)
         known = (inputs(each[NUM_SINKS:]) for each in seen)
         return {
             f"{matrix}.weight": found

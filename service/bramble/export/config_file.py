@@ -71,6 +71,11 @@ class ConfigFile:
         return tuple(ids)
 
 
+def plain(name: str) -> str:
+    """A key as a message shows it: whatever is in it, the message stays one line."""
+    return name if name and name.isprintable() else repr(name)
+
+
 def shown(value: Any) -> str:
     """A value as a message shows it: words as JSON has them, and not all of a long one."""
     if value is None or isinstance(value, bool):

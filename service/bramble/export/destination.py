@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bramble.errors import BadInput, Broken
 from bramble.model.disk import FULL, size
+from bramble.model.manifest import FILE_NAME as MANIFEST
 
 
 @contextmanager
@@ -38,10 +39,31 @@ def destination(dest: Path, may_replace: bool) -> Iterator[Path]:
 
 def check_free(dest: Path, may_replace: bool) -> None:
     """Raises BadInput if something stands at `dest` that must not be replaced."""
-    if dest.exists() and not may_replace:
-        raise BadInput(f"{dest} exists; choose another name, or --force to replace it")
-    if dest.exists() and not dest.is_dir():
+    if not dest.name or dest.name == "..":
+        raise BadInput(
+            f"{dest} names no new folder; give the model folder a name, e.g. {dest}/model"
+        )
+    if dest.is_symlink():
+        raise BadInput(f"{dest} is a symbolic link; give the folder that it points to")
+    if not dest.exists():
+        _check_parent(dest)
+        return
+    if not dest.is_dir():
         raise BadInput(f"{dest} is a file; choose another name")
+    if not may_replace:
+        raise BadInput(f"{dest} exists; choose another name, or --force to replace it")
+    if any(dest.iterdir()) and not (dest / MANIFEST).is_file():
+        raise BadInput(
+            f"{dest} holds files and no {MANIFEST}, so it is no model folder of Bramble's, which "
+            "alone --force replaces; choose another name, or remove it yourself"
+        )
+
+
+def _check_parent(dest: Path) -> None:
+    """Folders that are missing are made, which nothing may stand in the way of."""
+    above = next(path for path in dest.absolute().parents if path.exists())
+    if not above.is_dir():
+        raise BadInput(f"{dest} cannot be made: {above} is a file; choose another name")
 
 
 def _remove_stale(dest: Path) -> None:

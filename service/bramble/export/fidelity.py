@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.export.original import Advance, Original
-from bramble.export.verify import Sample, load
+from bramble.export.verify import Sample, check_finite, load
 from bramble.model.manifest import Fidelity
 
 PIECE = 32  # tokens whose logits are copied at a time: 16 MB at 128k vocabulary
@@ -24,10 +24,13 @@ def fidelity(original: Original, sample: Sample, lm_head: Path, advance: Advance
 
     Holds one float32 layer (872 MB at 8B); after it the written lm_head, as the golden check did,
     and then both models' logits (131 MB each at 256 tokens and 128k vocabulary).
+    Raises BadInput where either model's logits are not finite: no distance could be told.
     """
     hidden = original.hidden(sample.token_ids, advance)
     theirs = _logits(lm_head, original.decoder.shape.vocab_size, sample.hidden)
     ours = original.logits(hidden)
+    check_finite("float32 original", ours)
+    check_finite("quantised lm_head", theirs)
     advance(1)
     found = [compare(ours[piece], theirs[piece]) for piece in _pieces(len(ours))]
     divergences, same_first = np.sum(found, axis=0) / len(ours)

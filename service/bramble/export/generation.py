@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.export.config_file import plain
 from bramble.model.sampling import RANGES, check_defaults
 
 FILE = "generation_config.json"
@@ -116,7 +117,7 @@ def _check(key: str, value: Any) -> None:
         return
     if key not in NEUTRAL:
         raise BadInput(
-            f"{FILE}: {key} is {_short(value)}, and this key is not known; "
+            f"{FILE}: {plain(key)} is {_short(value)}, and this key is not known; "
             "if it changes nothing, remove it"
         )
     allowed = NEUTRAL[key]

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bramble.errors import BadInput
-from bramble.export.config_file import ConfigFile, shown
+from bramble.export.config_file import ConfigFile, plain, shown
 
 WHERE_FROM = "says where the file came from"
 TRAINING = "is used in training alone"
@@ -130,7 +130,7 @@ def check_rest(config: ConfigFile, architecture: str) -> None:
         found = config.document[key]
         if key not in ONLY:
             raise BadInput(
-                f"config.json: {key} is {shown(found)}, a setting that Bramble does not know for "
+                f"config.json: {plain(key)} is {shown(found)}, a setting that is not known for "
                 f"{architecture}, so it may be another model; remove the key if it changes nothing"
             )
         allowed, reason = ONLY[key]

@@ -13,6 +13,7 @@ import numpy as np
 import onnx
 from numpy.typing import NDArray
 
+from bramble.errors import BadInput
 from bramble.export import compensate, graph, layer
 from bramble.export.calibration import Calibration
 from bramble.export.compensate import Inputs, can_compensate
@@ -158,6 +159,7 @@ class PartWriter:
                     made = compensate.quantize(rows, kind, known)
                 else:
                     made = quantize(rows, kind)
+                _check_scales(source, kind, made.scales)
                 kept_scales.append(made.scales)
                 if made.zeros is not None:
                     kept_zeros.append(made.zeros)
@@ -173,3 +175,11 @@ class PartWriter:
         for _, rows in chunks(self.weights, source):
             yield rows
             self.advance(rows.size)
+
+
+def _check_scales(source: str, kind: str, scales: NDArray[np.float32]) -> None:
+    if not np.isfinite(scales).all():
+        raise BadInput(
+            f"tensor {source!r} has numbers too large for {kind}: its weights are damaged, or "
+            "choose --quant float32"
+        )

@@ -10,7 +10,7 @@ from types import MappingProxyType
 from typing import Any
 
 from bramble.errors import BadInput
-from bramble.export.config_file import ConfigFile, shown
+from bramble.export.config_file import ConfigFile, plain, shown
 from bramble.model.manifest import Rope, Shape
 from bramble.model.rope import scaling_type
 
@@ -113,6 +113,6 @@ def _check_rest(inner: ConfigFile, kind: str) -> None:
     """Whatever else stands there would be passed over."""
     for key in sorted(set(inner.document) - inner.read):
         raise BadInput(
-            f"config.json: {inner.prefix}{key} is {shown(inner.document[key])}, "
+            f"config.json: {inner.prefix}{plain(key)} is {shown(inner.document[key])}, "
             f"which rope type {kind!r} has no use for; remove it if it changes nothing"
         )

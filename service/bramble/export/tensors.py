@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,14 @@ KINDS = {
 }
 
 
+class Tensors(Protocol):
+    """What is known of tensors before any is read."""
+
+    def names(self) -> Iterable[str]: ...
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Renamed:
     """Weights under other names: ours → theirs."""
@@ -52,19 +61,36 @@ def fitted(decoder: Decoder, weights: Weights) -> Weights:
     Raises BadInput that names a tensor which is missing, left over, of another shape, or in the
     way: an lm_head that differs from the embedding it is to share.
     """
-    found = _named(set(weights.names()))
-    _tie(decoder, weights, found)
-    renamed = Renamed(weights, found)
+    renamed = Renamed(weights, check_tensors(decoder, weights))
+    if decoder.is_tied and LM_HEAD in weights.names():
+        _check_tie(weights, renamed.theirs[EMBEDDING])
+    return renamed
+
+
+def check_tensors(decoder: Decoder, tensors: Tensors) -> dict[str, str]:
+    """Return the decoder's names → the file's; what their headers tell is checked, no number.
+
+    Raises BadInput as `fitted` does.
+    """
+    found = _named(set(tensors.names()))
     expected = decoder.tensors()
+    lm_head = found.pop(LM_HEAD, None) if decoder.is_tied else None
+    if lm_head is not None:  # of a table that is shared, whichever name the file has
+        found.setdefault(EMBEDDING, lm_head)
+        _check_size(tensors, lm_head, expected[EMBEDDING])
     for name, size in expected.items():
         if name not in found:
             raise BadInput(_missing(name))
-        if renamed.shape(name) != size:
-            raise BadInput(f"tensor {name!r} is {renamed.shape(name)}, config.json makes it {size}")
+        _check_size(tensors, found[name], size)
     for name in sorted(set(found) - set(expected)):
         if not name.endswith(BUFFERS):
             raise BadInput(_left_over(name, decoder))
-    return renamed
+    return found
+
+
+def _check_size(tensors: Tensors, name: str, size: tuple[int, ...]) -> None:
+    if tensors.shape(name) != size:
+        raise BadInput(f"tensor {name!r} is {tensors.shape(name)}, config.json makes it {size}")
 
 
 def _named(theirs: set[str]) -> dict[str, str]:
@@ -85,16 +111,11 @@ def _named(theirs: set[str]) -> dict[str, str]:
     return {name if name == LM_HEAD else PREFIX + name: name for name in theirs}
 
 
-def _tie(decoder: Decoder, weights: Weights, found: dict[str, str]) -> None:
-    """Of a table that is shared, whichever name the file has; if both, they must be equal."""
-    if not decoder.is_tied or LM_HEAD not in found:
-        return
-    lm_head = found.pop(LM_HEAD)
-    if EMBEDDING not in found:
-        found[EMBEDDING] = lm_head
-    elif not _are_equal(weights, found[EMBEDDING], lm_head):
+def _check_tie(weights: Weights, embedding: str) -> None:
+    """A file that has both tables of a tied model must have the same numbers in them."""
+    if not _are_equal(weights, embedding, LM_HEAD):
         raise BadInput(
-            f"tensor {lm_head!r} differs from {found[EMBEDDING]!r}, though config.json says "
+            f"tensor {LM_HEAD!r} differs from {embedding!r}, though config.json says "
             "tie_word_embeddings true, that they are one; correct that, or remove the tensor"
         )
 

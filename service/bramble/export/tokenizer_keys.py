@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.export.config_file import plain
 from bramble.model.chat_template import template_files
 from bramble.model.tokenizer_files import CONFIG, NAMED, TOKENIZER, TOKENS_MAP, read_object
 
@@ -105,7 +106,9 @@ def check_tokenizer_keys(folder: Path) -> None:
     tokens_map = folder / TOKENS_MAP
     for key, value in (read_object(tokens_map) if tokens_map.exists() else {}).items():
         if not _is_token(key, value) and key not in OBEYED:
-            raise BadInput(f"{TOKENS_MAP}: {key} is {_short(value)}, and this key is not known")
+            raise BadInput(
+                f"{TOKENS_MAP}: {plain(key)} is {_short(value)}, and this key is not known"
+            )
     known = template_files(folder)
     for path in sorted(folder.glob("chat_template*")):
         if path not in known:
@@ -122,7 +125,7 @@ def _check(key: str, value: Any) -> None:
         _check_code(value)
     elif key not in NEUTRAL:
         raise BadInput(
-            f"{CONFIG}: {key} is {_short(value)}, and this key is not known; "
+            f"{CONFIG}: {plain(key)} is {_short(value)}, and this key is not known; "
             "if it changes nothing, remove it"
         )
     elif value is not None and value not in NEUTRAL[key]:

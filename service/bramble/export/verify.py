@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime
 from numpy.typing import NDArray
 
+from bramble.errors import BadInput
 from bramble.model.digest import digest
 from bramble.model.manifest import Golden, Manifest, Rope, Shape
 from bramble.model.rope import tables
@@ -59,6 +60,8 @@ def golden(
     """Run `token_ids` from an empty cache, and beside them `sample`, all but its lm_head.
 
     advance    is told of each part that ran
+
+    Raises BadInput for a part that gives NaN or infinity.
     """
     feeds: list[dict[str, Array]] = [
         {"token_ids": np.array([ids], np.int32)} for ids in (token_ids, sample)
@@ -103,6 +106,16 @@ def layer_feed(shape: Shape, rope: Rope, hidden: NDArray[np.float32]) -> dict[st
     }
 
 
+def check_finite(part: str, *outputs: NDArray[np.float32]) -> None:
+    """Raise BadInput if a part's outputs are no numbers that a model could be made of."""
+    if not all(np.isfinite(array).all() for array in outputs):
+        raise BadInput(
+            f"the model's {part} gives numbers that are not finite (NaN or infinity) for an "
+            "ordinary text: its weights are damaged, or too large for float32; "
+            "download the model again, or export another release"
+        )
+
+
 def load(model: Path | bytes) -> Run:
     """Load an ONNX model, from its file or as bytes; it is in memory as long as the result is."""
     options = onnxruntime.SessionOptions()
@@ -125,4 +138,6 @@ def _run(
 ) -> list[list[NDArray[np.float32]]]:
     """Load one part and return its outputs for each of `feeds`."""
     run = load(folder / manifest.part(name).onnx)
-    return [run(feed) for feed in feeds]
+    found = [run(feed) for feed in feeds]
+    check_finite(name, *(array for outputs in found for array in outputs))
+    return found

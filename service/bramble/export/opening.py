@@ -1,0 +1,94 @@
+"""What SOURCE on the command line names: a folder, a hub id, or something a sentence is about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from bramble.errors import BadInput
+from bramble.export.safetensors import Headers
+from bramble.export.source import Source, open_folder
+
+Check = Callable[[Path, Headers], None]  # of the settings in a folder, and of its weights' headers
+_WORD = r"[A-Za-z0-9_][\w.-]{0,95}"
+_HUB_ID = re.compile(rf"{_WORD}(/{_WORD})?", re.ASCII)
+_HUB_HOSTS = ("huggingface.co", "www.huggingface.co", "hf.co")
+_EXAMPLE = "meta-llama/Llama-3.2-1B-Instruct"
+_ENDINGS = (".gguf", ".safetensors", ".bin", ".onnx", ".json", ".pth", ".pt")
+
+
+def open_source(source: str, revision: str | None, source_id: str | None, check: Check) -> Source:
+    """Open a folder that exists, or else a hub id: NAME or OWNER/NAME.
+
+    Raises BadInput for anything else, saying what it is and what to give instead, and what `check`
+    raises, before weights are read or downloaded.
+    """
+    folder = _path(source)
+    if folder.is_dir():
+        opened, headers = open_folder(folder, source_id)
+        check(folder, headers)
+        return opened
+    if folder.exists():
+        raise BadInput(_file(folder))
+    if not _HUB_ID.fullmatch(source) or source.endswith(_ENDINGS):
+        raise BadInput(_neither(source))
+    from bramble.export.hub import open_hub  # its library takes half a second to import
+
+    return open_hub(source, revision, check)
+
+
+def _path(source: str) -> Path:
+    if not source.strip():
+        raise BadInput("SOURCE is empty; give a Hugging Face folder or a hub id (OWNER/NAME)")
+    try:
+        return Path(source).expanduser()
+    except RuntimeError as error:  # ~somebody
+        raise BadInput(f"{source}: no such user's folder") from error
+
+
+def _file(path: Path) -> str:
+    if path.suffix == ".gguf" or _begins(path) == b"GGUF":
+        return (
+            f"{path} is a GGUF file, which is quantised already and which Bramble does not read; "
+            "export the Hugging Face release that it was made from"
+        )
+    if path.suffix in (".safetensors", ".json") and path.parent.is_dir():
+        return f"{path} is one file of a model; give the folder that holds it: {path.parent}"
+    return f"{path} is a file; give a Hugging Face model folder, or a hub id (OWNER/NAME)"
+
+
+def _begins(path: Path) -> bytes:
+    if not path.is_file():
+        return b""
+    try:
+        with path.open("rb") as file:
+            return file.read(4)
+    except OSError as error:
+        raise BadInput(f"{path} cannot be read: {error.strerror}") from error
+
+
+def _neither(source: str) -> str:
+    address = source if "://" in source else f"https://{source}"
+    try:
+        parts = urlsplit(address)
+    except ValueError:  # a bracket that opens an IPv6 address
+        return f"{source} is no folder here and no hub id (OWNER/NAME), e.g. {_EXAMPLE}"
+    words = [word for word in parts.path.split("/") if word]
+    if re.fullmatch(r"[\w./-]+:[\w.-]+", source):
+        return (
+            f"{source} looks like a name of Ollama's, whose models are quantised already (GGUF); "
+            f"give the hub id of the original release, e.g. {_EXAMPLE}"
+        )
+    if parts.netloc in _HUB_HOSTS or parts.scheme == "hf":
+        found = words if parts.netloc in _HUB_HOSTS else [parts.netloc, *words]
+        if len(found) >= 2:
+            return f"{source} is an address; give its hub id: {'/'.join(found[:2])}"
+    if "://" in source:
+        return f"{source} is an address; give a folder, or a hub id (OWNER/NAME), e.g. {_EXAMPLE}"
+    if source.endswith(_ENDINGS):
+        return f"{source}: no such file, and SOURCE is a folder or a hub id (OWNER/NAME)"
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
+        return f"{source}: no such folder"
+    return f"{source!r} is no folder here and no hub id (OWNER/NAME), e.g. {_EXAMPLE}"
