@@ -22,6 +22,7 @@ from bramble.model.digest import error
 from bramble.model.manifest import Manifest
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
+from bramble.wire.terms import epoch_of
 
 log = logging.getLogger(__name__)
 
@@ -60,7 +61,8 @@ class Settings:
 class Ring:
     """One ring of one model.
 
-    first_epoch  differs from those of earlier heads, whose steps may still be under way
+    first_epoch  differs from those of earlier heads, whose steps may still be under way and whose
+                 terms stages of an earlier release do not remember
     connect      makes the channel to the first stage
     tell         sends an assignment to a stage
     """
@@ -79,6 +81,7 @@ class Ring:
         self.registry = registry
         self.plan: Plan | None = None
         self.epoch = first_epoch
+        self.term = 0  # of the head, once it has one
         self.state = State.WAITING
         self._reason: str | None = None
         self._sha256 = manifest_sha256
@@ -108,14 +111,15 @@ class Ring:
         except BadInput as problem:
             self.fail(str(problem), now)
             return False
-        self.epoch += 1
+        self.epoch = epoch_of(self.term, self.epoch + 1)
         self.state, self._reason = State.LOADING, None
         for assign in self._assignments(self.plan):
             self._tell(self.registry.assigned(assign), assign)
         if self._suspect:
             self._renewed.add(self._suspect)
             self._suspect = ""
-        log.info("event=activate epoch=%d plan=%s", self.epoch, self.plan.plan_id.hex()[:8])
+        plan = self.plan.plan_id.hex()[:8]
+        log.info("event=activate term=%d epoch=%d plan=%s", self.term, self.epoch, plan)
         return True
 
     def check(self, now: float) -> None:
@@ -320,6 +324,7 @@ class Ring:
                     previous_node=ring[index],
                     last_node=stages[-1] if index == 0 else "",
                     is_suspect=stage.node == self._suspect,
+                    term=self.term,
                 )
             )
         return assigns

@@ -5,47 +5,11 @@ Pure but for the file that keeps the term; the time is passed in.
 
 from __future__ import annotations
 
-import json
 import logging
-from pathlib import Path
 
-from bramble.model.disk import settle
-from bramble.wire.terms import MAX_TERM, PROMISE_S, Claim, Vow
+from bramble.wire.terms import MAX_TERM, PROMISE_S, Claim, Kept, Vow
 
 log = logging.getLogger(__name__)
-
-
-class Kept:
-    """The term on disk. Without a path it lasts as long as the process."""
-
-    def __init__(self, path: Path | None) -> None:
-        self._path = path
-
-    def read(self) -> Vow:
-        """Return the vow that was kept; that of a new stage where none was, or none legible."""
-        new = Vow(0, "", 0, 0.0, True)
-        if self._path is None or not self._path.exists():
-            return new
-        try:
-            kept = json.loads(self._path.read_text(encoding="utf-8"))
-            term, head, incarnation = kept["term"], kept["head"], kept["incarnation"]
-        except (OSError, ValueError, TypeError, KeyError) as error:
-            log.error("event=term_unreadable file=%s reason=%r", self._path, str(error))
-            return new
-        if not (isinstance(term, int) and isinstance(head, str) and isinstance(incarnation, int)):
-            log.error("event=term_unreadable file=%s reason='of wrong types'", self._path)
-            return new
-        return Vow(term, head, incarnation, 0.0, is_free=False)
-
-    def write(self, vow: Vow) -> None:
-        """Have the vow outlive a pulled plug. Raises OSError."""
-        if self._path is None:
-            return
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f"{self._path.name}.partial")
-        kept = {"term": vow.term, "head": vow.head, "incarnation": vow.incarnation}
-        partial.write_text(json.dumps(kept) + "\n", encoding="utf-8")
-        settle(partial, self._path)
 
 
 class Allegiance:
@@ -55,7 +19,7 @@ class Allegiance:
         self.term, self.head, self._incarnation = vow.term, vow.head, vow.incarnation
         self._sent_s = 0.0
         # A process that has ended may have renewed its vow just before.
-        self._bound_until = now if vow.term == 0 else now + PROMISE_S
+        self._bound_until = now if vow.is_free else now + PROMISE_S
         self._is_complaining = False
 
     def vow(self, now: float) -> Vow:
@@ -64,13 +28,17 @@ class Allegiance:
     def is_free(self, now: float) -> bool:
         return now >= self._bound_until
 
+    def obeys(self, head: str, incarnation: int) -> bool:
+        """True if the term is this head process's."""
+        return self.term > 0 and (head, incarnation) == (self.head, self._incarnation)
+
     def hear(self, head: str, incarnation: int, claim: Claim, now: float) -> bool:
         """Take in a claim of the head on the node `head`; True if the vow is another now.
 
         A later process on the same node is obeyed at once: the earlier one has ended, or it could
         not have its port.
         """
-        is_held = (claim.term, head, incarnation) == (self.term, self.head, self._incarnation)
+        is_held = self.obeys(head, incarnation) and claim.term == self.term
         if is_held and claim.is_over:
             was_free, self._bound_until = self.is_free(now), now
             return not was_free
@@ -78,13 +46,25 @@ class Allegiance:
             self._renew(claim, now)
             return False
         is_higher = self.term < claim.term <= MAX_TERM
-        if claim.is_over or not is_higher or not (head == self.head or self.is_free(now)):
+        is_its = self.term > 0 and head == self.head
+        if claim.is_over or not is_higher or not (is_its or self.is_free(now)):
             return False
         return self._grant(head, incarnation, claim, now)
 
+    def refusal(self, head: str, term: int) -> str:
+        """Say why an assignment of that head is not taken, for a person."""
+        theirs = f"the head on {head or 'this machine'} came with term {term}"
+        if self.term == 0:
+            return f"this stage could not keep a term on its disk; {theirs}"
+        return (
+            f"this stage obeys the head on {self.head or 'this machine'} (term {self.term}), "
+            f"and {theirs}: only one of them may lead it"
+        )
+
     def _grant(self, head: str, incarnation: int, claim: Claim, now: float) -> bool:
+        """Keep the new vow, then speak of it: what was said once holds over a power cut."""
         try:
-            self._kept.write(Vow(claim.term, head, incarnation, 0.0, is_free=False))
+            self._kept.write(Vow(claim.term, head, incarnation, is_free=False))
         except OSError as error:
             if not self._is_complaining:
                 log.error("event=term_not_kept reason=%r now='not granted'", str(error))
