@@ -60,6 +60,7 @@ class Service:
         self._notifier = notifier or Notifier(None)
         self._transport = transport
         manifest = manifests.read(config.model)
+        manifests.verify_texts(config.model, manifest)
         manifest.graph("layer-000", config.kv_cache)
         _check_steps(config, manifest.shape.hidden_size)
         model = Model(manifest, manifests.sha256(config.model), Tokenizer(config.model))
@@ -204,7 +205,8 @@ class Service:
         self._desk.note_start(request, now)
 
     def _status(self, now: float) -> dict[str, object]:
-        document = status.document(self._fleet, self._outcomes, now, self._since)
+        restarts = self._notifier.also
+        document = status.document(self._fleet, self._outcomes, now, self._since, restarts)
         return document | {"term": self._role.term}
 
 
