@@ -338,3 +338,25 @@ def test_a_stage_that_has_restarted_refuses_the_terms_that_it_refused_before() -
 
 def test_the_promise_outlives_the_lease_whatever_the_clocks_do() -> None:
     assert PROMISE_S * (1 - DRIFT) > LEASE_S * (1 + DRIFT)
+
+
+def listen(node: str, nodes: tuple[str, ...], reached: tuple[str, ...]) -> Candidacy:
+    """A candidate on one of several nodes, each with a stage, after six seconds of hearing some."""
+    made = Candidacy(node, 1, nodes, nodes, 0.0)
+    for beat in range(7):
+        for stage in reached:
+            made.hear(stage, Vow(), float(beat))
+        made.tick(float(beat))
+    return made
+
+
+def test_of_two_nodes_that_part_the_first_named_one_may_lead_and_the_other_may_not() -> None:
+    assert listen("a", ("a", "b"), ("a",)).term == 1
+    assert listen("b", ("a", "b"), ("b",)).term == 0
+    assert listen("b", ("a", "b"), ("a", "b")).term == 1  # the head on a has ended, its stage not
+
+
+def test_of_three_nodes_any_two_may_have_a_head_and_none_alone_may() -> None:
+    nodes = ("a", "b", "c")
+    assert [listen(node, nodes, (node,)).term for node in nodes] == [0, 0, 0]
+    assert listen("b", nodes, ("b", "c")).term == listen("c", nodes, ("a", "c")).term == 1

@@ -18,7 +18,7 @@ SETTLE_S = 3.0  # of listening, before anything is concluded from stages that sa
 SURE_S = 0.5  # for which stages have to be free: what a head reads after a pause is of before
 RANK_S = 1.0  # that each candidate waits longer than the one named before it
 HEARD_S = 3.0  # a stage beats every second; one that is silent for longer has no say
-FEW_S = 10.0  # with less than a quorum, until the role is given up
+FEW_S = 30.0  # with less than a quorum, until the role is given up; stages that load may be silent
 ASIDE_S = 5.0  # that who gives the role up leaves it to the others
 
 
