@@ -6,7 +6,7 @@ Nothing below the CLI reads a file of settings or the environment.
 from __future__ import annotations
 
 import re
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -20,6 +20,7 @@ Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 LISTS: dict[Any, str] = {
     tuple[str, ...]: "list of texts",
     tuple[tuple[str, ...], ...]: "list of lists of texts",
+    dict[str, str]: "text for each of some texts",
 }
 
 
@@ -28,6 +29,9 @@ class StageConfig:
     node: str  # this stage's name in the head's list
     head: str  # the head's control endpoint, tcp://HOST:PORT
     head_node: str = ""  # the head's name among the keys
+    # Further nodes whose head this stage may obey: node: tcp://HOST:PORT
+    other_heads: dict[str, str] = field(default_factory=dict)
+    term: Path | None = None  # file that keeps which head it obeys; None = until the process ends
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
@@ -44,6 +48,9 @@ class HeadConfig:
     stages: tuple[str, ...] = ()  # the nodes of the one ring, in its order; or
     rings: tuple[tuple[str, ...], ...] = ()  # those of several, each with the whole model
     node: str = ""  # this head's name among the keys
+    # All nodes whose head may lead these stages, first choice first; () = this one alone
+    heads: tuple[str, ...] = ()
+    term: Path | None = None  # file that keeps the highest term that this node's head has had
     control: str = "tcp://127.0.0.1:7100"  # stages report here
     sampled: str = "tcp://127.0.0.1:7099"  # the last stage's tokens arrive here
     client: str = "ipc:///run/bramble/head.sock"  # web and CLI ask here
@@ -134,6 +141,9 @@ def _value(hint: Any, value: Any, origin: str) -> Any:
     elif hint == tuple[tuple[str, ...], ...] and isinstance(value, list):
         if all(isinstance(item, list) for item in value):
             return tuple(_value(tuple[str, ...], item, origin) for item in value)
+    elif hint == dict[str, str] and isinstance(value, dict):
+        if all(isinstance(item, str) for item in (*value, *value.values())):
+            return value
     elif isinstance(hint, type) and type(value) is hint:
         return value
     wanted = LISTS.get(hint) or getattr(hint, "__name__", str(hint))

@@ -26,6 +26,7 @@ class Fleet:
     def __init__(self, rings: Several[ServedRing], max_queue: int) -> None:
         self.rings = list(rings)
         self.max_queue = max_queue  # over all rings
+        self.standing_by: str | None = None  # while another head has the role: which, for a person
 
     @property
     def is_serving(self) -> bool:
@@ -41,6 +42,8 @@ class Fleet:
     @property
     def reason(self) -> str | None:
         """Which rings do not serve and why, for a person; None if all do."""
+        if self.standing_by is not None:
+            return self.standing_by
         if len(self.rings) == 1:
             return self.rings[0].reason
         problems = [
@@ -54,8 +57,9 @@ class Fleet:
         return next((served for served in self.rings if served.ring.registry.knows(node)), None)
 
     def is_given_up(self, now: float) -> bool:
-        """True if nobody should wait: every ring has failed, or is down for long."""
-        return all(served.is_given_up(now) for served in self.rings)
+        """True if nobody should wait: another head answers, or every ring has failed or is down
+        for long."""
+        return self.standing_by is not None or all(served.is_given_up(now) for served in self.rings)
 
     # --------------------------------------------------------------------------------- sequences
 
@@ -96,6 +100,8 @@ class Fleet:
 
     def is_lost(self, sequence: Sequence, now: float) -> bool:
         """True if every ring that could run it is given up, or now has a shorter context."""
+        if self.standing_by is not None:
+            return True
         return all(served.is_given_up(now) or not _takes(served, sequence) for served in self.rings)
 
     # ------------------------------------------------------------------------------------- turns
@@ -120,6 +126,8 @@ class Fleet:
 
     def tick(self, now: float) -> None:
         for served in self.rings:
+            if self.standing_by is not None:
+                served.excuse(now)
             served.tick(now)
 
     # ------------------------------------------------------------------------------------ moving

@@ -68,6 +68,10 @@ class ServedRing:
         has_failed = self.ring.state is State.FAILED and not self.ring.is_due(now)
         return has_failed or is_late
 
+    def excuse(self, now: float) -> None:
+        """It need not serve now: another head does."""
+        self._served_at = now
+
     # ------------------------------------------------------------------------------------ steps
 
     def accept(self, sampled: m.Sampled, now: float) -> bool:

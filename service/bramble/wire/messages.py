@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.model.sampling import RANGES
+from bramble.wire.terms import Claim, Vow
 
 # ----------------------------------------------------------------------------------------- ring
 
@@ -159,15 +160,21 @@ class Hello:
     version: str
     memory_bytes: int  # what weights and KV cache may take
     machine: str  # platform.machine()
+    vow: Vow | None = None  # which head it obeys; None = of a release without terms
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A stage's sign of life; the head answers each with a Beat of its own."""
+    """A stage's sign of life; the head answers each with a Beat of its own.
+
+    A stage says which head it obeys (`vow`), a head asks to be obeyed (`claim`).
+    """
 
     node: str
     incarnation: int
     stats: dict[str, Any] = field(default_factory=dict)  # for /api/status: speeds, memory, sensors
+    vow: Vow | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,7 @@ class Assign:
     previous_node: str = ""  # whose steps it takes; "" = of an older head: anybody's that has a key
     last_node: str = ""  # for the first of several stages: whose answers it may hear of
     is_suspect: bool = False  # what it has computed was wrong: hash and pack every file anew
+    term: int = 0  # the head's; a stage refuses one older than it has granted. 0 = of none
 
 
 @dataclass(frozen=True, slots=True)
