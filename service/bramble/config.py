@@ -69,6 +69,7 @@ class HeadConfig:
 class WebConfig:
     head: str = "ipc:///run/bramble/head.sock"
     listen: str = "0.0.0.0:8080"
+    socket: int = -1  # descriptor of a socket that listens there already; -1 = none
     threads: int = 160  # one per open HTTP request; more wait in the accept queue
     max_body_bytes: int = 1_000_000
     models: Path | None = None  # holds one folder per model, served to stages below /files

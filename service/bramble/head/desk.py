@@ -1,15 +1,18 @@
 """The client conversation: requests from the question over the tokenizer to the last event.
 
-Tokens become text here, one request at a time; which steps they take is the scheduler's business.
+Who reads a reply is the audiences' business, and which steps its tokens take the scheduler's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bramble.errors import BadFrame, PoisonRequest, QueueFull, Unavailable
+from bramble import __version__
+from bramble.errors import BadFrame, BrambleError, PoisonRequest, QueueFull, Unavailable
+from bramble.head.audiences import Audiences
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.preparation import prepare, refusal, text_bytes
@@ -36,16 +39,19 @@ class Model:
     export: str  # sha256 of the manifest
     tokenizer: Tokenizer
 
+    @property
+    def mark(self) -> str:
+        """What a reply's tokens depend on beside the request."""
+        return hashlib.sha256(f"{self.export} {__version__}".encode()).hexdigest()[:12]
+
 
 @dataclass(slots=True, eq=False)
 class _Asked:
     """A request on its way through the tokenizer."""
 
-    peer: bytes
     message: m.Generate
-    num_bytes: int  # of text, about
     at: float  # when it came
-    heard_at: float  # when its client was last told that it waits
+    num_bytes: int = 0  # of text that waits to be tokenized, about
     job: Job[_Prepared] | None = None
 
 
@@ -67,6 +73,7 @@ class Desk:
         self._outcomes = outcomes
         self._status = status
         self._preparer: Preparer[_Prepared] = Preparer()
+        self._audiences = Audiences(router.send)
         self._asked: dict[str, _Asked] = {}
         self._is_open = False  # from the first plan on; requests that come before wait for it
         self._is_leaving = False
@@ -86,16 +93,17 @@ class Desk:
         log.info("event=leaving replies=%d", len(self._requests))
         for asked in self._asked.values():
             self._drop_job(asked)
-        for request in list(self._requests.values()):
+        for name, request in list(self._requests.items()):
             if request.first_token_at is None and not request.asked.generated:
-                self._cancel(request)
-                self._asked[request.asked.request] = _Asked(
-                    peer=request.peer,
-                    message=request.asked,
-                    num_bytes=0,  # it is not tokenized here again
-                    at=request.arrived_at,
-                    heard_at=request.heard_at,
-                )
+                del self._requests[name]
+                self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+                self._asked[name] = _Asked(request.asked, request.arrived_at)
+
+    def beat(self) -> None:
+        """Once a second: keep those from giving up who wait for the first plan, for the tokenizer
+        or, while this head leaves, for the next one."""
+        for name in self._asked:
+            self._audiences.tell(name, m.Progress(name, 0, 0, 0))
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -106,10 +114,13 @@ class Desk:
             match message:
                 case m.Generate():
                     self._generate(peer, message, now)
+                case m.Resume():
+                    self._join(peer, message)
+                case m.Cancel(request=name, is_for_all=True):
+                    self._router.send(peer, m.Cancelled(name, self._cancel(name)))
                 case m.Cancel(request=name):
-                    self._drop(name)
-                    if (request := self._requests.get(name)) is not None:
-                        self._cancel(request)
+                    if self._audiences.leave(peer, name):
+                        self._cancel(name)
                 case m.Query(request=name):
                     self._router.send(peer, m.Status(name, self._status(now)))
                 case BadFrame():
@@ -125,59 +136,62 @@ class Desk:
         if self._fleet.max_length is None or self._is_leaving:
             return
         self._is_open = True
-        for early in self._asked.values():
-            self._submit(early, self._fleet.max_length)
+        newest = float("inf")
+        early = sorted(self._asked.values(), key=lambda a: a.message.accepted_at_us or newest)
+        for asked in early:  # who was accepted before comes before newcomers
+            self._submit(asked, self._fleet.max_length)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
-        if (earlier := self._requests.get(asked.request)) is not None:
-            self._cancel(earlier)  # the same client again: it did not hear our answer
-        if self._fleet.is_given_up(now):
-            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
-            self._router.send(peer, refusal(asked.request, problem))
-            return
+        problem: Unavailable | None = None
         if asked.generated and asked.export not in ("", self._model.export):
             problem = Unavailable("the model was changed during this reply; ask again", 1)
+        elif self._join(peer, asked):
+            return
+        elif self._fleet.is_given_up(now):
+            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
+        else:
+            problem = self._lack_of_room(asked)
+        if problem is not None:
             self._router.send(peer, refusal(asked.request, problem))
             return
-        before = self._drop(asked.request)  # asked again, while it waits
-        at = now if before is None else before.at
-        held = _Asked(peer, asked, text_bytes(asked), at, now)
-        full = self._lack_of_room(held)
-        if full is not None and before is None and not asked.export:
-            self._router.send(peer, refusal(asked.request, full))
-            return  # what was accepted once is never refused for a lack of room
-        self._asked[asked.request] = held
+        self._audiences.open(peer, asked)
+        self._asked[asked.request] = held = _Asked(asked, now, text_bytes(asked))
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
 
-    def _lack_of_room(self, asked: _Asked) -> QueueFull | None:
-        """What is wrong with one more request, if too much text waits already."""
+    def _lack_of_room(self, asked: m.Generate) -> QueueFull | None:
+        """What is wrong with one more request, if too much text waits already.
+
+        What was accepted once is never refused for that.
+        """
         waiting = sum(each.num_bytes for each in self._asked.values())
-        if not waiting or waiting + asked.num_bytes <= MAX_WAITING_BYTES:
+        has_place = asked.accepted_at_us or asked.export
+        if has_place or not waiting or waiting + text_bytes(asked) <= MAX_WAITING_BYTES:
             return None
         return QueueFull(
             f"{waiting >> 20} MiB of prompts wait for the tokenizer, at most "
             f"{MAX_WAITING_BYTES >> 20} may; try again in a moment"
         )
 
+    def _join(self, peer: bytes, asked: m.Generate | m.Resume) -> bool:
+        """True if the request is known: its reader is told of it, or why it cannot be."""
+        try:
+            return self._audiences.join(peer, asked)
+        except BrambleError as problem:
+            self._router.send(peer, refusal(asked.request, problem))
+            return True
+
     def _submit(self, asked: _Asked, max_length: int) -> None:
         tokenizer, manifest = self._model.tokenizer, self._model.manifest
 
         def run() -> _Prepared:
-            peer, message, at = asked.peer, asked.message, asked.at
-            return asked, prepare(peer, message, tokenizer, manifest, max_length, at)
+            return asked, prepare(asked.message, tokenizer, manifest, max_length, asked.at)
 
         asked.job = self._preparer.submit(run, asked.num_bytes, asked.at)
 
-    def _drop(self, name: str) -> _Asked | None:
-        """Forget a request that is not tokenized yet; no more time is spent on it."""
-        asked = self._asked.pop(name, None)
-        if asked is not None:
-            self._drop_job(asked)
-        return asked
-
-    def _drop_job(self, asked: _Asked) -> None:
-        if asked.job is not None:
+    def _drop_job(self, asked: _Asked | None) -> None:
+        """Spend no more time on a text that nobody waits for."""
+        if asked is not None and asked.job is not None:
             self._preparer.drop(asked.job)
 
     def _read_prepared(self, now: float) -> None:
@@ -185,27 +199,34 @@ class Desk:
             asked, outcome = prepared
             name = asked.message.request
             if self._asked.get(name) is not asked or self._is_leaving:
-                continue  # cancelled, asked again or for the next head, while it was tokenized
+                continue  # cancelled, or for the next head, while it was being tokenized
             del self._asked[name]
             if isinstance(outcome, Request):
                 self._enqueue(outcome, now)
             else:
-                self._router.send(asked.peer, outcome)
+                self._audiences.end(name, outcome, now)
 
     def _enqueue(self, request: Request, now: float) -> None:
+        name = request.asked.request
         try:
             if request.sequence.finish is None:
                 self._fleet.add(request.sequence)
         except Unavailable as error:
-            self._router.send(request.peer, refusal(request.asked.request, error))
+            self._audiences.end(name, refusal(name, error), now)
             return
-        self._requests[request.asked.request] = request
-        num_tokens = request.sequence.num_prompt_tokens
-        accepted = m.Accepted(request.asked.request, num_tokens, self._model.export)
-        if not self._tell(request, accepted, now):
-            self._cancel(request)
-        elif request.sequence.finish is not None:
-            self._end(request, request.done(now))
+        self._requests[name] = request
+        accepted = m.Accepted(
+            name,
+            request.sequence.num_prompt_tokens,
+            self._model.export,
+            request.sequence.arrival,
+            self._model.manifest.name,
+            self._model.mark,
+        )
+        request.heard_at = now
+        self._audiences[name].accept(accepted, request.record)
+        if request.sequence.finish is not None:
+            self._end(request, request.done(now), now)
 
     # --------------------------------------------------------------------------------- to clients
 
@@ -222,39 +243,27 @@ class Desk:
             return
         if request.first_token_at is None:
             request.first_token_at = now
-        delta = request.delta(emission, sampled)
+        request.add(emission, sampled)
         if request.has_met_stop:
             self._fleet.stop(request.sequence, emission.num_tokens)
-        if not self._tell(request, delta, now):
-            self._cancel(request)
-        elif request.sequence.finish is not None and emission.is_newest:
-            self._end(request, request.done(now))
+        request.heard_at = now
+        self._audiences[request.asked.request].advance()
+        if request.sequence.finish is not None and emission.is_newest:
+            self._end(request, request.done(now), now)
 
     def tick(self, now: float) -> None:
-        """Tell those who got nothing for a second how far they are; refuse where none can be.
-
-        Whoever cannot be told has left: nothing more is done for them.
-        """
+        """Tell those who got nothing for a second how far they are; end what nobody waits for."""
         self._refuse_lost(now)
-        for name, asked in list(self._asked.items()):
-            if now - asked.heard_at < BEAT_S:
-                continue
-            asked.heard_at = now
-            if not self._router.send(asked.peer, m.Progress(name, 0, 0, 0)):
-                self._drop(name)
-        for request in list(self._requests.values()):
-            if now - request.heard_at >= BEAT_S and not self._tell(
-                request, self._progress(request), now
-            ):
-                self._cancel(request)
+        for name, request in self._requests.items():
+            if now - request.heard_at >= BEAT_S:
+                request.heard_at = now
+                self._audiences.tell(name, self._progress(request))
+        for name in self._audiences.tick(now):
+            self._cancel(name)
 
-    def _tell(self, request: Request, event: m.ClientMessage, now: float) -> bool:
-        request.heard_at = now
-        return self._router.send(request.peer, event)
-
-    def _end(self, request: Request, event: m.Done | m.Refused) -> None:
+    def _end(self, request: Request, event: m.Done | m.Refused, now: float) -> None:
         del self._requests[request.asked.request]
-        self._router.send(request.peer, event)
+        self._audiences.end(request.asked.request, event, now)
         if isinstance(event, m.Refused):
             self._outcomes.failed += 1
             return
@@ -271,30 +280,36 @@ class Desk:
             event.preemptions,
         )
 
-    def _cancel(self, request: Request) -> None:
-        self._requests.pop(request.asked.request, None)
-        self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-        self._outcomes.cancelled += 1
-        log.info("event=cancelled request=%s", request.asked.request)
+    def _cancel(self, name: str) -> bool:
+        """End a request for all who read it, and forget it. False if there is none."""
+        request = self._requests.pop(name, None)
+        held = self._asked.pop(name, None)
+        self._drop_job(held)
+        if request is not None or held is not None:
+            self._audiences.tell(name, m.Done(name, m.Finish.CANCELLED, 0, 0, 0.0, 0.0, 0.0))
+            self._outcomes.cancelled += 1
+            log.info("event=cancelled request=%s", name)
+        if request is not None:
+            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+        return self._audiences.drop(name)
 
     def _refuse_lost(self, now: float) -> None:
         """End what is not tried again, and keep nobody waiting for rings that are given up."""
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
-            for name, early in list(self._asked.items()):
-                self._router.send(early.peer, refusal(name, problem))
-                self._drop(name)
-        for request in list(self._requests.values()):
+            for name, held in self._asked.items():
+                self._drop_job(held)
+                self._audiences.end(name, refusal(name, problem), now)
+            self._asked.clear()
+        for name, request in list(self._requests.items()):
             if request.sequence.problem is not None:
                 poison = PoisonRequest(request.sequence.problem)
-                log.error("event=poison request=%s reason=%r", request.asked.request, str(poison))
-                self._end(request, refusal(request.asked.request, poison))
-                continue
-            if not self._fleet.is_lost(request.sequence, now):
-                continue
-            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-            self._end(request, refusal(request.asked.request, problem))
+                log.error("event=poison request=%s reason=%r", name, str(poison))
+                self._end(request, refusal(name, poison), now)
+            elif self._fleet.is_lost(request.sequence, now):
+                self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+                self._end(request, refusal(name, problem), now)
 
     def _progress(self, request: Request) -> m.Progress:
         sequence = request.sequence

@@ -17,6 +17,10 @@ from bramble.wire.messages import Finish, Sampled
 
 log = logging.getLogger(__name__)
 
+# Requests that may come back from a lost head at once: more than the web processes of a cluster can
+# hold open (web/admission.py), so that none is refused. It bounds what a fault could fill.
+MAX_RETURNING = 4096
+
 
 class Fleet:
     def __init__(self, rings: Several[ServedRing], max_queue: int) -> None:
@@ -56,11 +60,16 @@ class Fleet:
     # --------------------------------------------------------------------------------- sequences
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence at the ring that suits it best. Raises QueueFull, Unavailable."""
+        """Queue a sequence at the ring that suits it best. Raises QueueFull, Unavailable.
+
+        One that has its place already was accepted by a head that is lost: it is not refused for a
+        queue that newcomers have filled meanwhile, and goes before them.
+        """
         num_waiting = sum(len(served.scheduler.waiting) for served in self.rings)
-        if num_waiting >= self.max_queue:
+        most = self.max_queue + (MAX_RETURNING if sequence.arrival else 0)
+        if num_waiting >= most:
             raise QueueFull(
-                f"{num_waiting} requests are waiting already, at most {self.max_queue} may; "
+                f"{num_waiting} requests are waiting already, at most {most} may; "
                 "try again in a moment"
             )
         serving = [i for i, served in enumerate(self.rings) if served.is_serving]

@@ -32,7 +32,6 @@ def text_bytes(asked: m.Generate) -> int:
 
 
 def prepare(
-    peer: bytes,
     asked: m.Generate,
     tokenizer: Tokenizer,
     manifest: Manifest,
@@ -44,7 +43,7 @@ def prepare(
     Runs in any thread; touches nothing that changes.
     """
     try:
-        return open_request(peer, asked, tokenizer, manifest, max_length, at)
+        return open_request(asked, tokenizer, manifest, max_length, at)
     except BadInput as error:
         return refusal(asked.request, error)
     except BaseException as error:  # noqa: BLE001  others' parsers of anybody's text; a panic

@@ -11,12 +11,12 @@ import logging
 import time
 from collections import Counter
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 from bramble.config import HeadConfig
 from bramble.errors import BadFrame, BadInput
 from bramble.head import control, status
+from bramble.head.arrivals import Arrivals
 from bramble.head.control import Control
 from bramble.head.desk import Desk, Model
 from bramble.head.fleet import Fleet
@@ -78,7 +78,7 @@ class Service:
             config.kv_cache,
             for_cache=config.objective == CAPACITY,
         )
-        arrivals = count(1)
+        arrivals = Arrivals()
         rings = []
         for nodes in config.nodes_of_rings:
             ring = Ring(
@@ -172,6 +172,7 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._fleet, now))
+            self._desk.beat()
         self._fleet.tick(now)
         self._desk.tick(now)
 
