@@ -50,8 +50,9 @@ class _Asked:
     """A request on its way through the tokenizer."""
 
     message: m.Generate
+    num_bytes: int  # of text, about
     at: float  # when it came
-    num_bytes: int = 0  # of text that waits to be tokenized, about
+    heard_at: float  # when its readers were last told that it waits
     job: Job[_Prepared] | None = None
 
 
@@ -97,13 +98,8 @@ class Desk:
             if request.first_token_at is None and not request.asked.generated:
                 del self._requests[name]
                 self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-                self._asked[name] = _Asked(request.asked, request.arrived_at)
-
-    def beat(self) -> None:
-        """Once a second: keep those from giving up who wait for the first plan, for the tokenizer
-        or, while this head leaves, for the next one."""
-        for name in self._asked:
-            self._audiences.tell(name, m.Progress(name, 0, 0, 0))
+                # Of no length, as it is not tokenized here again
+                self._asked[name] = _Asked(request.asked, 0, request.arrived_at, request.heard_at)
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -142,31 +138,30 @@ class Desk:
             self._submit(asked, self._fleet.max_length)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
-        problem: Unavailable | None = None
+        problem = None
         if asked.generated and asked.export not in ("", self._model.export):
             problem = Unavailable("the model was changed during this reply; ask again", 1)
         elif self._join(peer, asked):
             return
         elif self._fleet.is_given_up(now):
             problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
-        else:
-            problem = self._lack_of_room(asked)
         if problem is not None:
             self._router.send(peer, refusal(asked.request, problem))
             return
+        held = _Asked(asked, text_bytes(asked), now, now)
+        full = self._lack_of_room(held)
+        if full is not None and not asked.export:  # what was accepted once is never refused so
+            self._router.send(peer, refusal(asked.request, full))
+            return
         self._audiences.open(peer, asked)
-        self._asked[asked.request] = held = _Asked(asked, now, text_bytes(asked))
+        self._asked[asked.request] = held
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
 
-    def _lack_of_room(self, asked: m.Generate) -> QueueFull | None:
-        """What is wrong with one more request, if too much text waits already.
-
-        What was accepted once is never refused for that.
-        """
+    def _lack_of_room(self, asked: _Asked) -> QueueFull | None:
+        """What is wrong with one more request, if too much text waits already."""
         waiting = sum(each.num_bytes for each in self._asked.values())
-        has_place = asked.accepted_at_us or asked.export
-        if has_place or not waiting or waiting + text_bytes(asked) <= MAX_WAITING_BYTES:
+        if not waiting or waiting + asked.num_bytes <= MAX_WAITING_BYTES:
             return None
         return QueueFull(
             f"{waiting >> 20} MiB of prompts wait for the tokenizer, at most "
@@ -189,9 +184,15 @@ class Desk:
 
         asked.job = self._preparer.submit(run, asked.num_bytes, asked.at)
 
-    def _drop_job(self, asked: _Asked | None) -> None:
-        """Spend no more time on a text that nobody waits for."""
-        if asked is not None and asked.job is not None:
+    def _drop(self, name: str) -> _Asked | None:
+        """Forget a request that is not tokenized yet; no more time is spent on it."""
+        asked = self._asked.pop(name, None)
+        if asked is not None:
+            self._drop_job(asked)
+        return asked
+
+    def _drop_job(self, asked: _Asked) -> None:
+        if asked.job is not None:
             self._preparer.drop(asked.job)
 
     def _read_prepared(self, now: float) -> None:
@@ -199,15 +200,14 @@ class Desk:
             asked, outcome = prepared
             name = asked.message.request
             if self._asked.get(name) is not asked or self._is_leaving:
-                continue  # cancelled, or for the next head, while it was being tokenized
+                continue  # cancelled, asked anew or for the next head, while it was tokenized
             del self._asked[name]
             if isinstance(outcome, Request):
-                self._enqueue(outcome, now)
+                self._enqueue(name, outcome, now)
             else:
                 self._audiences.end(name, outcome, now)
 
-    def _enqueue(self, request: Request, now: float) -> None:
-        name = request.asked.request
+    def _enqueue(self, name: str, request: Request, now: float) -> None:
         try:
             if request.sequence.finish is None:
                 self._fleet.add(request.sequence)
@@ -254,6 +254,10 @@ class Desk:
     def tick(self, now: float) -> None:
         """Tell those who got nothing for a second how far they are; end what nobody waits for."""
         self._refuse_lost(now)
+        for name, asked in self._asked.items():
+            if now - asked.heard_at >= BEAT_S:
+                asked.heard_at = now
+                self._audiences.tell(name, m.Progress(name, 0, 0, 0))
         for name, request in self._requests.items():
             if now - request.heard_at >= BEAT_S:
                 request.heard_at = now
@@ -283,9 +287,8 @@ class Desk:
     def _cancel(self, name: str) -> bool:
         """End a request for all who read it, and forget it. False if there is none."""
         request = self._requests.pop(name, None)
-        held = self._asked.pop(name, None)
-        self._drop_job(held)
-        if request is not None or held is not None:
+        is_held = self._drop(name) is not None
+        if request is not None or is_held:
             self._audiences.tell(name, m.Done(name, m.Finish.CANCELLED, 0, 0, 0.0, 0.0, 0.0))
             self._outcomes.cancelled += 1
             log.info("event=cancelled request=%s", name)
@@ -298,10 +301,9 @@ class Desk:
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
-            for name, held in self._asked.items():
-                self._drop_job(held)
+            for name in list(self._asked):
+                self._drop(name)
                 self._audiences.end(name, refusal(name, problem), now)
-            self._asked.clear()
         for name, request in list(self._requests.items()):
             if request.sequence.problem is not None:
                 poison = PoisonRequest(request.sequence.problem)

@@ -172,7 +172,6 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._fleet, now))
-            self._desk.beat()
         self._fleet.tick(now)
         self._desk.tick(now)
 
