@@ -35,6 +35,7 @@ class StageConfig:
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
+    last_step: Path | None = None  # file on a tmpfs that outlives the process: what it died over
     packed: Path | None = None  # keeps weights as the kernels want them: half the memory
     threads: int = 0  # 0 = as measured at the first start and kept beside what is packed
     keys: Path | None = None  # YAML, node: public key; needed to be reached from the network

@@ -145,6 +145,40 @@ def test_a_shard_that_is_dropped_over_a_file_begins_an_epoch_and_suspects_nobody
     assert sequence.suspicion is None and sequence.deaths == 0
 
 
+@pytest.mark.parametrize(
+    ("epochs_ago", "steps_ahead", "is_suspected"),
+    [(0, 0, True), (0, 1, False), (1, 0, False)],
+    ids=["over its step", "over another's", "before"],
+)
+def test_a_stage_that_starts_anew_suspects_only_the_step_that_it_ended_over(
+    epochs_ago: int, steps_ahead: int, is_suspected: bool
+) -> None:
+    head = Head(is_serving=True)
+    scheduler = head.fleet.rings[0].scheduler
+    (sequence,), (step,) = scheduler.running, scheduler._under_way
+    died_in = (head.ring.epoch - epochs_ago, step + steps_ahead)
+    vow = Vow(9, "", 3, is_free=False)  # as it was kept on disk
+    head.hear(m.Hello("a", 2, "ipc://a", "1", 8 << 30, "", vow, died_in), 1.0)
+    assert head.ring.state == "waiting" and not scheduler._under_way
+    assert (sequence.suspicion is not None, sequence.deaths) == (is_suspected, is_suspected)
+
+
+def test_a_stage_that_does_not_know_what_it_ended_over_suspects_all_that_was_on_its_way() -> None:
+    head = Head(is_serving=True)
+    (sequence,) = head.fleet.rings[0].scheduler.running
+    head.hear(m.Hello("a", 2, "ipc://a", "1", 8 << 30, ""), 1.0)
+    assert sequence.suspicion is not None and sequence.deaths == 1
+
+
+def test_however_often_a_stage_is_killed_while_it_computes_nothing_nobody_is_to_blame() -> None:
+    head = Head(is_serving=True)
+    (sequence,) = head.fleet.rings[0].scheduler.running
+    for life in range(2, 30):
+        head.hear(m.Hello("a", life, "ipc://a", "1", 8 << 30, "", died_in=(-1, -1)), float(life))
+        head.hear(m.Beat("b", 1), float(life))
+    assert sequence.problem is None and sequence.deaths == 0
+
+
 def test_a_shard_that_cannot_be_loaded_is_tried_every_few_seconds_and_told_rarely(
     caplog: pytest.LogCaptureFixture,
 ) -> None:

@@ -142,6 +142,7 @@ def running(
                         f"--models={place}",
                         f"--files={files}",
                         *([f"--packed={packed}"] if packed else []),
+                        f"--last-step={folder}/{name}.step",
                         "--threads=1",
                         f"--memory-bytes={1 << 29}",
                         "--head-node=head",

@@ -143,6 +143,7 @@ def _commands(
             "listen": f"ipc://{folder}/{name}.sock",
             "models": model.parent,
             "packed": cache_folder() / "packed",
+            "last-step": folder / f"{name}.step",
             "threads": threads,
             "memory-bytes": memory,
         }

@@ -6,7 +6,7 @@ Also whom they obey: a ring is led only while all of its stages obey this head (
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import bramble
 from bramble.errors import BadFrame
@@ -69,16 +69,18 @@ class Control:
         if served is None:
             log.warning("event=unknown_node node=%s", hello.node)
             return
+        registry, reason = served.ring.registry, f"the stage on {hello.node} started anew"
+        is_new = registry.hello(peer, hello, now)
+        if is_new:  # before its vow, which may begin the ring anew as well
+            served.blame(reason, _fatal(hello, served.ring.epoch))
         self._hear(hello.node, hello.vow, now)
         self._answer(peer, hello.node, self._incarnation, now)
         if hello.version != bramble.__version__:
             log.warning("event=version_differs node=%s version=%s", hello.node, hello.version)
-        registry = served.ring.registry
-        is_new = registry.hello(peer, hello, now)
         registry.note_doubt(hello.node, self._doubt(hello.node, now))
         if is_new:
             log.info("event=hello node=%s endpoint=%s", hello.node, hello.endpoint)
-            served.restart(now, f"the stage on {hello.node} started anew")
+            served.restart(now, reason, ())
 
     def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
         """Answered even if unknown: another incarnation tells a stage to say hello again."""
@@ -121,7 +123,8 @@ class Control:
             was_led, is_led = served.ring.state is not State.WAITING, registry.is_complete
             if was_led or is_led:
                 reason = "all stages obey this head" if is_led else "not all stages obey this head"
-                served.restart(now, reason, ())  # no request is to blame
+                has_ended = was_led and not is_led and self._role.leads(now)  # a stage, maybe
+                served.restart(now, reason, None if has_ended else ())
 
     def _hear(self, node: str, vow: Vow | None, now: float) -> None:
         if self._role.hear(node, vow, now) or self._role.tick(now):
@@ -165,6 +168,17 @@ class Control:
                 served.ring.fail_load(now)
         elif registry.ready(message, now) and registry.is_ready:
             served.begin(now)
+
+
+def _fatal(hello: m.Hello, epoch: int) -> Collection[int] | None:
+    """Return the numbers of the present epoch's steps that may have ended the stage; None = all.
+
+    What ended it in an epoch before this one has been counted when that was over.
+    """
+    if hello.died_in is None:
+        return None
+    ended_epoch, step = hello.died_in
+    return {step} if ended_epoch == epoch else ()
 
 
 def assign(router: Router, entry: StageEntry, message: m.Assign) -> None:

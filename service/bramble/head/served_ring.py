@@ -139,9 +139,13 @@ class ServedRing:
         """
         level = logging.DEBUG if self.ring.is_failing_again else logging.INFO
         log.log(level, "event=restart reason=%r", reason)
-        self.scheduler.reset(reason=reason, fatal=fatal)
+        self.blame(reason, fatal)
         self.speed.rest()
         self.ring.activate(now)
+
+    def blame(self, reason: str, fatal: Collection[int] | None) -> None:
+        """Take back all that is under way, and suspect what of it may have ended a stage."""
+        self.scheduler.reset(reason=reason, fatal=fatal)
 
     def begin(self, now: float) -> None:
         """All stages are ready: size the scheduler by the plan and replay the golden check."""

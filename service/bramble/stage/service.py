@@ -27,6 +27,7 @@ from bramble.stage import memory
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
 from bramble.stage.heads import Head, Heads
+from bramble.stage.last_step import LastStep
 from bramble.stage.proof import Proofs
 from bramble.stage.sampler import compiled_nucleus
 from bramble.stage.scrub import Scrub
@@ -58,6 +59,7 @@ class Service:
         self._notifier = notifier or Notifier(None)
         self._transport = transport
         self._incarnation = new_identity()
+        self._last = LastStep(config.last_step)
         self._steps = transport.pull(config.listen)
         self._heads = Heads(config, transport, self._hello)
         self._poll = Poll([self._steps, *self._heads.channels])
@@ -125,6 +127,7 @@ class Service:
             memory_bytes=self._config.memory_bytes or sensors.usable_memory_bytes(),
             machine=platform.machine(),
             vow=vow,
+            died_in=self._last.died_in,
         )
 
     def _follow(self) -> None:
@@ -375,10 +378,12 @@ class Service:
             return
         if self._is_mine(message):
             self._last_step = message.step
+            self._last.begin(message.epoch, message.step)
             try:
                 self._run(message, frames, received)
             except (Broken, CacheFull, MemoryError) as error:
                 self._give_up(message, str(error) or "out of memory")
+            self._last.end()  # whatever else is raised ends the process, and the note stays
         else:
             self._work.refused += 1
             log.debug("event=refused step=%d epoch=%d", message.step, message.epoch)
@@ -454,7 +459,9 @@ class Service:
         if not len(token_ids):
             self._lone[step.lane] = step
         elif self._engine is not None and not any(self._poll.readable(0, self._steps)):
+            self._last.begin_ahead()
             self._engine.foresee(step, token_ids)
+            self._last.end()
 
     def _hear_of(self, sampled: m.Sampled) -> None:
         """The last stage tells the first one what the head will most likely ask for next."""

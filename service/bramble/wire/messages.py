@@ -161,6 +161,9 @@ class Hello:
     memory_bytes: int  # what weights and KV cache may take
     machine: str  # platform.machine()
     vow: Vow | None = None  # which head it obeys; None = of a release without terms
+    # Epoch and number of the step over which the process before it ended; (-1, -1) = over none;
+    # None = it may have been any
+    died_in: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
