@@ -6,11 +6,11 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/pytest -c service/pyproject.toml
 # Tests that start no ring and need neither root nor another machine, in halves for two cores
-CHECKED_FIRST := tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
+CHECKED_FIRST := tests/chaos/test_checker.py tests/chaos/test_nemesis.py tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
 	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/doctor tests/wire
 CHECKED_SECOND := tests/model tests/web $(filter-out %/test_strategy.py %/test_vagrant.py,$(wildcard tests/test_*.py))
 
-.PHONY: help run bench check test test-index test-cluster test-arm64 lint format lock clean
+.PHONY: help run bench check test chaos test-index test-cluster test-arm64 lint format lock clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -35,6 +35,9 @@ check-second:
 
 test: $(VENV)/dev.stamp ## run all tests of one machine; TESTS=tests/wire for some of them
 	$(PYTEST) --ignore tests/cluster --ignore tests/index $(TESTS)
+
+chaos: $(VENV)/dev.stamp ## break a ring many times under load and judge every reply; ARGS="--faults 1000 --seed 1 --weights int4"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 test-index: $(VENV)/dev.stamp ## ask the package index whether all Pythons of a Pi find wheels for the lock
 	$(PYTEST) tests/index

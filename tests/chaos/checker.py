@@ -16,6 +16,7 @@ from tests.chaos.history import ENDS, Line
 
 GRACE_S = 2.0  # after a fault's end in which requests may still be refused: they were asked before
 SILENCE_S = 30.0  # a stream says something at least every second; web and client may be held up
+FAILED = 500
 FINISHES = ("stop", "length")
 
 RULES = {
@@ -24,6 +25,7 @@ RULES = {
     "out of order": "text or an end before acceptance, or a request that was never asked",
     "refused after acceptance": "an accepted request got an error",
     "cut": "an accepted request's stream ended without a finish",
+    "failed": "the service says of itself that it failed (500)",
     "refused in peace": "a request was refused while nothing was broken",
     "text": "the text is another than the undisturbed one",
     "doubled": "a piece of the text came twice",
@@ -123,6 +125,8 @@ def _refusals(request: Request, troubles: list[tuple[float, float]]) -> Iterator
         if accepted:
             rule = "cut" if line.kind == "broke" else "refused after acceptance"
             yield Violation(rule, said, (asked, accepted[0], line))
+        elif line.get("status") == FAILED:
+            yield Violation("failed", said, (asked, line))
         elif not any(start <= line.at and asked.at <= stop for start, stop in troubles):
             yield Violation("refused in peace", said, (asked, line))
 

@@ -44,7 +44,8 @@ def fault(at: float, number: int = 1) -> Story:
     return [
         {"at": at, "kind": "fault", "fault": number, "what": "kill stage", "targets": ["stage-1"]},
         {"at": at + 0.01, "kind": "healed", "fault": number},
-        {"at": at + 3, "kind": "whole", "fault": number, "answered_s": 2.5, "whole_s": 3.0},
+        {"at": at + 3, "kind": "whole", "fault": number, "answered_s": 2.5, "whole_s": 3.0}
+        | {"died": ["stage-1"]},
     ]
 
 
@@ -73,8 +74,13 @@ def story() -> Story:
     return sorted(lines, key=lambda line: float(line["at"]))
 
 
+def texts(lines: Story) -> list[str]:
+    """The lines of a file that tells this story."""
+    return [json.dumps(line) for line in sorted(lines, key=lambda line: float(line["at"]))]
+
+
 def judged(lines: Story) -> list[Violation]:
-    return check(read(json.dumps(line) for line in sorted(lines, key=lambda line: line["at"])))
+    return check(read(texts(lines)))
 
 
 def of(lines: Story, kind: str, request: str = "r2") -> list[Document]:
@@ -136,6 +142,7 @@ PLANTED: list[tuple[str, str, Callable[[Story], Story]]] = [
         "no finish, while something is broken",
         lambda s: [*without(s, *of(s, "ended")), said(11, "broke", "r2", why="end of stream")],
     ),
+    ("failed", "a fault of the service's own is no refusal", changed("refused", "r3", status=500)),
     (
         "refused in peace",
         "a full queue without a fault",
@@ -262,7 +269,7 @@ def test_every_rule_has_a_planted_violation() -> None:
 
 
 @pytest.mark.parametrize(
-    ("texts", "told"),
+    ("wrong", "told"),
     [
         ([], "it is empty"),
         (["{"], "line 1: not a JSON object"),
@@ -280,9 +287,9 @@ def test_every_rule_has_a_planted_violation() -> None:
         ),
     ],
 )
-def test_what_is_no_history_is_refused_by_line(texts: list[str], told: str) -> None:
+def test_what_is_no_history_is_refused_by_line(wrong: list[str], told: str) -> None:
     with pytest.raises(BadHistory, match=told):
-        read(texts)
+        read(wrong)
 
 
 def test_every_kind_is_described() -> None:
