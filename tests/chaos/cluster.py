@@ -14,6 +14,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 import bramble
@@ -69,8 +70,8 @@ class Local:
         self.model = folder / "models" / model.name
         shutil.copytree(model, self.model)
         self.log = folder / "log"
-        (folder / "run").mkdir()
-        variables = {"XDG_RUNTIME_DIR": str(folder / "run"), "XDG_CACHE_HOME": str(folder)}
+        self._sockets = TemporaryDirectory(prefix="chaos-")  # their paths have to be short
+        variables = {"XDG_RUNTIME_DIR": self._sockets.name, "XDG_CACHE_HOME": str(folder)}
         words = ["run", f"--port={port}", f"--model={self.model}", "--verbose", *flags]
         with self.log.open("wb") as file:
             self._run = subprocess.Popen(
@@ -109,6 +110,7 @@ class Local:
             for pid in (*self.processes().values(), self._run.pid):
                 os.kill(pid, signal.SIGKILL)
             self._run.wait()
+        self._sockets.cleanup()
 
 
 @contextmanager

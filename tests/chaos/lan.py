@@ -10,6 +10,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from bramble.commands.supervisor import Supervisor, python_command
 
@@ -42,6 +43,7 @@ class Lan:
         self._places = places | {"head": site.head}
         self.namespaces = {name: place.namespace for name, place in self._places.items()}
         self.addresses = {name: place.address for name, place in self._places.items()}
+        self._sockets = TemporaryDirectory(prefix="chaos-")  # their paths have to be short
         self._keys = make_keys(folder, list(self._places))
         self._supervisor = Supervisor(self._write, self._write)
         self._is_over = threading.Event()
@@ -61,6 +63,7 @@ class Lan:
     def stop(self) -> None:
         self._is_over.set()
         self._thread.join()
+        self._sockets.cleanup()
 
     def _tend(self) -> None:
         for name, command in self._commands():
@@ -76,7 +79,7 @@ class Lan:
     def _commands(self) -> Iterator[tuple[str, list[str]]]:
         head = self._places["head"]
         control = f"tcp://{head.address}:{CONTROL}"
-        door = f"ipc://{self.folder}/head.sock"
+        door = f"ipc://{self._sockets.name}/head.sock"
         common = ["--head-node=head", f"--keys={self._keys}"]
         for name, place in self._places.items():
             if name != "head":
