@@ -27,7 +27,7 @@ from tests.chaos.lan import lan
 from tests.chaos.report import report
 
 WEIGHTS = ("int8", "int4", "float32")
-REST_S = 15.0  # until the head has noticed that everybody is gone
+REST_S = 150.0  # until the head gives up who may come back: two minutes
 DESCRIPTION = """Start a ring of the embedded model as `bramble run` does, have clients ask it, and
 kill, stop, starve and spoil its processes one after another. All that was asked and answered is
 written down, and judged: each accepted request ends once, with the text of an undisturbed run."""

@@ -14,14 +14,32 @@ from tests.chaos.history import Recorder
 TIMEOUT_S = 75.0  # without a byte: longer than the web waits for a head
 ROUTE = "/v1/chat/completions"
 HEADERS = {"Content-Type": "application/json"}
+TRY_AGAIN = (429, 502, 503)  # of one who comes back for an accepted request
+PATIENCE_S = 60.0  # without a word, until one who may come back gives up
+PAUSE_S = 0.3  # before one comes back
+
+Read = Callable[[http.client.HTTPResponse], str]  # takes a reply; see Asking._try
 
 
 class Asking:
-    """One request of one client; every way in which it can end becomes one line."""
+    """One request of one client; every way in which it can end becomes one line.
 
-    def __init__(self, recorder: Recorder, address: str, client: str, request: str, case: Case):
+    key  sent as Idempotency-Key; a client without one comes back by the reply's id, if it has one
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        address: str,
+        client: str,
+        request: str,
+        case: Case,
+        key: str = "",
+    ) -> None:
         self._recorder, self._address, self._case = recorder, address, case
-        self._request = request
+        self._request, self._key = request, key
+        self._id, self._event = "", ""  # of the reply, and of the last event of it
+        self._is_accepted = False
         self._members: dict[str, Any] = {}  # of the end, as the stream tells them
         self._silence_s, self._heard_at = 0.0, time.monotonic()
         self._say("asked", client=client, case=case.name, max_tokens=case.max_tokens)
@@ -34,52 +52,85 @@ class Asking:
     def whole(self) -> None:
         self._ask({}, self._take_whole)
 
-    def _ask(
-        self, options: dict[str, Any], read: Callable[[http.client.HTTPResponse], None]
-    ) -> None:
+    def _ask(self, options: dict[str, Any], read: Read) -> None:
+        """Ask, and come back for as long as one may hope to get the rest."""
+        while why := self._try(options, read):
+            may_come_back = self._key or self._id
+            if not may_come_back or time.monotonic() - self._heard_at > PATIENCE_S:
+                self._say("broke", why=why)
+                return
+            time.sleep(PAUSE_S)
+
+    def _try(self, options: dict[str, Any], read: Read) -> str:
+        """Return why the reply is still open, or "" once it has ended in some way."""
         connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
         try:
-            body = json.dumps(self._case.body | options)
-            connection.request("POST", ROUTE, body, HEADERS)
+            self._send(connection, options)
             response = connection.getresponse()
             if response.status == 200:
-                read(response)
-            else:
-                self._refused(response.status, response.read())
+                return read(response)
+            body = response.read()
+            if self._is_accepted and response.status in TRY_AGAIN:
+                return f"{response.status}: {_message(body)}"
+            self._say("refused", status=response.status, error=_message(body))
         except (OSError, http.client.HTTPException, ValueError) as error:
-            self._say("broke", why=f"{type(error).__name__}: {error}")
+            return f"{type(error).__name__}: {error}"
         finally:
             connection.close()
+        return ""
+
+    def _send(self, connection: http.client.HTTPConnection, options: dict[str, Any]) -> None:
+        known = {"Idempotency-Key": self._key, "Last-Event-ID": self._event}
+        headers = {name: value for name, value in known.items() if value}
+        if self._is_accepted and not self._key:
+            connection.request("GET", f"{ROUTE}/{self._id}", headers=headers)
+        else:
+            body = json.dumps(self._case.body | options)
+            connection.request("POST", ROUTE, body, HEADERS | headers)
 
     # ------------------------------------------------------------------------------- a stream
 
-    def _read(self, response: http.client.HTTPResponse, is_leaving: Callable[[int], bool]) -> None:
-        self._say("accepted")
+    def _read(self, response: http.client.HTTPResponse, is_leaving: Callable[[int], bool]) -> str:
+        self._open(response)
         deltas = 0
-        for data in self._events(response):
+        for number, data in self._events(response):
             if is_leaving(deltas):
                 self._say("left")
-                return
+                return ""
             if data == "[DONE]":
                 self._end()
-                return
+                return ""
             document = json.loads(data) if data else {}
             if "error" in document:
                 self._say("refused", status=200, error=document["error"]["message"])
-                return
-            deltas += self._take(document)
-        self._say("broke", why="the stream ended without [DONE]")
+                return ""
+            deltas += self._take(number, document)
+            self._event = number or self._event
+        return "the stream ended without [DONE]"
 
-    def _events(self, response: http.client.HTTPResponse) -> Iterator[str]:
-        """Yield the data of each event, and "" for each comment."""
+    def _open(self, response: http.client.HTTPResponse) -> None:
+        self._heard()
+        if self._is_accepted:
+            self._say("resumed", after=self._event)
+        else:
+            self._is_accepted = True
+            self._id = response.getheader("X-Request-Id", "")
+            self._say("accepted")
+
+    def _events(self, response: http.client.HTTPResponse) -> Iterator[tuple[str, str]]:
+        """Yield the id and data of each event; "" and "" for each comment."""
+        number = ""
         while line := response.readline():
             self._heard()
             if line.startswith(b":"):
-                yield ""
+                yield "", ""
+            elif line.startswith(b"id: "):
+                number = line[4:].decode().strip()
             elif line.startswith(b"data: "):
-                yield line[6:].decode().rstrip("\n")
+                yield number, line[6:].decode().rstrip("\n")
+                number = ""
 
-    def _take(self, document: dict[str, Any]) -> int:
+    def _take(self, number: str, document: dict[str, Any]) -> int:
         if document.get("usage"):
             self._members |= _usage(document)
         for choice in document.get("choices", ()):
@@ -88,14 +139,14 @@ class Asking:
                 self._members["preemptions"] = document.get("bramble", {}).get("preemptions", 0)
             text = (choice.get("delta") or {}).get("content")
             if text or choice.get("logprobs"):
-                self._delta(document["id"], text or "", choice)
+                self._delta(number, document["id"], text or "", choice)
                 return 1
         return 0
 
-    def _delta(self, reply: str, text: str, choice: dict[str, Any]) -> None:
-        tokens = {}
+    def _delta(self, number: str, reply: str, text: str, choice: dict[str, Any]) -> None:
+        tokens = {"event": int(number.partition(".")[0])} if number else {}
         if self._case.body["logprobs"]:
-            tokens = {"tokens": len((choice.get("logprobs") or {}).get("content") or ())}
+            tokens["tokens"] = len((choice.get("logprobs") or {}).get("content") or ())
         self._say("delta", reply=reply, text=text, **tokens)
 
     def _end(self) -> None:
@@ -104,21 +155,15 @@ class Asking:
 
     # --------------------------------------------------------------------------- a whole reply
 
-    def _take_whole(self, response: http.client.HTTPResponse) -> None:
+    def _take_whole(self, response: http.client.HTTPResponse) -> str:
         document = json.loads(response.read())
         (choice,) = document["choices"]
         self._say("accepted")
-        self._delta(document["id"], choice["message"]["content"], choice)
+        self._delta("", document["id"], choice["message"]["content"], choice)
         self._members |= _usage(document) | {"finish": choice["finish_reason"]}
         self._members["preemptions"] = document.get("bramble", {}).get("preemptions", 0)
         self._end()
-
-    def _refused(self, status: int, body: bytes) -> None:
-        try:
-            message = json.loads(body)["error"]["message"]
-        except (ValueError, KeyError, TypeError):
-            message = body[:200].decode(errors="replace")
-        self._say("refused", status=status, error=message)
+        return ""
 
     def _heard(self) -> None:
         now = time.monotonic()
@@ -167,6 +212,13 @@ def get(address: str, path: str, timeout_s: float) -> dict[str, Any]:
     finally:
         connection.close()
     return document
+
+
+def _message(body: bytes) -> str:
+    try:
+        return str(json.loads(body)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return body[:200].decode(errors="replace")
 
 
 def _usage(document: dict[str, Any]) -> dict[str, int]:

@@ -32,7 +32,7 @@ RULES = {
     "lost": "a piece of the text is missing",
     "finish": "the finish reason is not the undisturbed one, or not what the usage says",
     "usage": "the usage is not the undisturbed one, or not what was streamed",
-    "position": "the numbers of a stream's events do not rise",
+    "position": "the numbers of a stream's events do not rise, or not with its tokens",
     "another's reply": "chunks of another request",
     "after leaving": "something was said to, or is still computed for, one who left",
     "silent": f"nothing was said to a client for over {SILENCE_S:.0f} s",
@@ -158,13 +158,17 @@ def _owner(request: Request, owners: dict[str, Request]) -> Iterator[Violation]:
 
 
 def _positions(request: Request) -> Iterator[Violation]:
-    before: Line | None = None
+    """An event's number rises, and where tokens are told it stands behind as many, and one."""
+    before, tokens = None, 1
     for line in request.of("delta"):
-        if line.get("event") is None:
-            continue
-        if before is not None and line["event"] <= before["event"]:
-            said = f"{request.name}: event {line['event']} after {before['event']}"
-            yield Violation("position", said, (before, line))
+        number, told = line.get("event"), line.get("tokens")
+        if number is None:
+            return
+        tokens += told or 0
+        if (before is not None and number <= before["event"]) or (told and number != tokens):
+            last = before or request.lines[0]
+            said = f"{request.name}: event {number} after {last.get('event')}, {tokens - 1} tokens"
+            yield Violation("position", said, (last, line))
             return
         before = line
 

@@ -10,7 +10,7 @@ from tests.chaos.asking import Asking
 from tests.chaos.cases import Case
 from tests.chaos.history import Recorder
 
-WHOLE, LEAVERS = 0.1, 0.1  # of the requests
+WHOLE, LEAVERS, KEYED = 0.1, 0.1, 0.5  # of the requests
 PAUSE_S = 0.3  # at most, between two requests of one client
 JOIN_S = 120.0  # until the last reply has ended
 
@@ -22,6 +22,7 @@ class Crowd:
         self, recorder: Recorder, address: str, cases: Sequence[Case], clients: int, seed: int
     ) -> None:
         self._recorder, self._address, self._cases = recorder, address, cases
+        self._seed = seed
         self._is_over = threading.Event()
         self._departures = 0
         self._threads = [
@@ -49,7 +50,10 @@ class Crowd:
             number += 1
             case, manner = rng.choice(self._cases), rng.random()
             patience = rng.randrange(12) if manner > 1 - LEAVERS else None
-            asking = Asking(self._recorder, self._address, client, f"{client}-{number}", case)
+            name = f"{client}-{number}"
+            # A request with a key outlives the client that leaves, which is not what leavers show
+            key = f"{self._seed}-{name}" if patience is None and rng.random() < KEYED else ""
+            asking = Asking(self._recorder, self._address, client, name, case, key)
             if manner < WHOLE:
                 asking.whole()
             else:
