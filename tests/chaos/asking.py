@@ -55,7 +55,8 @@ class Asking:
     def _ask(self, options: dict[str, Any], read: Read) -> None:
         """Ask, and come back for as long as one may hope to get the rest."""
         while why := self._try(options, read):
-            may_come_back = self._key or self._id
+            # An accepted reply that has no id cannot be had again: the key alone would begin another
+            may_come_back = self._id or (self._key and not self._is_accepted)
             if not may_come_back or time.monotonic() - self._heard_at > PATIENCE_S:
                 self._say("broke", why=why)
                 return
