@@ -55,7 +55,7 @@ class Asking:
     def _ask(self, options: dict[str, Any], read: Read) -> None:
         """Ask, and come back for as long as one may hope to get the rest."""
         while why := self._try(options, read):
-            # An accepted reply that has no id cannot be had again: the key alone would begin another
+            # An accepted reply without an id cannot be had again: a key alone would begin another
             may_come_back = self._id or (self._key and not self._is_accepted)
             if not may_come_back or time.monotonic() - self._heard_at > PATIENCE_S:
                 self._say("broke", why=why)
