@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 import tempfile
 import time
@@ -155,11 +156,17 @@ def _described(settings: Settings) -> dict[str, object]:
         "rings": settings.rings,
         "clients": settings.clients,
         "release": bramble.__version__,
+        "commit": _commit(),
         "cores": os.cpu_count(),
         "load before": round(load, 2),
         "began": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
         "kinds": ", ".join(settings.kinds),
     }
+
+
+def _commit() -> str:
+    words = ["git", "describe", "--always", "--dirty", "--abbrev=10"]
+    return subprocess.run(words, capture_output=True, text=True).stdout.strip() or "unknown"
 
 
 def _write_references(recorder: Recorder, model: Path, folder: Path, asked: list[Case]) -> None:

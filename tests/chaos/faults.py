@@ -15,6 +15,7 @@ from random import Random
 
 from tests.chaos.cluster import Cluster, children, status
 
+TURNS = 4
 APPEAR_S = 30.0  # until a process that was killed is there again
 CGROUPS = Path("/sys/fs/cgroup/memory")  # version 1
 SPARE_BYTES = 256 << 10  # that a process may still take until the kernel ends it
@@ -87,14 +88,24 @@ def kill_one_and_stop_another(scene: Scene, planned: Planned) -> str:
 def kill_while_starting(scene: Scene, planned: Planned) -> str:
     """Once, and again when it has just started."""
     (name,) = planned.targets
-    first = scene.pid(name)
-    send(first, signal.SIGKILL)
-    deadline = time.monotonic() + APPEAR_S
-    while (again := scene.pid(name)) == first and time.monotonic() < deadline:
-        time.sleep(0.01)
+    pid = scene.pid(name)
+    send(pid, signal.SIGKILL)
+    again = _successor(scene, name, pid)
     time.sleep(planned.held_s)
     send(again, signal.SIGKILL)
     return f"SIGKILL, and again {planned.held_s:.2f} s after its start"
+
+
+def kill_again_and_again(scene: Scene, planned: Planned) -> str:
+    """Each time that it has run for a little longer than before."""
+    (name,) = planned.targets
+    pid = scene.pid(name)
+    send(pid, signal.SIGKILL)
+    for turn in range(1, TURNS):
+        pid = _successor(scene, name, pid)
+        time.sleep(turn * planned.held_s)
+        send(pid, signal.SIGKILL)
+    return f"SIGKILL {TURNS} times"
 
 
 def leave(scene: Scene, planned: Planned) -> str:
@@ -177,6 +188,14 @@ def send_group(pid: int, number: signal.Signals) -> None:
     """To it and its children: each was started in a session of its own."""
     with suppress(ProcessLookupError):
         os.killpg(pid, number)
+
+
+def _successor(scene: Scene, name: str, pid: int) -> int:
+    """Wait for the process that takes the place of `pid`."""
+    deadline = time.monotonic() + APPEAR_S
+    while (found := scene.pid(name)) == pid and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found
 
 
 def _spoil(pid: int, paths: list[Path], rng: Random) -> str:

@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "kill-web-worker": Kind(faults.kill_worker, "web"),
     "kill-two": Kind(faults.kill, "two", times=2),
     "kill-starting": Kind(faults.kill_while_starting, "any", (0.05, 0.2, 0.5, 1.0, 2.0)),
+    "kill-again": Kind(faults.kill_again_and_again, "any", (0.3, 1.0)),
     "kill-and-stop": Kind(faults.kill_one_and_stop_another, "two", MOMENTS),
     "stop-stage": Kind(faults.stop, "stage", MOMENTS, times=2),
     "stop-head": Kind(faults.stop, "head", MOMENTS),
