@@ -192,6 +192,8 @@ def _break(settings: Settings, cluster: Cluster, crowd: Crowd, recorder: Recorde
         nemesis.Nemesis(Scene(cluster, crowd.leave), recorder, tell).run(planned)
     except TimeoutError as error:
         _tell(f"the run ends here: {error}")
+    except KeyboardInterrupt:
+        _tell("the run ends here; what there is gets judged …")
 
 
 def _write_rest(recorder: Recorder, cluster: Cluster) -> None:

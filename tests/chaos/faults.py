@@ -148,7 +148,7 @@ def spoil_shard(scene: Scene, planned: Planned) -> str:
 
 def exhaust_descriptors(scene: Scene, planned: Planned) -> str:
     """It can open nothing more for a while."""
-    with _limited(scene.pid(planned.targets[0]), resource.RLIMIT_NOFILE, _num_open):
+    with _limited(scene.pid(planned.targets[0]), resource.RLIMIT_NOFILE, num_open):
         time.sleep(planned.held_s)
     return f"no descriptor more for {planned.held_s:.1f} s"
 
@@ -250,7 +250,7 @@ def _limited(pid: int, what: int, used: Callable[[int], int]) -> Iterator[None]:
             resource.prlimit(pid, what, (soft, hard))
 
 
-def _num_open(pid: int) -> int:
+def num_open(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 

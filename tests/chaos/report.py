@@ -24,6 +24,10 @@ Seconds since what was broken was let go. *Answered*: the first answer to a requ
 since. *Whole*: every ring serves again, and one more answer has come. *Died*: how often a process
 was another one afterwards.
 """
+HELD = """## What processes held
+
+Sampled whenever all was well again; of each process the life that lasted longest.
+"""
 WIDTH = 400  # characters of a line of the history
 
 
@@ -33,6 +37,7 @@ def report(lines: Sequence[Line], violations: Sequence[Violation], repeat: str) 
         *_head(lines, violations, repeat),
         *_requests(lines),
         *_faults(lines),
+        *_processes(lines),
         *_violations(violations),
         *_method(lines),
     ]
@@ -117,6 +122,24 @@ def _quantiles(seconds: list[float]) -> str:
     ordered = sorted(seconds)
     p95 = ordered[min(len(ordered) - 1, int(0.95 * len(ordered)))]
     return f"{statistics.median(ordered):.1f} | {p95:.1f} | {ordered[-1]:.1f}"
+
+
+def _processes(lines: Sequence[Line]) -> Iterator[str]:
+    """The longest life of each process: what it held first, and last."""
+    lives = defaultdict[str, dict[int, list[Line]]](lambda: defaultdict(list))
+    for line in lines:
+        if line.kind == "sampled":
+            lives[line["process"]][line["pid"]].append(line)
+    yield HELD
+    yield "| process | lives | longest | MiB first | last | descriptors first | last |"
+    yield "|---|--:|--:|--:|--:|--:|--:|"
+    for name, samples in sorted(lives.items()):
+        longest = max(samples.values(), key=lambda life: life[-1].at - life[0].at)
+        first, last = longest[0], longest[-1]
+        memory = f"{first['resident_mib']} | {last['resident_mib']}"
+        opened = f"{first['descriptors']} | {last['descriptors']}"
+        yield f"| {name} | {len(samples)} | {last.at - first.at:.0f} s | {memory} | {opened} |"
+    yield ""
 
 
 def _violations(violations: Sequence[Violation]) -> Iterator[str]:

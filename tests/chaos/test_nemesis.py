@@ -66,7 +66,12 @@ def test_cases_have_names_of_their_own_and_a_third_has_no_seed() -> None:
 
 
 def test_a_report_tells_requests_faults_and_each_rule() -> None:
-    lines = read(texts(story()))
+    memory = [
+        {"at": 14 + i, "kind": "sampled", "process": "head", "pid": 7}
+        | {"resident_mib": 90.5 + i, "descriptors": 40}
+        for i in range(3)
+    ]
+    lines = read(texts([*story(), *memory]))
     page = report(lines, check(lines), 'make chaos ARGS="--seed 7"')
     assert page.startswith("# 1 faults, None: no violation\n")
     for row in (
@@ -77,6 +82,7 @@ def test_a_report_tells_requests_faults_and_each_rule() -> None:
         "| left by the client | 1 |",
         "| refused before acceptance: 503 | 1 |",
         "| refused before acceptance: no connection | 1 |",
+        "| head | 1 | 2 s | 90.5 | 92.5 | 40 | 40 |",
         "| kill stage | 1 | 1 | 2.5 | 2.5 | 2.5 | 3.0 | 3.0 | 3.0 | 0 |",
     ):
         assert row in page
