@@ -52,3 +52,28 @@ def test_the_loop_is_watched_and_comes_back(name: str) -> None:
         assert f"\n{line}\n" in text
     assert re.search(r"\nWatchdogSec=\d+\n", text)
     assert re.search(r"\nMemoryMax=\d+[%G]\n", text)
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_why_a_service_ended_is_kept_and_an_end_that_was_asked_for_forgets_it(
+    name: str, tmp_path: Path
+) -> None:
+    text = (UNITS / name.replace("@0", "@")).read_text().replace("%i", "0")
+    (folder,) = re.findall(r"^ExecStart=.* --restarts %t/(\S+)$", text, re.MULTILINE)
+    (command,) = re.findall(r"^ExecStopPost=-/bin/sh -c '(.*)'$", text, re.MULTILINE)
+    assert re.search(rf"^RuntimeDirectory=.*\b{folder}$", text, re.MULTILINE)
+    assert "\nRuntimeDirectoryPreserve=restart\n" in text
+    command = command.replace("%t", str(tmp_path)).replace("$$", "$")
+    place = tmp_path / folder
+    place.mkdir()
+    (place / "restarts.json").write_text("{}")
+
+    def end(result: str, code: str, status: str) -> None:
+        words = {"SERVICE_RESULT": result, "EXIT_CODE": code, "EXIT_STATUS": status}
+        subprocess.run(["/bin/sh", "-c", command], env=words, check=True)
+
+    (place / "ended").write_text("error disk full\n")
+    end("oom-kill", "killed", "KILL")
+    assert (place / "ended").read_text() == "error disk full\noom-kill killed KILL\n"
+    end("success", "exited", "0")
+    assert not list(place.iterdir())

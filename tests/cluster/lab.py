@@ -197,7 +197,9 @@ class Host:
             etc / "systemd/network/10-eth0.network",
             f"[Match]\nName=eth0\n[Network]\nAddress={self.address}/24\nLinkLocalAddressing=no\n",
         )
-        _write(etc / "machine-id", f"{secrets.token_hex(16)}\n")  # its MAC address may follow from it
+        _write(
+            etc / "machine-id", f"{secrets.token_hex(16)}\n"
+        )  # its MAC address may follow from it
         key = etc / "ssh/ssh_host_ed25519_key"
         key.parent.mkdir()
         run("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", key)

@@ -81,7 +81,7 @@ def _seed(host: Host, network: object, manage_etc_hosts: object) -> None:
     host.write(f"{seed}/meta-data", f"instance-id: {host.name}\nlocal-hostname: fresh\n")
     host.write(f"{seed}/network-config", yaml.safe_dump(network))
     host.write("etc/cloud/cloud.cfg.d/90_dpkg.cfg", "datasource_list: [NoCloud]\n")
-    # A container has no udev; the program fails at its read-only /sys, half-way through netplan apply
+    # A container has no udev; the program fails at /sys, half-way through netplan apply
     host.write("usr/local/bin/udevadm", "#!/bin/sh\n", 0o755)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections import deque
 from dataclasses import replace
 from itertools import count
@@ -120,6 +121,49 @@ def test_whatever_stages_say_the_head_goes_on(
         if plan is not None and isinstance(message, m.Ready | m.Failed):  # as if of the epoch
             message = replace(message, plan_id=plan.plan_id.hex(), epoch=head.ring.epoch)
         head.hear(message, now)
+
+
+def failed(head: Head, reason: str, step: int = -1) -> m.Failed:
+    assert head.ring.plan is not None
+    return m.Failed("a", 1, head.ring.plan.plan_id.hex(), head.ring.epoch, reason, step)
+
+
+def test_a_shard_that_is_dropped_over_a_file_begins_an_epoch_and_suspects_nobody() -> None:
+    head = Head(is_serving=True)
+    (sequence,) = head.fleet.rings[0].scheduler.running
+    epoch = head.ring.epoch
+    head.hear(failed(head, "layer-000.data has sha256 1, expected 2", step=0), 1.0)
+    assert head.ring.epoch == epoch + 1 and head.ring.state == "loading"
+    assert sequence.suspicion is None and sequence.deaths == 0
+
+
+def test_a_shard_that_cannot_be_loaded_is_tried_every_few_seconds_and_told_rarely(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.INFO)
+    head, epochs = Head(is_serving=True), set()
+    head.fleet.rings[0].restart(0.0, "a test")
+    for second in range(600):
+        if head.ring.state == "loading":
+            if second % 2:
+                head.hear(replace(failed(head, "no such file"), node="b"), float(second))
+            head.hear(failed(head, "disk full"), float(second))
+        head.fleet.tick(float(second))
+        head.hear(m.Beat("a", 1), float(second))
+        head.hear(m.Beat("b", 1), float(second))
+        epochs.add(head.ring.epoch)
+    assert len(epochs) > 100
+    assert len(caplog.records) < 25
+    assert "(a): disk full' times=" in caplog.text
+
+
+def test_a_damaged_file_that_does_not_serve_is_told_with_what_to_do() -> None:
+    head = Head(is_serving=True)
+    head.hear(m.Beat("a", 1, {"damaged": "DAMAGED: layer-000.data is missing"}), 1.0)
+    document = status.document(head.fleet, head.outcomes, 1.0, 0.0)
+    ((trouble,), none) = (each["troubles"] for each in document["plan"]["rings"][0]["stages"])
+    assert trouble["level"] == "warning" and trouble["sentence"].endswith("is missing")
+    assert "bramble doctor" in trouble["advice"] and not none
 
 
 @pytest.mark.parametrize("figure", ["long", None, [], {"s": 9}, 2**70, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -57,7 +58,7 @@ def test_a_folder_of_before_comparisons_reads(tmp_path: Path) -> None:
     manifests.write(example(), tmp_path)
     path = tmp_path / manifests.FILE_NAME
     document = json.loads(path.read_text())
-    del document["fidelity"]
+    del document["fidelity"], document["seal"]
     path.write_text(json.dumps(document))
     assert manifests.read(tmp_path) == replace(example(), fidelity=None)
 
@@ -99,6 +100,29 @@ def test_a_document_that_cannot_be_used_says_why(
     path.write_text(json.dumps(document))
     with pytest.raises(BadInput, match=message):
         manifests.read(tmp_path)
+
+
+def test_a_manifest_of_which_one_bit_has_changed_is_refused(tmp_path: Path) -> None:
+    manifests.write(example(), tmp_path)
+    path = tmp_path / manifests.FILE_NAME
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 7]) + whole[at + 1 :])
+        with pytest.raises(BadInput):
+            manifests.read(tmp_path)
+    path.write_bytes(whole)
+    assert manifests.read(tmp_path) == example()
+
+
+def test_a_tokenizer_of_which_one_bit_has_changed_is_refused(tmp_path: Path) -> None:
+    content = b'{"model": 1}'
+    file = File(hashlib.sha256(content).hexdigest(), len(content))
+    manifest = replace(example(), files=example().files | {"tokenizer.json": file})
+    (tmp_path / "tokenizer.json").write_bytes(content)
+    manifests.verify_texts(tmp_path, manifest)
+    (tmp_path / "tokenizer.json").write_bytes(content.replace(b"1", b"2"))
+    with pytest.raises(BadShard, match=r"tokenizer\.json: got sha256"):
+        manifests.verify_texts(tmp_path, manifest)
 
 
 def test_a_folder_without_manifest_is_no_model_folder(tmp_path: Path) -> None:

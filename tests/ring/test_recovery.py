@@ -13,6 +13,7 @@ from pathlib import Path
 import onnx
 import pytest
 from bramble.errors import BadInput, QueueFull, Unavailable
+from bramble.model.manifest import sha256_of
 from bramble.wire.messages import Delta, Generate, Sampling
 from bramble.wire.transport import Transport
 
@@ -151,6 +152,7 @@ def test_a_ring_that_computes_something_else_does_not_serve(models: Path, tmp_pa
     shutil.copytree(models / "llama3-float32", model)
     manifest = json.loads((model / "manifest.json").read_text())
     manifest["golden"]["digests"][2][3] *= 1.5
+    manifest["seal"] = ""
     (model / "manifest.json").write_text(json.dumps(manifest))
     with running(model, 3, tmp_path) as ring:
         deadline, reason = time.monotonic() + READY_S, ""
@@ -160,18 +162,21 @@ def test_a_ring_that_computes_something_else_does_not_serve(models: Path, tmp_pa
         assert "stage 1 (stage-1): computes something else" in reason
 
 
-def test_packed_weights_that_rot_are_packed_anew(models: Path, tmp_path: Path) -> None:
+def test_weights_that_were_packed_wrong_are_packed_anew(models: Path, tmp_path: Path) -> None:
     model, packed = models / "llama3-float32", tmp_path / "packed"
     with running(model, 3, tmp_path, packed=packed) as ring:
         ring.wait_for("serving")
         wanted = ring.generate(greedy("before", [5, 6, 7], 20))[0]
-    (layer,) = packed.rglob("layer-001.behind-*.onnx")
+    (layer,) = packed.rglob("layer-001.before-*.onnx")
     graph = onnx.load(str(layer))
     for tensor in graph.graph.initializer:
         if tensor.data_type == onnx.TensorProto.FLOAT and len(tensor.dims) == 1:
             (weights := onnx.numpy_helper.to_array(tensor).copy())[:] *= 3
             tensor.CopyFrom(onnx.numpy_helper.from_array(weights, tensor.name))
+    sums = layer.with_suffix(".sha256")
+    before = sha256_of(layer)
     onnx.save(graph, str(layer))
+    sums.write_text(sums.read_text().replace(before, sha256_of(layer)))
     with running(model, 3, tmp_path, packed=packed) as ring:
         ring.wait_for("serving")
         assert ring.generate(greedy("after", [5, 6, 7], 20))[0] == wanted

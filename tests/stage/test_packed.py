@@ -11,11 +11,14 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from bramble.errors import BadShard
 from bramble.export.api import Options, export
 from bramble.export.safetensors import Checkpoint
 from bramble.model import manifest as manifests
 from bramble.stage import packed
 from bramble.stage.engine import Engine
+from bramble.stage.proof import Proofs
+from bramble.stage.session import Threads
 from bramble.wire.messages import StepKind
 from ring import GOLDENS, Ring, assign
 from safetensors.numpy import save_file
@@ -62,6 +65,14 @@ def large(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module")
+def exported(large, tmp_path_factory):
+    """It as a model folder in int4, for tests that change nothing in it."""
+    folder = tmp_path_factory.mktemp("exported") / "model"
+    export(str(large), folder, Options(quantization="int4"))
+    return folder
+
+
 @pytest.mark.parametrize("quantization", ["int4", "int4-128", "int8", "float32"])
 def test_large_weights_are_kept_packed_and_give_the_same_bits(quantization, large, tmp_path):
     folder = tmp_path / "model"
@@ -75,10 +86,9 @@ def test_large_weights_are_kept_packed_and_give_the_same_bits(quantization, larg
 
 @pytest.mark.parametrize("room", [20_000, 1_500_000])
 def test_a_disk_that_fills_while_weights_are_packed_costs_memory_and_nothing_else(
-    room, large, tmp_path
+    room, exported, tmp_path
 ):
-    folder, root = tmp_path / "model", tmp_path / "packed"
-    export(str(large), folder, Options(quantization="int4"))
+    folder, root = exported, tmp_path / "packed"
     plain = logits(folder, None)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (room, before[1]))  # as ENOSPC, for this process
@@ -104,13 +114,49 @@ def test_the_logits_are_the_same_bits_when_packed_when_made_and_when_loaded(
     assert files(tmp_path) == made
 
 
-def test_a_damaged_copy_is_thrown_away_and_the_original_serves(model, tmp_path):
-    folder = model("llama3", "int4")
-    plain = logits(folder, tmp_path)
-    copy = next(path for path in files(tmp_path) if path.name.startswith("layer-000"))
-    copy.write_bytes(b"damaged")
-    np.testing.assert_array_equal(logits(folder, tmp_path), plain)
-    assert not copy.exists()
+def flip(path, at):
+    """Change one bit."""
+    data = bytearray(path.read_bytes())
+    data[at % len(data)] ^= 1 << at % 8
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".data", ".sha256"])
+def test_a_copy_of_which_one_bit_has_changed_is_made_anew_before_it_serves(
+    ending, exported, tmp_path
+):
+    folder, root = exported, tmp_path / "packed"
+    plain = logits(folder, root)
+    made = {path: path.read_bytes() for path in files(root) if path.suffix == ending}
+    assert made
+    for path, content in made.items():
+        for at in (0, len(content) // 2, len(content) - 1):
+            flip(path, at)
+            np.testing.assert_array_equal(logits(folder, root), plain)
+            assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("ending", [".onnx", ".data", ".sha256"])
+def test_a_copy_of_which_a_file_is_cut_short_or_missing_is_made_anew(ending, exported, tmp_path):
+    folder, root = exported, tmp_path / "packed"
+    plain = logits(folder, root)
+    for path in [path for path in files(root) if path.suffix == ending]:
+        content = path.read_bytes()
+        for spoil in (path.unlink, lambda path=path: path.write_bytes(path.read_bytes()[:-7])):
+            spoil()
+            np.testing.assert_array_equal(logits(folder, root), plain)
+            assert path.read_bytes() == content
+
+
+def test_a_damaged_original_is_not_packed(exported, tmp_path):
+    folder, root = tmp_path / "model", tmp_path / "packed"
+    shutil.copytree(exported, folder)
+    proofs = Proofs(root)
+    parts = packed.PackedParts(root, folder, manifests.read(folder), Threads(1), proofs)
+    flip(folder / "shards" / "layer-000.data", 1 << 20)
+    with pytest.raises(BadShard, match=r"layer-000\.data: got sha256"):
+        parts.make("layer-000", "shards/layer-000.before.onnx")
+    assert not files(root)
 
 
 def test_what_is_suspect_is_packed_anew(model, tmp_path):
@@ -182,21 +228,21 @@ import sys
 from pathlib import Path
 from bramble.model import manifest
 from bramble.stage.packed import PackedParts
+from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, load
 folder, root = map(Path, sys.argv[1:])
-parts = PackedParts(root, folder, manifest.read(folder), Threads(1))
+parts = PackedParts(root, folder, manifest.read(folder), Threads(1), Proofs(root))
 print("ready", flush=True)
 sys.stdin.readline()
 for name in ("layer-000", "lm_head"):
-    path = parts.path(name, f"shards/{name}.onnx")
+    path = parts.make(name, f"shards/{name}.onnx")
     assert path.is_relative_to(root), path
     load(path, Threads(1))  # whole, whoever wrote it
 """
 
 
-def test_processes_that_pack_the_same_part_at_once_make_one_that_is_whole(large, tmp_path):
-    folder, root = tmp_path / "model", tmp_path / "packed"
-    export(str(large), folder, Options(quantization="int4"))
+def test_processes_that_pack_the_same_part_at_once_make_one_that_is_whole(exported, tmp_path):
+    folder, root = exported, tmp_path / "packed"
     command = [sys.executable, "-c", PACKER, folder, root]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     packers = [subprocess.Popen(command, **pipes) for _ in range(3)]
@@ -208,7 +254,7 @@ def test_processes_that_pack_the_same_part_at_once_make_one_that_is_whole(large,
     for packer in packers:
         packer.communicate(timeout=60)
     assert [packer.returncode for packer in packers] == [0, 0, 0]
-    assert len(files(root)) == 4 and not list(root.rglob("partial*"))
+    assert len(files(root)) == 6 and not list(root.rglob("partial*"))
 
 
 def test_what_a_killed_packer_left_is_in_nobodys_way(model, tmp_path):

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -128,7 +131,13 @@ def load(stage: Stage, folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def stage(tmp_path: Path, link: Link) -> Iterator[Stage]:
+def packing() -> bool:
+    """Whether the stage keeps packed weights."""
+    return False
+
+
+@pytest.fixture
+def stage(tmp_path: Path, link: Link, packing: bool) -> Iterator[Stage]:
     with Transport() as transport, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.setblocking(False)
@@ -140,11 +149,13 @@ def stage(tmp_path: Path, link: Link) -> Iterator[Stage]:
             models=tmp_path / "node",
             threads=1,
             files=link.url,
+            packed=tmp_path / "packed" if packing else None,
         )
         service = Service(config, transport, Notifier(str(tmp_path / "notify")))
         made = Stage(service, head, systemd)
         made.turn_until(lambda: bool(made.peer))
         yield made
+        service._drop()
 
 
 def test_a_long_fetch_starves_neither_the_watchdog_nor_the_head(
@@ -274,3 +285,157 @@ def test_what_cannot_be_fetched_is_answered_with_a_sentence(stage: Stage, link: 
     answer = stage.last(Failed)
     assert isinstance(answer, Failed)
     assert answer.reason.startswith(f"{link.url} has no file 000000000000…; put the model's folder")
+
+
+def flip(path: Path) -> None:
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("packing", [True])
+def test_a_stage_drops_a_shard_of_which_a_bit_has_changed_and_packs_it_anew(
+    stage: Stage, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = model("llama3")
+    load(stage, folder, tmp_path)
+    (copy,) = (tmp_path / "packed").rglob("layer-001.before-*.onnx")
+    right = copy.read_bytes()
+    flip(copy)
+    stage.turn_until(lambda: isinstance(stage.last(Failed), Failed), 5)
+    answer = stage.last(Failed)
+    assert isinstance(answer, Failed) and (answer.epoch, answer.step) == (1, 0)
+    assert answer.reason.startswith(f"{copy} has sha256 ")
+    assert answer.reason.endswith("; it is made anew") and stage.service._engine is None
+    stage.heard.clear()
+    stage.head.send(stage.peer, assign(manifests.sha256(folder), 2))
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    assert copy.read_bytes() == right
+
+
+@pytest.mark.parametrize("packing", [True])
+def test_a_stage_serves_on_and_says_so_where_only_an_original_is_damaged(
+    stage: Stage, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "originals" / "llama"
+    shutil.copytree(model("llama3"), folder)
+    load(stage, folder, tmp_path)
+    original = tmp_path / "node" / "llama" / "shards" / "layer-001.data"
+    right = original.read_bytes()
+
+    def told() -> str:
+        beat = stage.last(Beat)
+        return str(beat.stats.get("damaged", "")) if isinstance(beat, Beat) else ""
+
+    flip(original)
+    stage.turn_until(lambda: bool(told()), 5)
+    assert told().startswith(f"DAMAGED: {original} has sha256 ")
+    assert stage.last(Failed) is None and stage.service._engine is not None
+    original.write_bytes(right)
+    stage.turn_until(lambda: not told(), 5)
+
+
+@pytest.mark.parametrize("packing", [True])
+def test_what_lies_damaged_beside_is_fetched_anew_while_the_stage_serves(
+    stage: Stage, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "head" / "llama3-float32"
+    shutil.copytree(model("llama3"), folder)
+    wanted = replace(assign(manifests.sha256(folder), 1), model=folder.name)
+    stage.head.send(stage.peer, wanted)
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    (original,) = (tmp_path / "node").rglob("layer-001.data")
+    right = original.read_bytes()
+    flip(original)
+    stage.turn_until(lambda: original.read_bytes() == right)
+    stage.turn_until(lambda: not stage.service._scrub.wrong(serving=False))
+    assert stage.last(Failed) is None and stage.service._engine is not None
+
+
+@pytest.mark.parametrize("packing", [True])
+def test_what_lies_damaged_beside_and_at_the_head_is_not_asked_for_at_every_beat(
+    stage: Stage, link: Link, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Nor does a fetch that failed keep a stage from what it can load."""
+    folder = tmp_path / "originals" / "llama"
+    shutil.copytree(model("llama3"), folder)
+    load(stage, folder, tmp_path)
+    flip(folder / "shards" / "layer-001.data")
+    stage.turn_until(lambda: link.answers > 0)
+    beats = len([message for _, message in stage.heard if isinstance(message, Beat)])
+    stage.turn_until(
+        lambda: len([one for _, one in stage.heard if isinstance(one, Beat)]) >= beats + 3
+    )
+    assert link.answers == 1
+    stage.heard.clear()
+    fewer = replace(assign(manifests.sha256(folder), 2), stop=2, has_lm_head=False)
+    stage.head.send(stage.peer, fewer)
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+    assert stage.last(Failed) is None
+
+
+def test_a_right_file_that_is_put_back_is_seen_at_the_next_assignment(
+    stage: Stage, model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """The head has no such file: each repair fails, and none of them is the last."""
+    folder = tmp_path / "originals" / "llama"
+    shutil.copytree(model("llama3"), folder)
+    (tmp_path / "node").mkdir()
+    (tmp_path / "node" / "llama").symlink_to(folder)
+    original = folder / "shards" / "layer-001.data"
+    right = original.read_bytes()
+    flip(original)
+    for epoch in (1, 2):
+        stage.heard.clear()
+        stage.head.send(stage.peer, assign(manifests.sha256(folder), epoch))
+        stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+        answer = stage.last(Failed)
+        assert isinstance(answer, Failed) and "has no file" in answer.reason
+    original.write_bytes(right)
+    stage.head.send(stage.peer, assign(manifests.sha256(folder), 3))
+    stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
+
+
+def test_a_file_that_is_put_right_at_the_head_is_fetched(
+    stage: Stage, link: Link, sha256: str, tmp_path: Path
+) -> None:
+    damaged = tmp_path / "head" / "llama" / "shards" / "layer-001.data"
+    right = damaged.read_bytes()
+    flip(damaged)
+    stage.head.send(stage.peer, assign(sha256, 1))
+    stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+    answer = stage.last(Failed)
+    assert isinstance(answer, Failed) and "it is damaged there" in answer.reason
+    damaged.write_bytes(right)
+    stage.heard.clear()
+    stage.head.send(stage.peer, assign(sha256, 2))
+    stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+    answer = stage.last(Failed)
+    # Random bytes, all of them here
+    assert isinstance(answer, Failed) and "onnxruntime cannot load it" in answer.reason
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounts a small disk: run as root")
+def test_room_that_a_person_makes_on_a_full_disk_is_noticed(
+    stage: Stage, sha256: str, tmp_path: Path
+) -> None:
+    disk = tmp_path / "node"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=90m", "tmpfs", disk], check=True)
+    try:
+        (disk / "films").write_bytes(bytes(80 << 20))
+        stage.head.send(stage.peer, assign(sha256, 1))
+        stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+        answer = stage.last(Failed)
+        assert isinstance(answer, Failed) and "of disk" in answer.reason
+        assert "make room" in answer.reason
+        (disk / "films").unlink()
+        stage.heard.clear()
+        stage.head.send(stage.peer, assign(sha256, 2))
+        stage.turn_until(lambda: isinstance(stage.last(Failed), Failed))
+        answer = stage.last(Failed)
+        # Random bytes, all of them here
+        assert isinstance(answer, Failed) and "onnxruntime cannot load it" in answer.reason
+    finally:
+        stage.service._drop()
+        subprocess.run(["umount", "-l", disk], check=True)

@@ -77,7 +77,7 @@ def test_real_layers_are_measured_once_and_the_watchdog_is_fed(tuned, tmp_path, 
     chosen = tuned()
     assert "event=tuned" in caplog.text and "ms" in caplog.text
     assert len(tuned.fed) >= 3
-    (kept,) = json.loads((tmp_path / "kept" / tune.FILE_NAME).read_text()).values()
+    (kept,) = json.loads((tmp_path / "kept" / tune.FILE_NAME).read_text())["kept"].values()
     assert Threads(**kept) == chosen
     caplog.clear()
     tuned.fed.clear()

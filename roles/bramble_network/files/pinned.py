@@ -405,13 +405,18 @@ def in_force(wish):
         return {"problems": [f"is busy taking its network setting on still after {APPLY_S} s"]}
     if ended.read_text().strip() != "0":
         return {"problems": [f"could not take its network setting on: {_last_words(said.read_text())}"]}
+    # A manager may say that it is done and take the address away for a moment, to give it anew
+    waited_for(lambda: not _not_as_wished(wish), WAIT_S)
+    return {"problems": _not_as_wished(wish)}
+
+
+def _not_as_wished(wish):
     if problem := wish.find_interface():
-        return {"problems": [problem]}
+        return [problem]
     manager = manager_of(wish)
     if manager is None:
-        return {"problems": [f"has {wish.interface} brought up by nothing now"]}
-    waited_for(lambda: not manager.in_force(), WAIT_S)
-    return {"problems": [f"does not follow its network setting: {each}" for each in manager.in_force()]}
+        return [f"has {wish.interface} brought up by nothing now"]
+    return [f"does not follow its network setting: {each}" for each in manager.in_force()]
 
 
 def _write(path, text, mode):

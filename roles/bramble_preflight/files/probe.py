@@ -17,6 +17,7 @@ import urllib.parse
 LOCKS = ("/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock", "/var/lib/apt/lists/lock")
 LISTS = "/var/lib/apt/lists"
 TIME_CLIENTS = ("systemd-timesyncd", "chrony", "chronyd", "ntpsec", "ntp")
+NOTHING_MD5 = "d41d8cd98f00b204e9800998ecf8427e"  # of a file without contents
 CURRENT = "/opt/bramble/current"
 CLOUD_INIT_ENDED = "/run/cloud-init/result.json"
 
@@ -64,7 +65,20 @@ def installed(packages):
     if not packages or output("dpkg", "--audit"):
         return []
     said = output("dpkg-query", "--show", "--showformat=${Package} ${db:Status-Status}\\n", *packages)
-    return [line.split()[0] for line in said.splitlines() if line.endswith(" installed")]
+    names = [line.split()[0] for line in said.splitlines() if line.endswith(" installed")]
+    return [name for name in names if not has_emptied_settings(name)]
+
+
+def has_emptied_settings(package):
+    """True if a pulled plug left settings that the package brought without contents.
+
+    dpkg does not write them through to the disk, and finds nothing wrong with them later.
+    """
+    for line in output("dpkg-query", "--show", "--showformat=${Conffiles}\\n", package).splitlines():
+        path, digest = [*line.split(), "", ""][:2]
+        if digest != NOTHING_MD5 and os.path.isfile(path) and not os.path.getsize(path):  # noqa: PTH113, PTH202
+            return True
+    return False
 
 
 def package_lists():

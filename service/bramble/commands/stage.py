@@ -6,6 +6,7 @@ import argparse
 
 from bramble.commands.flags import add_flags, to_config
 from bramble.commands.keyring import add_secret, read_keyring
+from bramble.commands.lives import add_restarts, counted
 from bramble.config import StageConfig
 from bramble.observe import log, notify
 
@@ -22,14 +23,17 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_flags(parser, StageConfig)
+    add_restarts(parser)
     add_secret(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from bramble.stage.service import serve
-
     log.configure()
-    config = to_config(StageConfig, args)
-    serve(config, read_keyring(config.keys, args.secret), notify.from_environment())
+    notifier = notify.from_environment()
+    with counted(args, notifier):
+        from bramble.stage.service import serve
+
+        config = to_config(StageConfig, args)
+        serve(config, read_keyring(config.keys, args.secret, config.node), notifier)
     return 0

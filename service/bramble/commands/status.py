@@ -77,6 +77,7 @@ def show(document: dict[str, Any], console: Console) -> Group:
         f"{requests['running']} running, {requests['queued']} queued, "
         f"{speed['decode_tokens_s']} tokens/s out, {speed['prefill_tokens_s']} tokens/s in",
         *_reading(requests),
+        *_troubles({"node": "head", "troubles": document.get("troubles", [])}),
         *(trouble for ring in rings for stage in ring["stages"] for trouble in _troubles(stage)),
     )
     return Group(*sentences, _table_that_fits(rings, console))
@@ -96,7 +97,8 @@ def _troubles(stage: dict[str, Any]) -> list[str]:
     """Say what ails a stage's board, and what to do."""
     colours = {"bad": "red", "warning": "yellow"}
     return [
-        f"[{colours[one['level']]}]⚠ {escape(stage['node'])}: {one['sentence']}.[/] {one['advice']}"
+        f"[{colours[one['level']]}]⚠ {escape(stage['node'])}: {escape(one['sentence'])}.[/] "
+        f"{escape(one['advice'])}"
         for one in stage.get("troubles", [])
     ]
 

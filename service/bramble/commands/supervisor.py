@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from bramble.errors import BadInput
+from bramble.observe.repeats import Again, Repeats
 
 RESTART_S = 0.2  # before the first restart; doubles while the process keeps dying young
 RESTART_MAX_S = 10.0
@@ -40,6 +41,8 @@ class Child:
     due_at: float = 0.0
     delay_s: float = RESTART_S
     restarts: int = 0
+    has_served: bool = False  # it has lived for longer than YOUNG_S
+    repeats: Repeats = field(default_factory=Repeats)  # of one way to end
 
 
 @dataclass(slots=True)
@@ -58,7 +61,8 @@ class Supervisor:
     def tend(self) -> None:
         """Restart what has died; to be called a few times a second.
 
-        Raises BadInput with a child's own words if that is what ended it: it would do so again.
+        Raises BadInput with a child's own words if that is what ended it in its first seconds: it
+        would do so again. One that has served waits for what it reads to be put right.
         """
         now = time.monotonic()
         for child in self.children:
@@ -105,13 +109,18 @@ class Supervisor:
         _kill_group(child.process)  # a worker of its own must not outlive it
         child.reader.join(READ_S)
         is_young = now - child.started_at < YOUNG_S
+        if not is_young:
+            child.has_served = True
+            child.repeats.end()
         child.delay_s = min(child.delay_s * 2, RESTART_MAX_S) if is_young else RESTART_S
         child.due_at = now + child.delay_s
         code, child.process = child.process.returncode, None
-        if code == BAD_INPUT:
+        if code == BAD_INPUT and not child.has_served:
             raise BadInput(child.last_words.partition(": ")[2])
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-        self.on_event(child.name, f"{how}; restarting")
+        words = f": {child.last_words}" if code > 0 and child.last_words else ""
+        if (more := child.repeats.tell(how + words, now)) is not None:
+            self.on_event(child.name, _told(how + words, more))
 
     def _pass_on(self, child: Child, process: subprocess.Popen[str]) -> None:
         assert process.stdout is not None
@@ -119,6 +128,15 @@ class Supervisor:
             for line in lines:
                 child.last_words = line.rstrip()
                 self.on_line(child.name, child.last_words)
+
+
+def _told(how: str, again: Again) -> str:
+    if again.times == 1:
+        return f"{how}; restarting"
+    return (
+        f"{how}; restarting, every {RESTART_MAX_S:.0f} s at most: this was the {again.times}th "
+        f"time in {again.since_s:.0f} s"
+    )
 
 
 def python_command(*arguments: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 
 from bramble.commands.flags import add_flags, to_config
+from bramble.commands.lives import add_restarts, counted
 from bramble.config import WebConfig
 from bramble.observe import notify
 
@@ -21,11 +22,14 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_flags(parser, WebConfig)
+    add_restarts(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
-    from bramble.web.server import serve
+    notifier = notify.from_environment()
+    with counted(args, notifier):
+        from bramble.web.server import serve
 
-    serve(to_config(WebConfig, args), notifier=notify.from_environment())
+        serve(to_config(WebConfig, args), notifier=notifier)
     return 0

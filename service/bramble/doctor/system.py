@@ -9,7 +9,7 @@ TIME_ERROR = 5  # adjtimex(2): the clock is not synchronised
 LOW_SHARE = 0.10  # of memory; below it the kernel begins to drop the mapped weights
 OUT_SHARE = 0.03
 SWAP_BYTES = 16 << 20  # less may have gone there once and for all
-MANY_RESTARTS = 3
+RESTARTED = "restarted "  # in a Status line, until the unit has run in peace for ten minutes
 BASE = "run ansible-playbook site.yml --tags base"
 UNIT_FIELDS = "Id,Type,ActiveState,SubState,Result,UnitFileState,NRestarts,StatusText"
 
@@ -100,9 +100,13 @@ def judge_unit(unit: dict[str, str]) -> list[Finding]:
     said = f": {unit['StatusText']}" if unit.get("StatusText") else ""
     if state == "failed" or unit.get("SubState") == "auto-restart":
         result = unit.get("Result") or "unknown"
-        return [error("units", f"{name} is {state} ({result}), {restarts} restarts{said}", logs)]
-    if state == "active" and restarts >= MANY_RESTARTS:
-        return [warning("units", f"{name} is active after {restarts} restarts{said}", logs)]
+        again = f"; when that is put right: systemctl restart '{name}'" if state == "failed" else ""
+        sentence = f"{name} is {state} ({result}), {restarts} restarts{said}"
+        return [error("units", sentence, f"{logs}{again}")]
+    if state == "activating" and restarts:
+        return [error("units", f"{name} does not come up, {restarts} restarts{said}", logs)]
+    if state == "active" and RESTARTED in said:
+        return [warning("units", f"{name} is active{said}", logs)]
     if state == "active":
         return [ok("units", f"{name} is active{said}")]
     if state in ("activating", "deactivating", "reloading"):

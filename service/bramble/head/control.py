@@ -76,7 +76,7 @@ class Control:
                 served.restart(now, reason, {message.step})
         elif isinstance(message, m.Failed):
             if registry.failed(message, now):
-                served.ring.fail("a stage cannot load its shard", now)
+                served.ring.fail_load(now)
         elif registry.ready(message, now) and registry.is_ready:
             served.begin(now)
 

@@ -11,7 +11,13 @@ from typing import Any
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
 
 LOADING = "loading its shard"
-TEXTS = ("threads", "throttled", "fetching")  # of a beat's figures; all others are numbers
+TEXTS = (
+    "threads",
+    "throttled",
+    "fetching",
+    "damaged",
+    "restarts",
+)  # of a beat's figures; all others are numbers
 MAX_NUMBER = 1 << 63
 LOST_S = 10.0  # without a sign of life; a stage beats every second
 LOST_LOADING_S = 120.0  # the same between two files, each of which it may hash and pack
@@ -115,10 +121,17 @@ class Registry:
 
     def problems(self) -> list[str]:
         """One sentence for each stage that keeps the ring from serving."""
+        return self._sentences({"waiting", "loading", "failed", "lost"})
+
+    def failures(self) -> list[str]:
+        """One sentence for each stage that has failed."""
+        return self._sentences({"failed"})
+
+    def _sentences(self, states: set[str]) -> list[str]:
         return [
             f"stage {index} ({entry.node}): {entry.reason}"
             for index, entry in enumerate(self.stages)
-            if entry.state != "ready"
+            if entry.state in states
         ]
 
     def _current(self, message: Ready | Failed) -> StageEntry | None:

@@ -20,6 +20,7 @@ from bramble.head.registry import Registry, StageEntry
 from bramble.head.step_plan import StepPlan
 from bramble.model.digest import error
 from bramble.model.manifest import Manifest
+from bramble.observe.repeats import Repeats
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
 
@@ -31,6 +32,9 @@ STEP_TIMEOUT_S = 600.0
 STRANDED_S = 5.0  # on a hop: as long as ZeroMQ bears a silent one (HEARTBEAT_TIMEOUT_MS)
 INT8_CACHE_TOLERANCE = 0.25  # as for int8 weights; measured 0.03 to 0.08, a wrong layer is about 1
 RETRY_S = 15.0  # after a failure, in case a person has put it right
+# The same where a stage could not load its shard: a file, a disk's room or a permission is put
+# right at any moment, and a stage does not read again what is as it was
+RETRY_LOAD_S = 3.0
 
 
 class State(StrEnum):
@@ -89,7 +93,8 @@ class Ring:
         self._first_endpoint = ""
         self._sent_at: dict[int, float] = {}  # of steps under way, in the order in which they went
         self._has_gap = False
-        self._failed_at = 0.0
+        self._retry_at = 0.0
+        self._repeats = Repeats()  # of one failure
         self._hop = ""  # over which the last lost step did not get, for a person
         self._suspect = ""  # the node whose files are to be hashed and packed anew
         self._renewed: set[str] = set()  # nodes that were told so since the ring last served
@@ -115,7 +120,8 @@ class Ring:
         if self._suspect:
             self._renewed.add(self._suspect)
             self._suspect = ""
-        log.info("event=activate epoch=%d plan=%s", self.epoch, self.plan.plan_id.hex()[:8])
+        level = logging.DEBUG if self._repeats.is_again else logging.INFO
+        log.log(level, "event=activate epoch=%d plan=%s", self.epoch, self.plan.plan_id.hex()[:8])
         return True
 
     def check(self, now: float) -> None:
@@ -137,13 +143,19 @@ class Ring:
         self.state = State.CHECKING
         self._send(_golden_step(self.plan, self.epoch, golden.token_ids), now)
 
-    def fail(self, reason: str, now: float) -> None:
-        self.state, self._reason, self._failed_at = State.FAILED, reason, now
-        log.error("event=ring_failed reason=%r", reason)
+    def fail(self, reason: str, now: float, retry_s: float = RETRY_S) -> None:
+        self.state, self._reason, self._retry_at = State.FAILED, reason, now + retry_s
+        why = "; ".join([reason, *self.registry.failures()])
+        if (more := self._repeats.tell(why, now)) is not None:
+            log.error("event=ring_failed reason=%r%s", why, more)
+
+    def fail_load(self, now: float) -> None:
+        """A stage cannot load its shard; the registry knows why."""
+        self.fail("a stage cannot load its shard", now, RETRY_LOAD_S)
 
     def is_due(self, now: float) -> bool:
         """True if a failed ring should be tried again: at once, if something is done about it."""
-        is_over = bool(self._suspect) or now - self._failed_at > RETRY_S
+        is_over = bool(self._suspect) or now > self._retry_at
         return self.state is State.FAILED and is_over
 
     def has_lost_step(self, now: float) -> bool:
@@ -174,6 +186,11 @@ class Ring:
             f"nothing gets from {source} to {target}: check the network between them and "
             f"{target}'s firewall (bramble doctor)"
         )
+
+    @property
+    def is_failing_again(self) -> bool:
+        """True while it fails as it did before: the log has it."""
+        return self._repeats.is_again
 
     @property
     def reason(self) -> str | None:
@@ -261,6 +278,7 @@ class Ring:
 
     def _serve(self) -> None:
         self.state, self._hop = State.SERVING, ""
+        self._repeats.end()
         self._renewed.clear()
         log.info("event=serving epoch=%d", self.epoch)
 

@@ -133,7 +133,8 @@ class ServedRing:
         reason  what ended the last one
         fatal   the numbers of the steps that may be why; None = any that was under way
         """
-        log.info("event=restart reason=%r", reason)
+        level = logging.DEBUG if self.ring.is_failing_again else logging.INFO
+        log.log(level, "event=restart reason=%r", reason)
         self.scheduler.reset(reason=reason, fatal=fatal)
         self.speed.rest()
         self.ring.activate(now)

@@ -56,6 +56,7 @@ class Service:
         self._notifier = notifier or Notifier(None)
         self._transport = transport
         manifest = manifests.read(config.model)
+        manifests.verify_texts(config.model, manifest)
         manifest.graph("layer-000", config.kv_cache)
         _check_steps(config, manifest.shape.hidden_size)
         model = Model(manifest, manifests.sha256(config.model), Tokenizer(config.model))
@@ -178,7 +179,8 @@ class Service:
         self._desk.note_start(request, now)
 
     def _status(self, now: float) -> dict[str, object]:
-        return status.document(self._fleet, self._outcomes, now, self._since)
+        restarts = self._notifier.also
+        return status.document(self._fleet, self._outcomes, now, self._since, restarts)
 
 
 class _FirstHop:

@@ -28,8 +28,13 @@ STAGE_STATS = {
 }
 
 
-def document(fleet: Fleet, outcomes: Outcomes, now: float, since: float) -> dict[str, Any]:
-    """Describe the rings and their work; plain values only."""
+def document(
+    fleet: Fleet, outcomes: Outcomes, now: float, since: float, restarts: str = ""
+) -> dict[str, Any]:
+    """Describe the rings and their work; plain values only.
+
+    restarts  what is to be said of the head's own
+    """
     rings = [_ring(served, now) for served in fleet.rings]
     speeds = [served.speed for served in fleet.rings]
     schedulers = [served.scheduler for served in fleet.rings]
@@ -60,6 +65,7 @@ def document(fleet: Fleet, outcomes: Outcomes, now: float, since: float) -> dict
             "impostors_total": outcomes.impostors,
         },
         "uptime_s": round(now - since, 1),
+        "troubles": [asdict(trouble) for trouble in health.judge_restarts(restarts)],
     }
 
 
@@ -200,10 +206,17 @@ def _stage(
         "compute_total_ms": compute_total,
         "python_total_ms": python_total,
         **stats,
-        "troubles": [
-            asdict(trouble) for trouble in health.judge(stats["temperature_c"], stats["throttled"])
-        ],
+        "troubles": [asdict(trouble) for trouble in _troubles(entry)],
     }
+
+
+def _troubles(entry: StageEntry) -> list[health.Trouble]:
+    stats = entry.stats
+    return [
+        *health.judge(stats.get("temperature_c"), stats.get("throttled")),
+        *health.judge_files(stats.get("damaged", "")),
+        *health.judge_restarts(stats.get("restarts", "")),
+    ]
 
 
 def _resident_bytes(entry: StageEntry) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import threading
 from pathlib import Path
 
 from bramble.errors import Broken
@@ -33,13 +34,31 @@ def size(count: int) -> str:
     return f"{count} B"
 
 
+def write_whole(path: Path, text: str) -> None:
+    """Write a file that a pulled plug leaves as it was before, or as it is to be.
+
+    Raises OSError; what was there before is then still there.
+    """
+    partial = path.with_name(f"{path.name}.partial-{os.getpid()}-{threading.get_ident()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        settle(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
 def settle(partial: Path, path: Path) -> None:
     """Give a complete file its name: the contents are on the disk before the name is."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
+    sync(partial)
     partial.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    sync(path.parent)
+
+
+def sync(path: Path) -> None:
+    """Bring a file's contents to the disk, or a folder's names."""
+    descriptor = os.open(path, os.O_RDONLY)
     try:
-        os.fsync(folder)
+        os.fsync(descriptor)
     finally:
-        os.close(folder)
+        os.close(descriptor)

@@ -25,15 +25,26 @@ SUFFIX = ".partial"  # of a file that is on its way
 LINK = ".link"  # another suffix, as nothing may ever be appended to a shared file
 
 Progress = Callable[[int, int], None]  # bytes that are here, of how many
+Prove = Callable[[Path, File], bool]
+
+
+def _is_right(path: Path, file: File) -> bool:
+    return sha256_of(path) == file.sha256
 
 
 def fetch(
-    models: Path, server: Server, wanted: Wanted, progress: Progress, is_suspect: bool = False
+    models: Path,
+    server: Server,
+    wanted: Wanted,
+    progress: Progress,
+    is_suspect: bool = False,
+    is_right: Prove = _is_right,
 ) -> Path:
     """Return the folder below `models` that holds what is wanted, fetched if need be.
 
     progress    called several times a second; what it raises ends the fetch
-    is_suspect  do not take a file's size for proof: hash what is here and replace what differs
+    is_suspect  do not take a file's size for proof: replace what is not right
+    is_right    tells that of a file, by its sha256
 
     Raises BadInput, Unavailable if the server cannot be reached for long, BadShard if it has not
     what is wanted, Broken for a disk that is full or cannot be written.
@@ -43,16 +54,22 @@ def fetch(
     wanted.check()
     folder = models / wanted.folder
     with _disk(folder), store.locked(folder, lambda: progress(0, 0)):
-        _Fetch(models, folder, server, wanted, progress).run(is_suspect)
+        _Fetch(models, folder, server, wanted, progress, is_right).run(is_suspect)
     return folder
 
 
 class _Fetch:
     def __init__(
-        self, models: Path, folder: Path, server: Server, wanted: Wanted, progress: Progress
+        self,
+        models: Path,
+        folder: Path,
+        server: Server,
+        wanted: Wanted,
+        progress: Progress,
+        is_right: Prove,
     ) -> None:
         self._folder, self._server, self._wanted = folder, server, wanted
-        self._progress = progress
+        self._progress, self._is_right = progress, is_right
         self._catalogue = Catalogue(models)
         self._done = self._total = 0
 
@@ -88,7 +105,7 @@ class _Fetch:
         if not store.is_there(self._folder, name, manifest):
             return False
         file = manifest.files[name]
-        if is_suspect and sha256_of(self._folder / name) != file.sha256:
+        if is_suspect and not self._is_right(self._folder / name, file):
             return False
         self._done += file.bytes
         return True

@@ -8,12 +8,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path, PurePosixPath
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
 from bramble.errors import BadInput, BadShard
+from bramble.model.disk import write_whole
 from bramble.model.sampling import check_defaults
 
 FORMAT = 2  # rises whenever an older reader would misread a newer folder
@@ -136,6 +137,8 @@ class Manifest:
     exporter: str = ""
     format: int = FORMAT
     extra: dict[str, Any] = field(default_factory=dict)  # e.g. warnings: what export told
+    # sha256 of the file itself without these 64 digits; of one that was edited by hand, empty it
+    seal: str = ""
 
     def part(self, name: str) -> Part:
         """The part of that name. Raises BadInput that lists the names there are."""
@@ -199,9 +202,12 @@ def shard_parts(start: int, stop: int, has_embed: bool, has_lm_head: bool) -> tu
 
 
 def write(manifest: Manifest, folder: Path) -> str:
-    """Write manifest.json into `folder` and return its sha256."""
-    text = json.dumps(asdict(manifest), indent=1, ensure_ascii=False) + "\n"
-    (folder / FILE_NAME).write_text(text, encoding="utf-8")
+    """Write manifest.json, with its seal, into `folder` and return its sha256."""
+    document = asdict(manifest) | {"seal": ""}
+    blank = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    document["seal"] = hashlib.sha256(blank.encode()).hexdigest()
+    text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+    write_whole(folder / FILE_NAME, text)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -209,12 +215,13 @@ def read(folder: Path) -> Manifest:
     """Read and check `folder`'s manifest. Raises BadInput that says what to do."""
     path = folder / FILE_NAME
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        document = json.loads(text)
     except FileNotFoundError:
         raise BadInput(f"{folder} is not a model folder: it has no {FILE_NAME}") from None
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} cannot be read: {error}; export the model again") from error
     found = document.get("format") if isinstance(document, dict) else None
     if found != FORMAT:
@@ -225,7 +232,17 @@ def read(folder: Path) -> Manifest:
     manifest: Manifest = _value(Manifest, document, str(path))
     check_defaults(manifest.defaults, f"{path}: defaults")
     _check_names(manifest, path)
-    return manifest
+    if manifest.seal and hashlib.sha256(_blank(text, manifest.seal)).hexdigest() != manifest.seal:
+        raise BadInput(
+            f"{path} is damaged, or was edited: it is not what its seal says; copy it anew or "
+            'export the model again (who edits it on purpose sets "seal" to "")'
+        )
+    return replace(manifest, seal="")  # of the file, not of what it says
+
+
+def _blank(text: str, seal: str) -> bytes:
+    before, _, after = text.rpartition(seal)
+    return (before + after).encode()
 
 
 def sha256(folder: Path) -> str:
@@ -257,6 +274,13 @@ def verify_file(folder: Path, name: str, expected: File) -> None:
         raise BadShard(f"{path}: cannot be read: {error.strerror}; fetch it again") from error
     if got != expected.sha256:
         raise BadShard(f"{path}: got sha256 {got}, expected {expected.sha256}; fetch it again")
+
+
+def verify_texts(folder: Path, manifest: Manifest) -> None:
+    """Hash what is no part of the graphs: tokenizer and chat template. Raises BadShard."""
+    parts = set(manifest.part_files(part.name for part in manifest.parts))
+    for name in sorted(set(manifest.files) - parts):
+        verify_file(folder, name, manifest.files[name])
 
 
 def _check_names(manifest: Manifest, path: Path) -> None:

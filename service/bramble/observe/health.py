@@ -6,6 +6,11 @@ from dataclasses import dataclass
 
 HOT_C = 80  # the firmware begins to lower the clock here
 TOO_HOT_C = 85  # and throttles hard here
+CARD = (
+    "it is fetched anew from the head if the head has it; else put the right file there. If it "
+    "happens again, the card or the memory is failing: bramble doctor"
+)
+LOOK = "look at its node's journal (journalctl -u 'bramble*' -n 50), and run bramble doctor there"
 POWER = (
     "use the official 27 W supply (5 V, 5 A) and its cable; take power-hungry USB devices off; "
     "a PoE HAT must give 25 W"
@@ -43,3 +48,13 @@ def judge(temperature_c: float | None, throttled: str | None) -> list[Trouble]:
         sentence = f"slowed down by its firmware ({causes}): too little power, or heat"
         found.append(Trouble("bad", sentence, f"{POWER}; {COOLING}"))
     return found
+
+
+def judge_files(damaged: str) -> list[Trouble]:
+    """Say which file of the model is not what it should be, though nothing computes with it."""
+    return [Trouble("warning", damaged, CARD)] if damaged else []
+
+
+def judge_restarts(words: str) -> list[Trouble]:
+    """Say how often a service had to start anew, since when and why."""
+    return [Trouble("warning", words, LOOK)] if words else []

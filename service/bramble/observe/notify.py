@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable
 
 
 class Notifier:
@@ -11,6 +12,16 @@ class Notifier:
         """Tell the socket at `address`, $NOTIFY_SOCKET; None, where nobody listens, is silent."""
         self._address = address and address.replace("@", "\0", 1)  # @ begins an abstract name
         self._status = ""
+        self._also: Callable[[], str] = str  # what every status says besides
+
+    def add(self, also: Callable[[], str]) -> None:
+        """Have every status end with what `also` then says, if it says anything."""
+        self._also = also
+
+    @property
+    def also(self) -> str:
+        """What every status says besides, for whoever tells the head of it."""
+        return self._also()
 
     def ready(self) -> None:
         """The service has begun its work: units that wait for it may start."""
@@ -22,6 +33,7 @@ class Notifier:
 
     def status(self, sentence: str) -> None:
         """Set the Status line of `systemctl status`."""
+        sentence = "; ".join(filter(None, (sentence, self.also))).replace("\n", " ")
         if sentence != self._status:
             self._status = sentence
             self._send(f"STATUS={sentence}")

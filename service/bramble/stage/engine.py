@@ -20,6 +20,7 @@ from bramble.model.manifest import CACHE_BYTES, Manifest, shard_parts
 from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.foresight import Account, Foreseen
+from bramble.stage.proof import Proofs
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
 from bramble.wire.messages import Assign, Step, StepKind
@@ -64,6 +65,7 @@ class Engine:
         threads: int,
         packed: Path | None = None,
         alive: Callable[[], None] = lambda: None,
+        proofs: Proofs | None = None,
     ) -> None:
         """Check and load the assigned parts.
 
@@ -71,6 +73,7 @@ class Engine:
         packed     where packed weights and what was measured are kept; None = nothing is, and
                    0 threads are one per core
         alive      called between files, so that a watchdog knows a long load from a hung one
+        proofs     what is known of the files; None = what `packed` has
 
         Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
         Broken if the system refuses the KV cache. Nothing stays behind then.
@@ -79,7 +82,9 @@ class Engine:
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
         _check_assignment(manifest, assign)
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        proof.verify(folder, manifest, names, packed, alive, assign.is_suspect)
+        proofs = proofs or Proofs(packed)
+        if assign.is_suspect:
+            proof.verify(folder, manifest, names, proofs, alive, is_suspect=True)
         layers = range(assign.start, assign.stop)
         self.threads = (
             session.Threads(threads)
@@ -99,7 +104,11 @@ class Engine:
             ),
             assign.kv_bytes,
         )
-        self._shard = Shard(folder, manifest, assign, self._arena, self.threads, packed, alive)
+        self._shard = Shard(
+            folder, manifest, assign, self._arena, self.threads, packed, proofs, alive
+        )
+        self.files = self._shard.files
+        self.originals = {folder / n: manifest.files[n] for n in manifest.part_files(names)}
         self._sampler = Sampler() if assign.has_lm_head else None
         memory.release(packed)
         self._assign = assign

@@ -10,6 +10,7 @@ import logging
 import platform
 import time
 from dataclasses import replace
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -21,10 +22,13 @@ from bramble.config import StageConfig
 from bramble.errors import BadFrame, BadInput, BadShard, BrambleError, Broken, CacheFull
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
+from bramble.observe.repeats import Repeats
 from bramble.stage import memory
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
+from bramble.stage.proof import Proofs
 from bramble.stage.sampler import compiled_nucleus
+from bramble.stage.scrub import Scrub
 from bramble.stage.supply import Supply
 from bramble.wire import messages as m
 from bramble.wire.frames import forward, pack, unpack
@@ -34,6 +38,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 LOOK_S = 0.1  # between looks at a fetch
+NO_STEP = 0  # of the golden check: no request is suspected when a shard is dropped over its files
 HEAD_LOST_S = 10.0  # without an answer to our beats: say hello again, on a new connection
 
 
@@ -60,7 +65,12 @@ class Service:
         self._lone: dict[int, m.Step] = {}  # lane → its latest step, if that is of one row
         self._engine: Engine | None = None
         self._assign: m.Assign | None = None
-        self._supply = Supply(config.models, config.files)
+        self._proofs = Proofs(config.packed)
+        self._supply = Supply(config.models, config.files, self._proofs)
+        self._scrub = Scrub(self._proofs)
+        self._failure = ""  # why its shard cannot be loaded, for a person
+        self._damages = Repeats()
+        self._repeats = Repeats()  # of one reason why it cannot be loaded
         self._awaited: m.Assign | None = None  # its files are on their way
         self._assigned_at = 0.0
         self._plan_id = b""
@@ -119,6 +129,7 @@ class Service:
             self._rest()
             self._rested_at = now
         self._notifier.alive()
+        self._look_after()
         span, self._beat_at = now - self._beat_at, now
         if now - self._heard_at > HEAD_LOST_S:
             log.warning("event=head_lost head=%s", self._config.head)
@@ -142,9 +153,14 @@ class Service:
             "last_step": self._last_step,
             **self._work.drain(span),
         }
-        sentence = _sentence(self._assign, stats)
+        if self._notifier.also:
+            stats["restarts"] = self._notifier.also
+        sentence = _sentence(self._assign, stats, self._failure)
         if self._awaited is not None:
             sentence = stats["fetching"] = self._supply.sentence
+        elif self._engine is not None and (damaged := self._scrub.wrong(serving=False)):
+            stats["damaged"] = _damage(damaged)
+            sentence += f"; {stats['damaged']}"
         self._notifier.status(sentence)
         self._tell(m.Beat(self._config.node, self._incarnation, stats))
         self._stats = stats
@@ -209,7 +225,10 @@ class Service:
     # --------------------------------------------------------------------------------- the shard
 
     def _take(self, assign: m.Assign) -> None:
-        log.info("event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop)
+        level = logging.DEBUG if self._repeats.is_again else logging.INFO
+        log.log(
+            level, "event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop
+        )
         self._assigned_at = time.monotonic()
         self._serve(assign)
 
@@ -224,10 +243,15 @@ class Service:
                 self._awaited = assign
                 return
         except (BrambleError, MemoryError) as error:
-            self._assign = self._engine = None
-            log.error("event=load_failed reason=%r", str(error))
-            self._answer_failed(assign, str(error) or "out of memory while loading")
+            self._drop()
+            reason = str(error) or "out of memory while loading"
+            if (more := self._repeats.tell(reason, time.monotonic())) is not None:
+                log.error("event=load_failed reason=%r%s", reason, more)
+            self._failure = f"NOT SERVING: {reason}; looks again every few seconds"
+            self._answer_failed(assign, reason)
             return
+        self._repeats.end()
+        self._failure = ""
         self._heard_at = self._idle_since = time.monotonic()
         self._tell(
             m.Ready(
@@ -268,28 +292,58 @@ class Service:
             return False
         folder, manifest = found
         config = self._config
-        self._assign = self._engine = None  # its memory goes before the new one's comes
+        self._drop()  # its memory goes before the new one's comes
         self._stats.pop("fetching", None)
         self._notifier.status(f"{assign.model}: loading layers {assign.start} to {assign.stop - 1}")
         try:
-            self._engine = Engine(
-                folder, manifest, assign, config.threads, config.packed, self._beat_within
+            engine = Engine(
+                folder,
+                manifest,
+                assign,
+                config.threads,
+                config.packed,
+                self._beat_within,
+                self._proofs,
             )
         except BadShard as error:
             if not self._supply.repair(assign):
                 raise
-            log.warning("event=damaged reason=%r", str(error))
+            if (more := self._damages.tell(str(error), time.monotonic())) is not None:
+                log.warning("event=damaged reason=%r now='fetched anew'%s", str(error), more)
             return False
+        self._engine = engine
+        self._damages.end()
         self._supply.trust()
+        others = {p: file for p, file in engine.originals.items() if p not in engine.files}
+        self._scrub.begin(engine.files, others)
         _settle()
         return True
 
+    def _drop(self) -> None:
+        self._scrub.stop()
+        self._assign = self._engine = None
+
+    def _look_after(self) -> None:
+        """Compute no further with a file that has changed; fetch anew what lies damaged beside."""
+        if self._engine is None or self._assign is None:
+            return
+        for path, why in self._scrub.wrong(serving=True).items():
+            reason = f"{path} {why}; it is made anew"
+            log.error("event=shard_dropped reason=%r", reason)
+            assign = self._assign
+            self._drop()
+            self._tell_failed(assign, reason, NO_STEP)
+            return
+        if self._scrub.wrong(serving=False) and self._awaited is None:
+            self._supply.repair_aside(self._assign)
+
     def _answer_failed(self, assign: m.Assign, reason: str) -> None:
         self._heard_at = time.monotonic()
-        answer = m.Failed(
-            self._config.node, self._incarnation, assign.plan_id, assign.epoch, reason
-        )
-        self._tell(answer)
+        self._tell_failed(assign, reason)
+
+    def _tell_failed(self, assign: m.Assign, reason: str, step: int = -1) -> None:
+        node = self._config.node
+        self._tell(m.Failed(node, self._incarnation, assign.plan_id, assign.epoch, reason, step))
 
     # ------------------------------------------------------------------------------------ steps
 
@@ -347,16 +401,8 @@ class Service:
         log.error("event=step_failed step=%d epoch=%d reason=%r", step.step, step.epoch, reason)
         self._has_failed = True
         self._lone = {}
-        self._tell(
-            m.Failed(
-                self._config.node,
-                self._incarnation,
-                step.plan_id.hex(),
-                step.epoch,
-                reason,
-                step.step,
-            )
-        )
+        assert self._assign is not None
+        self._tell_failed(self._assign, reason, step.step)
 
     def _is_mine(self, step: m.Step) -> bool:
         """False for another plan's or epoch's step, for a repeat, and behind one that failed."""
@@ -434,10 +480,10 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _sentence(assign: m.Assign | None, stats: dict[str, Any]) -> str:
+def _sentence(assign: m.Assign | None, stats: dict[str, Any], failure: str) -> str:
     """What `systemctl status` shows: model, layers, speed, memory, temperature."""
     if assign is None:
-        return "connected to the head, no shard assigned"
+        return failure or "connected to the head, no shard assigned"
     ends = ("embedding, " if assign.has_embed else "", ", lm_head" if assign.has_lm_head else "")
     parts = [
         f"{assign.model}: {ends[0]}layers {assign.start} to {assign.stop - 1}{ends[1]}",
@@ -449,6 +495,13 @@ def _sentence(assign: m.Assign | None, stats: dict[str, Any]) -> str:
         parts.append(f"{stats['temperature_c']:.0f} °C")
     parts.append(f"THROTTLED: {stats['throttled']}" if stats["throttled"] else "not throttled")
     return ", ".join(parts)
+
+
+def _damage(files: dict[Path, str]) -> str:
+    """Say what is wrong with files that nothing is computed with, for the node's next start."""
+    path, why = next(iter(files.items()))
+    more = f", and {len(files) - 1} more" if len(files) > 1 else ""
+    return f"DAMAGED: {path} {why}{more}"
 
 
 class _Work:

@@ -24,6 +24,7 @@ from bramble.model.rope import tables
 from bramble.stage.arena import Arena
 from bramble.stage.loading import load_parts
 from bramble.stage.packed import PackedParts
+from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, run
 from bramble.wire.messages import Assign
 
@@ -85,15 +86,19 @@ class Shard:
         arena: Arena,
         threads: Threads,
         packed: Path | None,
+        proofs: Proofs,
         alive: Callable[[], None],
     ) -> None:
-        """Load the assigned parts; files are checked by the caller. Raises BadShard."""
+        """Load the assigned parts; `files` are then those that it reads. Raises BadShard."""
         names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
         graphs = {name: manifest.graphs(name, assign.kv_cache) for name in names}
         copies = (
-            PackedParts(packed, folder, manifest, threads, assign.is_suspect) if packed else None
+            PackedParts(packed, folder, manifest, threads, proofs, assign.is_suspect)
+            if packed
+            else None
         )
-        parts = load_parts(folder, graphs, threads, copies, alive)
+        loaded = load_parts(folder, manifest, graphs, threads, proofs, copies, alive)
+        parts, self.files = loaded.sessions, loaded.files
         self._arena = arena
         self._shape = manifest.shape
         self._embed = parts["embed"][0] if assign.has_embed else None

@@ -7,6 +7,7 @@ and hears of a newer assignment, which ends a fetch that is no longer wanted.
 from __future__ import annotations
 
 import threading
+import time
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -18,19 +19,25 @@ from bramble.model.download import Server
 from bramble.model.fetch import fetch
 from bramble.model.manifest import Manifest, shard_parts
 from bramble.model.store import Wanted
+from bramble.stage.proof import Proofs
 from bramble.wire.messages import Assign
+
+REPAIRED_S = 60.0  # what was put right and still does not load is not fetched again sooner
+ASIDE_S = 60.0  # between fetches of what nothing waits for: the head may have it damaged too
 
 
 class Supply:
-    def __init__(self, models: Path, files: str) -> None:
+    def __init__(self, models: Path, files: str, proofs: Proofs) -> None:
         """files  the head's /files; where it is empty, what is lacking is an error.
 
         Raises BadInput if it is no address.
         """
         self._models = models
         self._server = Server(files) if files else None
+        self._proofs = proofs
         self._fetch: _Fetch | None = None
-        self._proven: Wanted | None = None  # every byte of it, by the last repair
+        self._repaired: tuple[Wanted, float] | None = None  # every byte of it was right, and when
+        self._aside_at = float("-inf")  # when a fetch for later was last begun
 
     def find(self, assign: Assign) -> tuple[Path, Manifest] | None:
         """Return the folder that has the assigned parts, and its manifest.
@@ -41,10 +48,16 @@ class Supply:
         wanted = _wanted(assign)
         folder: Path | None
         under_way = self._fetch if self._fetch and self._fetch.wanted == wanted else None
+        if under_way is not None and under_way.is_aside:
+            under_way = None  # what is here may do: whoever loads it finds out
         if under_way is not None and not under_way.result.done():
             return None
         self.stop()
-        folder = under_way.result.result() if under_way else store.find(self._models, wanted)
+        if under_way is not None:
+            folder = under_way.result.result()
+            self._repaired = (wanted, time.monotonic()) if under_way.is_suspect else None
+        else:
+            folder = store.find(self._models, wanted)
         if folder is None and self._server is None:
             folder = _by_hand(self._models / assign.model, assign)
         if folder is None:
@@ -53,17 +66,32 @@ class Supply:
         return folder, manifests.read(folder)
 
     def repair(self, assign: Assign) -> bool:
-        """Begin to fetch anew what is damaged; False if nothing is, or from nowhere to come."""
+        """Begin to fetch anew what is damaged; False if it just was, or has nowhere to come from.
+
+        A repair that failed is tried again whenever the head asks: its cause may be put right.
+        """
         wanted = _wanted(assign)
-        if self._server is None or self._proven == wanted:
+        if self._server is None:
             return False
-        self._proven = wanted
+        if self._repaired is not None:
+            what, at = self._repaired
+            if what == wanted and time.monotonic() - at < REPAIRED_S:
+                return False
+        self.stop()
         self._begin(wanted, is_suspect=True)
         return True
 
+    def repair_aside(self, assign: Assign) -> None:
+        """Fetch anew what is damaged, and is needed only by a later start: once in ASIDE_S."""
+        now = time.monotonic()
+        if self._server is None or not self.is_ready or now - self._aside_at < ASIDE_S:
+            return
+        self._aside_at = now
+        self._begin(_wanted(assign), is_suspect=True, is_aside=True)
+
     def trust(self) -> None:
         """What was found has been loaded: later damage is new damage."""
-        self._proven = None
+        self._repaired = None
 
     def stop(self) -> None:
         """End the fetch that is under way, if one is; what it brought stays."""
@@ -81,9 +109,9 @@ class Supply:
         """What is being fetched, for a person."""
         return "" if self._fetch is None else self._fetch.sentence
 
-    def _begin(self, wanted: Wanted, is_suspect: bool) -> None:
+    def _begin(self, wanted: Wanted, is_suspect: bool, is_aside: bool = False) -> None:
         assert self._server is not None
-        self._fetch = _Fetch(self._models, self._server, wanted, is_suspect)
+        self._fetch = _Fetch(self._models, self._server, wanted, is_suspect, is_aside, self._proofs)
 
 
 class _Stopped(BrambleError):
@@ -91,10 +119,18 @@ class _Stopped(BrambleError):
 
 
 class _Fetch:
-    def __init__(self, models: Path, server: Server, wanted: Wanted, is_suspect: bool) -> None:
-        self.wanted = wanted
+    def __init__(
+        self,
+        models: Path,
+        server: Server,
+        wanted: Wanted,
+        is_suspect: bool,
+        is_aside: bool,
+        proofs: Proofs,
+    ) -> None:
+        self.wanted, self.is_suspect, self.is_aside = wanted, is_suspect, is_aside
         self.result: Future[Path] = Future()
-        self._models, self._server, self._is_suspect = models, server, is_suspect
+        self._models, self._server, self._proofs = models, server, proofs
         self._is_stopped = threading.Event()
         self._done = self._total = 0
         threading.Thread(target=self._run, name="fetch", daemon=True).start()
@@ -115,7 +151,12 @@ class _Fetch:
     def _run(self) -> None:
         try:
             folder = fetch(
-                self._models, self._server, self.wanted, self._progress, self._is_suspect
+                self._models,
+                self._server,
+                self.wanted,
+                self._progress,
+                self.is_suspect,
+                self._proofs.is_right,
             )
             self.result.set_result(folder)
         except BaseException as error:  # noqa: BLE001  raised again by whoever asks for the result

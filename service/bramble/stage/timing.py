@@ -15,6 +15,7 @@ import numpy as np
 
 from bramble.model import manifest as manifests
 from bramble.stage.arena import Arena, ArenaShape
+from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, start_threads
 from bramble.stage.shard import Shard
 from bramble.wire.messages import Assign
@@ -36,7 +37,8 @@ def measure(folder: Path, layers: range, threads: Threads) -> dict[str, float]:
     arena = Arena(
         ArenaShape(len(layers), 1, shape.num_kv_heads, room, shape.head_dim), max_bytes=1 << 62
     )
-    shard = Shard(folder, manifest, _assign(layers, room), arena, threads, None, lambda: None)
+    assign = _assign(layers, room)
+    shard = Shard(folder, manifest, assign, arena, threads, None, Proofs(None), lambda: None)
     random = np.random.default_rng(0)
 
     def step(tokens: int) -> float:

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from bramble.model import kept as kept_document
 from bramble.model.manifest import Manifest, layer_name
 from bramble.stage.cpu import num_threads
 from bramble.stage.packed import machine_key
@@ -139,21 +139,15 @@ def _key(manifest: Manifest, cores: int) -> str:
 
 def _read(place: Path) -> dict[str, Threads]:
     try:
-        document = json.loads((place / FILE_NAME).read_text(encoding="utf-8"))
-        return {key: Threads(**entry) for key, entry in document.items()}
-    except (OSError, ValueError, TypeError, AttributeError):
+        kept = kept_document.read(place / FILE_NAME)
+        return {key: Threads(**entry) for key, entry in kept.items()}
+    except TypeError:  # of another release
         return {}
 
 
 def _write(place: Path, kept: dict[str, Threads]) -> None:
-    partial = place / f"{FILE_NAME}-{os.getpid()}"
-    text = json.dumps({key: asdict(threads) for key, threads in kept.items()}, indent=1)
-    try:
-        place.mkdir(parents=True, exist_ok=True)
-        partial.write_text(text + "\n", encoding="utf-8")
-        partial.replace(place / FILE_NAME)
-    except OSError as error:
-        log.warning("event=not_kept what=threads reason=%r", str(error))
+    document = {key: asdict(threads) for key, threads in kept.items()}
+    kept_document.write(place / FILE_NAME, document)
 
 
 def _words(timings: dict[Threads, Timing]) -> str:

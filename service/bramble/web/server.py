@@ -106,8 +106,8 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         host, _, port = self._config.listen.rpartition(":")
         address = "127.0.0.1" if host in ("", "0.0.0.0", "[::]") else host
         url = f"http://{address}:{port}/healthz"
-        self._notifier.status(f"listening on {self._config.listen}")
         while True:
+            self._notifier.status(f"listening on {self._config.listen}")
             time.sleep(FEED_S)
             try:
                 with urllib.request.urlopen(url, timeout=FEED_S):

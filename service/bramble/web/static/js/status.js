@@ -72,7 +72,7 @@ function show(status) {
   byId("summary").textContent = [status.reason, model?.name, requests && work(requests)].filter(Boolean).join(" · ");
   rings = status.plan?.rings ?? [];
   const stages = rings.flatMap((ring) => ring.stages);
-  const troubles = stages.flatMap(troublesOf);
+  const troubles = [{ node: "head", troubles: status.troubles }, ...stages].flatMap(troublesOf);
   byId("troubles").hidden = !troubles.length;
   byId("troubles").replaceChildren(...troubles);
   draw(byId("ring"), rings);
