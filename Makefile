@@ -5,10 +5,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/pytest -c service/pyproject.toml
-# Tests that start no ring and need neither root nor another machine, in halves for two cores
+# Tests that start no ring and need neither root nor another machine, in halves for two cores; what
+# waits for real connections to time out, or for Ansible, is left to `make test`
 CHECKED_FIRST := tests/chaos/test_checker.py tests/chaos/test_nemesis.py tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
-	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/doctor tests/wire
-CHECKED_SECOND := tests/model tests/web $(filter-out %/test_strategy.py %/test_vagrant.py,$(wildcard tests/test_*.py))
+	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/wire
+SLOW := %/test_slow_clients.py %/test_clients_that_leave.py %/test_fetch.py %/test_strategy.py %/test_vagrant.py
+CHECKED_SECOND := $(filter-out $(SLOW),$(wildcard tests/model/test_*.py tests/web/test_*.py tests/test_*.py)) tests/doctor
 
 .PHONY: help run bench check test chaos test-index test-cluster test-arm64 lint format lock clean
 

@@ -249,7 +249,8 @@ def test_the_embedded_model_is_exported_as_bramble_run_has_it(
         r"9\d(\.\d)? % of 256 places, 0\.00\d+ nats apart\n$",
         capsys.readouterr().out,
     )
-    assert main(["export", "--embedded", "--quant=int4", str(tmp_path / "small")]) == 0
+    quick = ["--quant=int4", "--no-calibration"]
+    assert main(["export", "--embedded", *quick, str(tmp_path / "small")]) == 0
     assert manifests.read(tmp_path / "small").quantization.layers == "int4"
     assert main(["export", "--embedded", "--synthetic=tiny", str(tmp_path / "both")]) == 2
     assert "give one of: SOURCE DEST, --synthetic SHAPE DEST" in capsys.readouterr().err

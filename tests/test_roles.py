@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.roles.interface import in_defaults, interface_problems, load, type_problems
-from tests.roles.plays import play_problems
+from tests.roles.plays import calls, play_problems
 from tests.roles.tasks import (
+    flat,
     length_problems,
     module_problems,
     name_problems,
@@ -67,6 +69,35 @@ def test_what_is_installed_in_one_go_is_what_later_roles_need() -> None:
     asked = in_defaults(ROOT / "roles/bramble_preflight")["bramble_preflight_packages"].default
     needs = re.findall(r"'([a-z-]+)'", base_needs())
     assert set(asked) == {*site["bramble_base_packages"], *needs, "clang"}  # which comes last
+
+
+def test_an_upgrade_looks_for_its_model_before_anything_changes() -> None:
+    prepare = load(ROOT / "ansible/prepare.yml")
+    (looks,) = places_of("bramble_model", "expect", prepare)
+    changes = [i for i, play in enumerate(prepare) if play.get("roles")]
+    assert looks < min(changes)
+    assert prepare[looks]["any_errors_fatal"]  # no node is switched where the head lacks it
+    first = load(ROOT / "ansible/upgrade.yml")[0]
+    assert first["ansible.builtin.import_playbook"] == "prepare.yml"
+    assert first["vars"] == {"bramble_is_upgrade": True}
+
+
+def test_the_compiler_is_installed_behind_the_answer() -> None:
+    site = load(ROOT / "ansible/site.yml")
+    (compiler,) = places_of("bramble_runtime", "compiler", site)
+    (answer,) = [i for i, play in enumerate(site) if "bramble_ready" in dict(calls(play))]
+    assert compiler > answer
+    assert not places_of("bramble_runtime", "compiler", load(ROOT / "ansible/prepare.yml"))
+
+
+def places_of(role: str, tasks: str, plays: list[dict[str, Any]]) -> list[int]:
+    """Which plays, counted from 0, have these tasks of a role."""
+    called = {"name": role, "tasks_from": tasks}
+    return [
+        index
+        for index, play in enumerate(plays)
+        if any(called in task.values() for task in flat(play.get("tasks")))
+    ]
 
 
 def base_needs() -> str:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from jinja2 import Environment, StrictUndefined
 
 UNITS = Path(__file__).parent.parent / "systemd"
+ROLES = Path(__file__).parent.parent / "roles"
 MAX_EXPOSURE = 2.0
 SERVICES = ("bramble-stage@0.service", "bramble-head.service", "bramble-web.service")
 
@@ -77,3 +82,55 @@ def test_why_a_service_ended_is_kept_and_an_end_that_was_asked_for_forgets_it(
     assert (place / "ended").read_text() == "error disk full\noom-kill killed KILL\n"
     end("success", "exited", "0")
     assert not list(place.iterdir())
+
+
+# --- who gets there -------------------------------------------------------------------------------
+
+LAN, VPN, ALL = "192.168.1.0/24", "100.64.0.0/10", "0.0.0.0/0"
+NETWORKS = [[LAN], [LAN, VPN], [LAN, "192.168.0.0/16"], [LAN, ALL], [LAN, LAN], [VPN]]
+
+
+def rendered(role: str, template: str, **values: Any) -> str:
+    path = ROLES / role / "templates" / template
+    environment = Environment(undefined=StrictUndefined, trim_blocks=True)
+    environment.filters["bool"] = bool
+    return environment.from_string(path.read_text()).render(values)
+
+
+def firewall(networks: list[str]) -> str:
+    values = {"networks": networks, "nodes": ["192.168.1.11"], "is_head": True, "port": 8080}
+    values |= {"ring_ports": [7099, 7100], "rules": []}
+    named = {f"bramble_firewall_{name}": value for name, value in values.items()}
+    return rendered("bramble_firewall", "firewall.nft.j2", **named)
+
+
+def test_one_list_of_networks_decides_firewall_and_units() -> None:
+    site = yaml.safe_load((ROLES.parent / "ansible/vars/site.yml").read_text())
+    assert site["bramble_firewall_networks"] == "{{ [bramble_network] + bramble_admin_networks }}"
+    assert site["bramble_web_networks"] == "{{ bramble_firewall_networks }}"
+
+
+@pytest.mark.parametrize("networks", NETWORKS, ids=" ".join)
+def test_whom_the_firewall_lets_in_the_web_does(networks: list[str]) -> None:
+    part = {"section": "Service", "name": "bramble-web.service"}
+    values = {"bramble_web_networks": networks, "__bramble_web_unit_part": part}
+    unit = rendered("bramble_web", "networks.conf.j2", **values)
+    (allowed,) = re.findall(r"(?m)^IPAddressAllow=(.+)$", unit)
+    assert allowed.split() == ["localhost", "link-local", *networks]
+    (let_in,) = re.findall(r"elements = \{ (.*\d/\d+) \}", firewall(networks))
+    assert set(let_in.split(", ")) == set(networks)
+
+
+@pytest.mark.parametrize("networks", NETWORKS, ids=" ".join)
+def test_the_firewall_can_be_loaded_though_networks_overlap(
+    networks: list[str], tmp_path: Path
+) -> None:
+    text = firewall(networks)
+    assert "auto-merge" in text  # without it nft refuses a network that lies in another
+    lacks = [name for name in ("nft", "unshare") if not shutil.which(name)]
+    if lacks or os.geteuid() != 0:
+        pytest.skip(f"checking the rules needs root, and apt-get install nftables: {lacks}")
+    (tmp_path / "rules.nft").write_text(text)
+    command = ["unshare", "--net", "nft", "--check", "--file", tmp_path / "rules.nft"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
