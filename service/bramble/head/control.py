@@ -9,6 +9,7 @@ from bramble.errors import BadFrame
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
+from bramble.head.served_ring import ServedRing
 from bramble.wire import messages as m
 from bramble.wire.transport import Router
 
@@ -57,12 +58,22 @@ class Control:
         if served.ring.registry.hello(peer, hello, now):
             log.info("event=hello node=%s endpoint=%s", hello.node, hello.endpoint)
             served.restart(now, f"the stage on {hello.node} started anew")
+        else:
+            self._repeat(peer, served, hello.node)
 
     def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
         """Answered even if unknown: another incarnation tells a stage to say hello again."""
         served = self._fleet.of_node(beat.node)
         is_known = served is None or served.ring.registry.beat(peer, beat, now)
         self._router.send(peer, m.Beat("head", self._incarnation if is_known else STRANGER))
+        if is_known and served is not None:
+            self._repeat(peer, served, beat.node)
+
+    def _repeat(self, peer: bytes, served: ServedRing, node: str) -> None:
+        """Tell a stage its assignment again if that, or the answer to it, was lost."""
+        if (assign := served.ring.registry.missed(node)) is not None:
+            log.info("event=assign_again node=%s epoch=%d", node, assign.epoch)
+            self._router.send(peer, assign)
 
     def _loaded(self, message: m.Ready | m.Failed, now: float) -> None:
         served = self._fleet.of_node(message.node)
