@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -92,6 +93,7 @@ def run(settings: Settings, history: Path, folder: Path) -> None:
         recorder.write("run", format=FORMAT, **_described(settings))
         _write_references(recorder, model, folder / "undisturbed", asked)
         cluster = stack.enter_context(_started(settings, model, folder / "broken"))
+        stack.callback(lambda: shutil.copy(cluster.log, history.with_suffix(".log")))
         crowd = Crowd(recorder, cluster.address, asked, settings.clients, settings.seed)
         crowd.start()
         try:
