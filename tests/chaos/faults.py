@@ -67,21 +67,16 @@ def kill_worker(scene: Scene, planned: Planned) -> str:
 
 
 def stop(scene: Scene, planned: Planned) -> str:
-    pids = [scene.pid(name) for name in planned.targets]
-    for pid in pids:
-        send_group(pid, signal.SIGSTOP)
-    time.sleep(planned.held_s)
-    for pid in pids:
-        send_group(pid, signal.SIGCONT)
+    with _stopped(scene.pid(planned.targets[0])):
+        time.sleep(planned.held_s)
     return f"SIGSTOP, SIGCONT after {planned.held_s:.1f} s"
 
 
 def kill_one_and_stop_another(scene: Scene, planned: Planned) -> str:
     first, second = (scene.pid(name) for name in planned.targets)
-    send_group(second, signal.SIGSTOP)
-    send(first, signal.SIGKILL)
-    time.sleep(planned.held_s)
-    send_group(second, signal.SIGCONT)
+    with _stopped(second):
+        send(first, signal.SIGKILL)
+        time.sleep(planned.held_s)
     return f"SIGKILL, and SIGSTOP for {planned.held_s:.1f} s"
 
 
@@ -233,6 +228,15 @@ def _replace(path: Path, content: bytes) -> None:
     beside = path.with_name(f"{path.name}.chaos")
     beside.write_bytes(content)
     beside.rename(path)
+
+
+@contextmanager
+def _stopped(pid: int) -> Iterator[None]:
+    send_group(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        send_group(pid, signal.SIGCONT)
 
 
 @contextmanager
