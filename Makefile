@@ -8,11 +8,11 @@ PYTEST := $(BIN)/pytest -c service/pyproject.toml
 # Tests that start no ring and need neither root nor another machine, in halves for two cores; what
 # waits for real connections to time out, or for Ansible, is left to `make test`
 CHECKED_FIRST := tests/chaos/test_checker.py tests/chaos/test_nemesis.py tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
-	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/wire
+	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/fuzz tests/wire
 SLOW := %/test_slow_clients.py %/test_clients_that_leave.py %/test_fetch.py %/test_strategy.py %/test_vagrant.py
 CHECKED_SECOND := $(filter-out $(SLOW),$(wildcard tests/model/test_*.py tests/web/test_*.py tests/test_*.py)) tests/doctor
 
-.PHONY: help run bench check test chaos test-index test-cluster test-arm64 lint format lock clean
+.PHONY: help run bench check test chaos test-index test-cluster test-arm64 fuzz lint format lock sbom clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -50,6 +50,10 @@ test-cluster: $(VENV)/dev.stamp ## boot three hosts and take a cluster through i
 test-arm64: $(VENV)/dev.stamp ## compare aarch64 with x86-64 under emulation; as root, about 3 minutes
 	$(PYTEST) -s tests/arm64/proof.py
 
+fuzz: $(VENV)/fuzz.stamp ## feed what reads bytes with bytes, as coverage leads; TARGET="wire", SECONDS_EACH=600
+	for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz --list)); do \
+		$(BIN)/python -m tests.fuzz $$target --seconds $(or $(SECONDS_EACH),600) || exit 1; done
+
 lint: $(VENV)/dev.stamp ## check format, types, YAML and plays
 	$(BIN)/ruff format --config service/pyproject.toml --check service tests
 	$(BIN)/ruff check --config service/pyproject.toml service tests
@@ -67,6 +71,9 @@ lock: $(VENV)/dev.stamp ## write the locks again, after a change of dependencies
 	cd service && ../$(BIN)/uv pip compile pyproject.toml --extra dev --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements-dev.lock
 
+sbom: $(VENV)/dev.stamp ## list all that a node runs of others' software, in build/bramble.cdx.json
+	$(BIN)/python service/sbom.py build/bramble.cdx.json
+
 clean: ## remove the virtual environment
 	rm -rf $(VENV)
 
@@ -80,4 +87,8 @@ $(VENV)/run.stamp: service/requirements.lock service/pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp service/requirements-dev.lock
 	@$(PIP) install --require-hashes -r service/requirements-dev.lock
+	@touch $@
+
+$(VENV)/fuzz.stamp: $(VENV)/dev.stamp
+	@$(PIP) install --editable 'service[fuzz]' --no-build-isolation
 	@touch $@

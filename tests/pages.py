@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
+PAGES = (ROOT / "README.md", ROOT / "SECURITY.md", *sorted((ROOT / "docs").glob("*.md")))
 # Where a command begins: behind a prompt, sudo, variables, a pipe or the folder of the programs
 _BEFORE = r"(?:\$ )?(?:\S.*[|;&] *)?(?:\w+=\S+ )*(?:sudo )?(?:\.venv/bin/)?"
 

@@ -100,7 +100,9 @@ def told_as(name: str) -> str | None:
     """Return what stands for a file in docs/tree.md: itself, its role, or nothing."""
     path = ROOT / name
     is_empty_init = path.name == "__init__.py" and not path.read_text(encoding="utf-8").strip()
-    is_data = re.match(r"tests/golden/[^/]+/|service/bramble/web/static/vendor/", name)
+    is_data = re.match(
+        r"tests/golden/[^/]+/|tests/fuzz/kept/|service/bramble/web/static/vendor/", name
+    )
     if is_empty_init or is_data:
         return None
     return "/".join(name.split("/")[:2]) if name.startswith("roles/") else name

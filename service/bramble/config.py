@@ -5,7 +5,8 @@ Nothing below the CLI reads a file of settings or the environment.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+import re
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -14,9 +15,12 @@ import yaml
 from bramble.errors import BadInput
 
 Config = TypeVar("Config")
+MAX_SHOWN = 80  # characters of a refused value
+Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 LISTS: dict[Any, str] = {
     tuple[str, ...]: "list of texts",
     tuple[tuple[str, ...], ...]: "list of lists of texts",
+    dict[str, str]: "text for each of some texts",
 }
 
 
@@ -25,6 +29,9 @@ class StageConfig:
     node: str  # this stage's name in the head's list
     head: str  # the head's control endpoint, tcp://HOST:PORT
     head_node: str = ""  # the head's name among the keys
+    # Further nodes whose head this stage may obey: node: tcp://HOST:PORT
+    other_heads: dict[str, str] = field(default_factory=dict)
+    term: Path | None = None  # file that keeps which head it obeys; None = until the process ends
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
@@ -41,6 +48,9 @@ class HeadConfig:
     stages: tuple[str, ...] = ()  # the nodes of the one ring, in its order; or
     rings: tuple[tuple[str, ...], ...] = ()  # those of several, each with the whole model
     node: str = ""  # this head's name among the keys
+    # All nodes whose head may lead these stages, first choice first; () = this one alone
+    heads: tuple[str, ...] = ()
+    term: Path | None = None  # file that keeps the highest term that this node's head has had
     control: str = "tcp://127.0.0.1:7100"  # stages report here
     sampled: str = "tcp://127.0.0.1:7099"  # the last stage's tokens arrive here
     client: str = "ipc:///run/bramble/head.sock"  # web and CLI ask here
@@ -66,6 +76,7 @@ class HeadConfig:
 class WebConfig:
     head: str = "ipc:///run/bramble/head.sock"
     listen: str = "0.0.0.0:8080"
+    socket: int = -1  # descriptor of a socket that listens there already; -1 = none
     threads: int = 160  # one per open HTTP request; more wait in the accept queue
     max_body_bytes: int = 1_000_000
     models: Path | None = None  # holds one folder per model, served to stages below /files
@@ -77,35 +88,40 @@ class WebConfig:
 
 def read_config(kind: type[Config], path: Path) -> Config:
     """Read YAML into `kind`. Raises BadInput that names the key, got and allowed."""
-    try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise BadInput(f"{path}: cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise BadInput(f"{path}: got a {type(document).__name__}, need `key: value` lines")
-    return from_dict(kind, document, str(path))
+    return from_dict(kind, _read(path, "`key: value` lines"), str(path))
 
 
 def read_keys(path: Path) -> dict[str, str]:
     """Read `node: public key` lines. Raises BadInput."""
+    document = _read(path, "`node: public key` lines")
+    for node, key in document.items():
+        if not isinstance(node, str) or not isinstance(key, str) or not Z85_KEY.fullmatch(key):
+            raise BadInput(
+                f"{path}: {_shown(node)} needs a public key of 40 characters of Z85, "
+                f"got {_shown(key)}"
+            )
+    return document
+
+
+def _read(path: Path, wanted: str) -> dict[Any, Any]:
+    """Return the YAML mapping in a file; an empty file is an empty one. Raises BadInput."""
     try:
         document = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except RecursionError as error:
+        raise BadInput(f"{path}: cannot be read: nested too deeply; need {wanted}") from error
+    except (OSError, ValueError, yaml.YAMLError) as error:  # ValueError: a date of month 13
         raise BadInput(f"{path}: cannot be read: {error}") from error
     if not isinstance(document, dict):
-        raise BadInput(f"{path}: got a {type(document).__name__}, need `node: public key` lines")
-    for node, key in document.items():
-        if not isinstance(node, str) or not isinstance(key, str) or len(key) != 40:
-            raise BadInput(f"{path}: {node!r} needs a public key of 40 characters, got {key!r}")
+        raise BadInput(f"{path}: got a {type(document).__name__}, need {wanted}")
     return document
 
 
 def from_dict(kind: type[Config], document: dict[str, Any], origin: str) -> Config:
     """Check keys and types against the dataclass `kind`; a list becomes a tuple, a str a Path."""
     hints = get_type_hints(kind)
-    unknown = sorted(set(document) - set(hints))
+    unknown = [key for key in document if key not in hints]
     if unknown:
-        raise BadInput(f"{origin}: unknown key {unknown[0]!r}; known are {', '.join(hints)}")
+        raise BadInput(f"{origin}: unknown key {_shown(unknown[0])}; known are {', '.join(hints)}")
     missing = [
         f.name
         for f in fields(kind)  # type: ignore[arg-type]
@@ -117,7 +133,7 @@ def from_dict(kind: type[Config], document: dict[str, Any], origin: str) -> Conf
 
 
 def _value(hint: Any, value: Any, origin: str) -> Any:
-    if hint in (Path, Path | None) and isinstance(value, str):
+    if hint in (Path, Path | None) and isinstance(value, str) and "\0" not in value:
         return Path(value)
     if hint == tuple[str, ...] and isinstance(value, list):
         if all(isinstance(item, str) for item in value):
@@ -125,7 +141,20 @@ def _value(hint: Any, value: Any, origin: str) -> Any:
     elif hint == tuple[tuple[str, ...], ...] and isinstance(value, list):
         if all(isinstance(item, list) for item in value):
             return tuple(_value(tuple[str, ...], item, origin) for item in value)
+    elif hint == dict[str, str] and isinstance(value, dict):
+        if all(isinstance(item, str) for item in (*value, *value.values())):
+            return value
     elif isinstance(hint, type) and type(value) is hint:
         return value
     wanted = LISTS.get(hint) or getattr(hint, "__name__", str(hint))
-    raise BadInput(f"{origin}: got {value!r}, need a {wanted}")
+    raise BadInput(f"{origin}: got {_shown(value)}, need a {wanted}")
+
+
+def _shown(value: Any) -> str:
+    """Name a refused value briefly: a list of YAML's aliases may be longer than any memory."""
+    if isinstance(value, dict | list | set | tuple):
+        return f"a {type(value).__name__} of {len(value)}"
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return "a number of more than 64 bits"
+    text = repr(value)
+    return text if len(text) <= MAX_SHOWN else text[:MAX_SHOWN] + "…"

@@ -3,6 +3,8 @@
 BrambleError
 ├── BadInput           the caller's fault: HTTP 400, exit code 2; shown to the caller as it is
 │   ├── ModelNotFound  HTTP 404
+│   ├── ReplyNotFound  HTTP 404
+│   ├── KeyReused      HTTP 422
 │   ├── Elsewhere      HTTP 421
 │   ├── OtherSite      HTTP 403
 │   └── TooLarge       HTTP 413
@@ -37,6 +39,14 @@ class BadInput(BrambleError):
 
 class ModelNotFound(BadInput):
     """The named model is not the one that is served."""
+
+
+class ReplyNotFound(BadInput):
+    """No reply of that id is kept."""
+
+
+class KeyReused(BadInput):
+    """An Idempotency-Key that is another request's."""
 
 
 class Elsewhere(BadInput):

@@ -1,4 +1,7 @@
-"""A head in memory behind the real web application; the last user message picks the script."""
+"""A head in memory behind the real web application; the last user message picks the script.
+
+A request that is asked for again is played again, as if it had gone on meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import socket
 import time
 from typing import Any
 
-from bramble.errors import BadInput, QueueFull, Unavailable
+from bramble.errors import BadInput, QueueFull, ReplyNotFound, Unavailable
 from bramble.head.client import Events
 from bramble.wire.messages import Accepted, Delta, Done, Finish, Generate, Progress
 
@@ -42,6 +45,8 @@ class ScriptedClient:
         is_reading: bool = False,
     ) -> None:
         self.asked: list[Generate] = []
+        self.ended: list[str] = []  # by whoever stopped it
+        self._begun: dict[str, float] = {}
         self._num_stages = num_stages  # of each ring
         self._num_rings = num_rings
         self._failed = failed
@@ -62,7 +67,9 @@ class ScriptedClient:
             raise Unavailable("refused 503", 7)
         if word == "400":
             raise BadInput("refused 400", "messages")
-        yield Accepted(name, 12)
+        is_first = name not in self._begun
+        begun = self._begun.setdefault(name, time.monotonic())
+        yield Accepted(name, 12, model="bramble-demo", mark="0123456789ab")
         if word == "progress":
             yield Progress(name, 0, 512, 1900)
             time.sleep(1)
@@ -78,11 +85,23 @@ class ScriptedClient:
             time.sleep(1)
             yield Delta(name, THOUGHT[-10:], (1,))
         text = TEXTS.get(word, f"reply to {word} ")
-        for piece in [text] if word != "slow" else [f"w{i} " for i in range(100)]:
+        words = [f"w{i} " for i in range(100)]
+        for i, piece in enumerate(words if word in ("slow", "broken") else [text]):
+            if word == "broken" and is_first and i == 10:
+                return  # without Done: the connection breaks
             yield Delta(name, piece, (1,))
-            time.sleep(0.05)
-        if word != "drop":
-            yield Done(name, Finish.STOP, 12, 87, 0.0, 0.41, 1.41)
+            time.sleep(max(0.0, begun + 0.05 * (i + 1) - time.monotonic()))
+        if word == "fails":
+            raise Unavailable("the ring stopped")
+        yield Done(name, Finish.STOP, 12, 87, 0.0, 0.41, 1.41)
+
+    def resume(self, name: str, received: int = 0, watch: socket.socket | None = None) -> Events:
+        raise ReplyNotFound("the page asks again with its key")
+        yield
+
+    def cancel(self, name: str) -> bool:
+        self.ended.append(name)
+        return name.endswith("-0")
 
     def status(self) -> dict[str, Any]:
         if self.is_silent:

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from bramble.config import HeadConfig
 from bramble.head import status
+from bramble.head.candidacy import Candidacy
 from bramble.head.control import Control
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
@@ -21,6 +22,7 @@ from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
 from bramble.wire import messages as m
 from bramble.wire.frames import pack, unpack
+from bramble.wire.terms import Vow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -39,9 +41,12 @@ anything = st.recursive(
 figures = st.sampled_from(
     ["idle_s", "last_step", "resident_bytes", "busy", "temperature_c", "throttled", "fetching", "?"]
 )
+vows = st.none() | st.builds(
+    Vow, numbers, nodes, st.sampled_from([0, 7, 8]), st.floats(-9.0, 99.0), st.booleans()
+)
 said = st.one_of(
-    st.builds(m.Hello, nodes, st.sampled_from([1, 1, 2, -1]), texts, texts, numbers, texts),
-    st.builds(m.Beat, nodes, st.sampled_from([1, 1, 2]), st.dictionaries(figures, anything)),
+    st.builds(m.Hello, nodes, st.sampled_from([1, 1, 2, -1]), texts, texts, numbers, texts, vows),
+    st.builds(m.Beat, nodes, st.sampled_from([1, 1, 2]), st.dictionaries(figures, anything), vows),
     st.builds(
         m.Ready, nodes, st.just(1), st.just("?"), st.just(0), st.floats(-1e300, 1e300), numbers
     ),
@@ -55,6 +60,7 @@ class Told:
     def __init__(self) -> None:
         self.told: deque[tuple[bytes, m.Message]] = deque()
         self.assigned: list[tuple[bytes, m.Assign]] = []
+        self.said: list[m.Message] = []
 
     def receive(self) -> tuple[bytes, m.Message] | None:
         return self.told.popleft() if self.told else None
@@ -66,13 +72,14 @@ class Told:
         pack(message)
         if isinstance(message, m.Assign):
             self.assigned.append((peer, message))
+        self.said.append(message)
         return True
 
 
 class Head:
     """A ring of two stages that play no part, and what the head tells of it."""
 
-    def __init__(self, is_serving: bool) -> None:
+    def __init__(self, is_serving: bool, heads: tuple[str, ...] = ()) -> None:
         stage, self.outcomes, self.router = Stage(), Outcomes(), Told()
         self.ring = Ring(
             manifest(4),
@@ -86,7 +93,8 @@ class Head:
         config = HeadConfig(Path(), stages=NODES)
         served = ServedRing(self.ring, config, count(1), lambda *_: None, 0.0)
         self.fleet = Fleet([served], 9)
-        self.control = Control(self.router, self.fleet, 7, self.outcomes)
+        role = Candidacy("", 7, heads, NODES, 0.0)
+        self.control = Control(self.router, self.fleet, 7, self.outcomes, role)
         if is_serving:
             self._serve()
 
@@ -131,9 +139,18 @@ def ready(head: Head, node: str) -> m.Ready:
     return m.Ready(node, 1, head.ring.plan.plan_id.hex(), head.ring.epoch, 0.1, 1)
 
 
-def test_a_stage_whose_connection_broke_is_told_its_assignment_again() -> None:
+def assigning() -> Head:
+    """A head that both stages obey, and that has just assigned them anew."""
     head = Head(is_serving=True)
-    head.fleet.rings[0].restart(1.0, "a test")  # told to connections of which one is gone
+    for node in NODES:
+        head.hear(m.Beat(node, 1), 0.5)
+    head.fleet.rings[0].restart(1.0, "a test")
+    head.router.assigned.clear()
+    return head
+
+
+def test_a_stage_whose_connection_broke_is_told_its_assignment_again() -> None:
+    head = assigning()  # told to connections of which one is gone
     (one, _) = (entry.assign for entry in head.ring.registry.stages)
     head.hear(m.Beat("a", 1, {"epoch": head.ring.epoch - 1}), 1.5)
     assert not head.router.assigned, "it is on its way there"
@@ -146,8 +163,7 @@ def test_a_stage_whose_connection_broke_is_told_its_assignment_again() -> None:
 
 
 def test_a_stage_whose_answer_was_lost_is_asked_for_it_again() -> None:
-    head = Head(is_serving=True)
-    head.fleet.rings[0].restart(1.0, "a test")
+    head = assigning()
     head.hear(m.Beat("b", 1, {"epoch": head.ring.epoch}), 2.0)
     ((peer, again),) = head.router.assigned
     assert (peer, again.stage, again.epoch) == (b"peer", 1, head.ring.epoch)
@@ -209,3 +225,58 @@ def test_figures_that_are_none_are_passed_over(figure: object) -> None:
     for name in NODES:
         head.hear(m.Beat(name, 1, dict.fromkeys(names, figure)), 6.0)
     assert head.ring.registry.is_complete
+
+
+def hello(node: str, vow: Vow | None) -> m.Hello:
+    return m.Hello(node, 1, "ipc://a", "1", 8 << 30, "", vow)
+
+
+def test_a_lone_head_takes_a_higher_term_than_its_stages_know_and_begins_once_all_obey() -> None:
+    head = Head(is_serving=False)
+    for node, term in zip(NODES, (4, 9), strict=True):
+        head.hear(hello(node, Vow(term, "old", 3, is_free=False)), 1.0)
+    assert head.ring.reason == (
+        "stage 0 (a): obeys the head on old (term 4); stage 1 (b): obeys the head on old (term 9)"
+    )
+    beats = [said for said in head.router.said if isinstance(said, m.Beat)]
+    assert max(beat.claim.term for beat in beats if beat.claim is not None) == 10
+    for node in NODES:
+        assert head.ring.state == "waiting"
+        head.hear(m.Beat(node, 1, vow=Vow(10, "x", 7, 1.0, is_free=False)), 1.1)
+    assert (head.ring.state, head.ring.epoch >> 16) == ("loading", 10)
+
+
+def test_stages_of_a_release_without_vows_obey_a_lone_head() -> None:
+    head = Head(is_serving=False)
+    for node in NODES:
+        head.hear(hello(node, None), 1.0)
+    assert head.ring.state == "loading"
+
+
+def test_one_head_of_two_leads_only_while_its_claims_come_back() -> None:
+    head = Head(is_serving=False, heads=("", "other"))
+    for node in NODES:
+        head.hear(hello(node, Vow()), 0.9)
+    assert head.ring.state == "waiting"  # nobody has vowed anything
+
+    def beat(now: float, vow: Vow) -> None:
+        for node in NODES:
+            head.hear(m.Beat(node, 1, vow=vow), now)
+        head.control.tick(now)
+        head.control.follow(now)
+
+    for now in (1.0, 1.6, 2.2):
+        beat(now, Vow())
+    beat(2.3, Vow(1, "", 7, 2.2, is_free=False))
+    assert head.ring.state == "loading"
+    head.control.follow(7.1)
+    assert head.ring.state == "loading"
+    head.control.follow(7.3)
+    assert head.ring.state == "waiting"
+    assert head.ring.reason == (
+        "stage 0 (a): has not confirmed that it obeys this head; "
+        "stage 1 (b): has not confirmed that it obeys this head"
+    )
+    beat(8.0, Vow(2, "other", 8, 1.0, is_free=False))
+    assert head.fleet.reason == "the head on other has the role (term 2), this one stands by"
+    assert head.fleet.is_given_up(8.0)

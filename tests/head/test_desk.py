@@ -3,12 +3,16 @@
 import math
 import time
 from collections import deque
+from collections.abc import Iterator
+from itertools import count
+from threading import Event
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from bramble.head.desk import Desk, Model
+from bramble.head.desk import MAX_WAITING_BYTES, Desk, Model
 from bramble.head.outcomes import Outcomes
+from bramble.head.preparer import SHORT_BYTES
 from bramble.head.step_plan import Emission
 from bramble.wire import messages as m
 
@@ -25,16 +29,24 @@ class Client:
     def __init__(self) -> None:
         self.asked: deque[tuple[bytes, m.Message]] = deque()
         self.heard: list[m.Message] = []
+        self.gone: set[bytes] = set()
 
     def receive(self) -> tuple[bytes, m.Message] | None:
         return self.asked.popleft() if self.asked else None
 
     def send(self, peer: bytes, message: m.Message) -> bool:
+        if peer in self.gone:
+            return False
         self.heard.append(message)
         return True
 
-    def ask(self, **members: Any) -> None:
-        asked = m.Generate("r", **({"sampling": m.Sampling(), "prompt": [5, 6, 7]} | members))
+    def take(self) -> list[m.Message]:
+        """Return what was heard since."""
+        heard, self.heard = self.heard, []
+        return heard
+
+    def ask(self, name: str = "r", **members: Any) -> None:
+        asked = m.Generate(name, **({"sampling": m.Sampling(), "prompt": [5, 6, 7]} | members))
         self.asked.append((b"client", asked))
 
 
@@ -48,6 +60,7 @@ TOKENIZER = SimpleNamespace(
     scheme="ByteLevel",
     special_ids=frozenset(),
     token=lambda token_id: "ab",
+    token_bytes=lambda token_id: b"ab",
     encode=lambda text: ids_of(text),
     render_chat=lambda messages: "".join(each["content"] for each in messages) + "<think>\n",
     encode_rendered=lambda text: ids_of(text),
@@ -66,7 +79,12 @@ def opened() -> Any:
 
 def read(desk: Desk, client: Client, now: float) -> None:
     """Let the desk read what was asked, and again until it is tokenized."""
-    while not client.heard:
+    read_until(desk, client, now, len(client.heard) + 1)
+
+
+def read_until(desk: Desk, client: Client, now: float, num_heard: int = 1) -> None:
+    """Let the desk read again and again, until so many events have come."""
+    while len(client.heard) < num_heard:
         desk.read(now)
         time.sleep(0.01)
 
@@ -198,6 +216,153 @@ def test_text_over_which_the_tokenizer_fails_ends_its_request_and_not_the_head(
     assert isinstance(client.heard[0], m.Accepted)
 
 
+class SlowTokenizer:
+    """Waits over each long text until it may go on, and notes what it was given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.may_go_on, self.is_busy = Event(), Event()
+        self.texts: list[str] = []
+        monkeypatch.setattr(TOKENIZER, "encode", self._encode)
+
+    def _encode(self, text: str) -> list[int]:
+        self.texts.append(text[-9:])
+        if len(text) > SHORT_BYTES:
+            self.is_busy.set()
+            assert self.may_go_on.wait(20)
+        return ids_of(text)
+
+
+MEGABYTE = "long text " * 100_000
+
+
+@pytest.fixture
+def slow(opened: Any, monkeypatch: pytest.MonkeyPatch) -> Iterator[SlowTokenizer]:
+    """A tokenizer that is busy with a long prompt already."""
+    client, desk, _ = opened
+    slow = SlowTokenizer(monkeypatch)
+    client.ask("busy", prompt=MEGABYTE)
+    desk.read(0.0)
+    assert slow.is_busy.wait(5)
+    yield slow
+    slow.may_go_on.set()
+
+
+def test_twenty_prompts_of_a_megabyte_do_not_delay_a_short_one(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    for number in range(20):
+        client.ask(f"long-{number}", prompt=MEGABYTE)
+    client.ask("short", prompt="hi")
+    read_until(desk, client, 1.0)
+    assert [event.request for event in client.heard] == ["short"]
+    assert isinstance(client.heard[0], m.Accepted)
+
+
+def test_who_waits_for_the_tokenizer_hears_so_once_a_second(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    for tick in range(12):
+        desk.tick(0.25 * tick)
+    assert client.heard == [m.Progress("busy", 0, 0, 0)] * 2
+
+
+def test_the_text_of_a_client_that_has_left_is_not_tokenized(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    for number in range(20):
+        client.ask(f"left-{number}", prompt=MEGABYTE + "left")
+    desk.read(0.0)
+    client.gone.add(b"client")
+    desk.tick(1.5)
+    client.gone.clear()
+    desk.tick(1.5)
+    desk.tick(60.0)
+    client.ask("stays", prompt=MEGABYTE + "stays")
+    desk.read(60.0)
+    slow.may_go_on.set()
+    read_until(desk, client, 60.0)
+    assert [event.request for event in client.heard] == ["stays"]
+    assert [text[-5:] for text in slow.texts] == ["text ", "stays"]
+
+
+def test_the_text_of_a_request_that_is_cancelled_is_not_tokenized(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    client.ask("r", prompt=MEGABYTE + "r")
+    client.asked.append((b"client", m.Cancel("r")))
+    client.ask("next", prompt=MEGABYTE + "next")
+    desk.read(0.0)
+    slow.may_go_on.set()
+    read_until(desk, client, 2.0, 2)
+    assert {event.request for event in client.heard} == {"busy", "next"}
+    assert len(slow.texts) == 2
+
+
+def test_a_request_that_is_asked_again_while_it_waits_is_tokenized_once(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    for now in range(10):
+        client.ask("again", prompt=MEGABYTE + str(now))
+        desk.read(float(now))
+    slow.may_go_on.set()
+    read_until(desk, client, 9.0, 2)
+    assert [text[-1] for text in slow.texts] == [" ", "0"]
+    assert desk._requests["again"].arrived_at == 0.0
+
+
+def test_a_refusal_of_what_was_asked_before_does_not_end_what_is_asked_now(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    client.asked.append((b"client", m.Cancel("busy")))
+    client.ask("busy", prompt="short and good")  # while a long and bad one is under way
+    slow.texts.clear()
+    desk.read(0.0)
+    slow.may_go_on.set()
+    read_until(desk, client, 0.0)
+    assert [type(event) for event in client.heard] == [m.Accepted]
+
+
+def test_more_text_than_may_wait_is_refused_and_what_was_accepted_once_is_not(
+    slow: SlowTokenizer, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    for number in range(MAX_WAITING_BYTES // len(MEGABYTE)):  # one too many, as "busy" waits too
+        client.ask(f"r-{number}", prompt=MEGABYTE)
+    client.ask("accepted before", prompt=MEGABYTE, export="sha")
+    desk.read(0.0)
+    (refused,) = client.heard
+    assert isinstance(refused, m.Refused)
+    assert (refused.family, refused.request) == ("QueueFull", f"r-{number}")
+    assert "accepted before" in desk._asked
+
+
+def test_a_prompt_that_is_longer_than_what_may_wait_is_read_while_nothing_else_waits(
+    monkeypatch: pytest.MonkeyPatch, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    client.ask(prompt=MEGABYTE * 40)
+    read_until(desk, client, 0.0)
+    assert isinstance(client.heard[0], m.Accepted)
+
+
+def test_messages_that_nest_deeply_end_their_request_and_not_the_head(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    content: Any = "deep"
+    for _ in range(100_000):
+        content = [content]
+    client, desk, _ = opened
+    client.ask(prompt=None, messages=[{"role": "user", "content": content}])
+    read_until(desk, client, 0.0)
+    assert isinstance(client.heard[0], m.Refused)
+
+
 def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn]) -> None:
     client, desk, _ = opened
     client.ask()
@@ -206,3 +371,196 @@ def test_progress_never_exceeds_the_prompt(opened: tuple[Client, Desk, StandIn])
     request.sequence.num_prefilled = 9  # its prompt and, after a preemption, its reply so far
     desk.tick(2.0)
     assert client.heard[-1] == m.Progress("r", 1, 3, 3)
+
+
+def test_who_waits_for_the_first_plan_hears_that_the_head_lives(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, ring = opened
+    ring.max_length = None
+    client.ask()
+    desk.read(100.0)
+    desk.tick(101.0)
+    assert client.heard == [m.Progress("r", 0, 0, 0)]
+
+
+def test_a_place_in_the_queue_is_told_and_had_again(opened: tuple[Client, Desk, StandIn]) -> None:
+    client, desk, ring = opened
+    ring.scheduler.arrivals = count(1000)
+    client.ask(accepted_at_us=77)
+    read(desk, client, 0.0)
+    model = desk._model
+    assert client.heard == [m.Accepted("r", 3, "sha", 77, model.manifest.name, model.mark)]
+
+
+def test_with_the_first_plan_who_was_accepted_before_comes_before_who_asked_sooner(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, ring = opened
+    ring.scheduler.arrivals, ring.max_length = count(1000), None
+    for name, accepted_at_us in (("new", 0), ("second", 20), ("first", 10)):
+        client.ask(name=name, accepted_at_us=accepted_at_us)
+        desk.read(0.0)
+    ring.max_length = 4096
+    while len(client.heard) < 3:
+        read(desk, client, 1.0)
+    assert [event.request for event in client.heard] == ["first", "second", "new"]
+
+
+def say(desk: Desk, *token_ids: int) -> None:
+    """Have the request's ring sample tokens."""
+    (request,) = desk._requests.values()
+    for token_id in token_ids:
+        request.sequence.tokens.append(token_id)
+        if token_id == EOS:
+            request.sequence.finish = m.Finish.STOP
+        emission = Emission(request.sequence, token_id, 0, len(request.sequence.tokens))
+        desk.emit(emission, SimpleNamespace(), 1.0)
+
+
+def told(messages: list[m.Message]) -> tuple[list[type], str, tuple[int, ...]]:
+    """Return the kinds of messages, and the text and tokens of their deltas."""
+    deltas = [each for each in messages if isinstance(each, m.Delta)]
+    ids = tuple(i for each in deltas for i in each.token_ids)
+    return [type(each) for each in messages], "".join(each.text for each in deltas), ids
+
+
+def test_who_asks_again_by_name_is_told_all_that_was_said_and_what_comes(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(key="k", about={"kind": "chat"})
+    read(desk, client, 0.0)
+    say(desk, 8, 9)
+    client.gone.add(b"client")  # its web process was killed
+    say(desk, 10)
+    client.take()
+    client.asked.append((b"again", m.Resume("r", received=1)))
+    desk.read(2.0)
+    say(desk, 11, EOS)
+    accepted, *rest = client.take()
+    assert isinstance(accepted, m.Accepted) and accepted.asked is not None
+    assert (accepted.asked.prompt, accepted.asked.about) == ([5, 6, 7], {"kind": "chat"})
+    assert [each.token_ids for each in rest[:-1]] == [(8,), (9, 10), (11,), (EOS,)]
+    assert told(rest)[1] == "abababab" and rest[-1].completion_tokens == 5
+
+
+def test_a_reply_that_has_ended_can_be_had_again_without_its_prompt_and_is_counted_once(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask()
+    read(desk, client, 0.0)
+    say(desk, 8, EOS)
+    first = client.take()
+    client.asked.append((b"later", m.Resume("r")))
+    desk.read(300.0)
+    again = client.take()
+    assert told(again)[1:] == told(first)[1:] == ("ab", (8, EOS))
+    assert again[0].asked.prompt is None
+    assert (first[-1].is_repeat, again[-1].is_repeat) == (False, True)
+    desk.tick(1000.0)
+    client.asked.append((b"late", m.Resume("r")))
+    desk.read(1000.0)
+    (refused,) = client.take()
+    assert refused.family == "ReplyNotFound"
+
+
+@pytest.mark.parametrize(("key", "is_cancelled"), [("", True), ("k", False)])
+def test_who_leaves_ends_the_request_but_where_its_client_can_come_back(
+    key: str, is_cancelled: bool, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    client.ask(key=key)
+    read(desk, client, 0.0)
+    client.asked.append((b"client", m.Cancel("r")))
+    desk.read(1.0)
+    desk.tick(2.0)
+    assert desk.has_replies is not is_cancelled
+    desk.tick(121.0)
+    assert desk.has_replies is not is_cancelled
+    desk.tick(123.0)
+    assert not desk.has_replies
+
+
+def test_who_lost_the_web_is_waited_for_though_it_gave_no_key(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask()
+    read(desk, client, 0.0)
+    client.gone.add(b"client")
+    desk.tick(1.0)  # its progress cannot be delivered
+    desk.tick(30.0)
+    assert desk.has_replies
+    desk.tick(32.0)
+    assert not desk.has_replies
+
+
+def test_a_request_of_several_readers_ends_for_all_if_one_says_so(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(key="k")
+    read(desk, client, 0.0)
+    client.asked.append((b"second", m.Resume("r")))
+    client.asked.append((b"client", m.Cancel("r")))  # it leaves, the other one stays
+    desk.read(0.0)
+    assert desk.has_replies
+    client.take()
+    client.asked.append((b"third", m.Cancel("r", is_for_all=True)))
+    client.asked.append((b"third", m.Cancel("r", is_for_all=True)))
+    desk.read(0.0)
+    done, first, second = client.take()
+    assert (done.finish, first.was_known, second.was_known) == (m.Finish.CANCELLED, True, False)
+    assert not desk.has_replies
+
+
+def test_a_key_that_was_used_for_another_request_is_refused(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask("one", key="k")
+    read(desk, client, 0.0)
+    client.take()
+    client.ask("two", key="k")
+    desk.read(0.0)
+    (refused,) = client.take()
+    assert refused.family == "KeyReused"
+
+
+def test_after_a_lost_head_readers_of_one_request_are_told_what_each_lacks(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(key="k", messages=CHAT, prompt=None, generated=(8, 9))
+    read(desk, client, 0.0)
+    client.asked.append((b"new", m.Generate("r", m.Sampling(), messages=CHAT, key="k")))
+    client.take()
+    desk.read(0.0)
+    assert told(client.take())[1:] == ("<think>\nabab", (8, 9))
+    say(desk, 10)
+    assert [each.token_ids for each in client.take()] == [(10,), (10,)]
+    client.asked.append((b"x", m.Generate("r", m.Sampling(), generated=(8, 7), key="k")))
+    desk.read(0.0)
+    assert client.take()[0].family == "Unavailable"
+
+
+def test_what_a_client_did_not_choose_is_the_models_own(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    desk._model.manifest.defaults.update(temperature=0.25, top_p=0.5)
+    client.ask("own", sampling=m.Sampling(top_p=0.9), chosen=("top_p",))
+    read(desk, client, 0.0)
+    sampling = desk._requests["own"].sequence.sampling
+    assert (sampling.temperature, sampling.top_p) == (0.25, 0.9)
+
+
+def test_another_model_than_the_served_one_is_refused_by_the_head(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    client.ask(model="other")
+    read(desk, client, 0.0)
+    assert client.heard[0].family == "ModelNotFound"

@@ -240,3 +240,36 @@ def test_the_queue_is_one_for_all_rings() -> None:
         one.add(sequence([i], 9))
     with pytest.raises(QueueFull, match="3 requests are waiting already, at most 3 may"):
         one.add(sequence([1], 9))
+
+
+def test_what_was_accepted_before_is_never_refused_and_goes_before_newcomers() -> None:
+    before, _ = fleet(1)
+    accepted = [sequence([i, i], 100) for i in range(8)]
+    for each in accepted:
+        before.add(each)
+    after, rings = fleet(1, max_queue=2)
+    rings[0].scheduler.arrivals = count(1000)
+    newcomers = [sequence([i, i], 100) for i in range(50, 52)]
+    for each in newcomers:
+        after.add(each)
+    back = [sequence(each.tokens, 100) for each in accepted]
+    for each, once in zip(reversed(back), reversed(accepted), strict=True):
+        each.arrival = once.arrival
+        after.add(each)
+    assert list(rings[0].scheduler.waiting) == back + newcomers
+    with pytest.raises(QueueFull):
+        after.add(sequence([9], 100))
+
+
+def test_nobody_gets_a_place_behind_the_present_nor_more_places_than_there_can_be(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bramble.head.fleet.MAX_RETURNING", 3)
+    one, rings = fleet(1, max_queue=2)
+    for _ in range(5):
+        claims = sequence([7], 100)
+        claims.arrival = 10**20
+        one.add(claims)
+    assert [each.arrival for each in rings[0].scheduler.waiting] == [1, 2, 3, 4, 5]
+    with pytest.raises(QueueFull):
+        one.add(claims)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from bramble.cli import main
-from bramble.config import HeadConfig, read_config
+from bramble.config import HeadConfig, StageConfig, read_config
 from bramble.errors import BadInput
 from bramble.head.service import _check_steps
 
@@ -51,12 +51,32 @@ def test_rings_that_are_no_lists_of_names_are_refused(rings: str, tmp_path: Path
         (["--stages=a", "--rings=a/b"], "stages and rings are both given"),
         (["--rings=a,b/c,a"], "a is named 2 times: name each node once"),
         (["--stages=a,a"], "a is named 2 times: name each node once"),
+        (["--stages=a", "--max-rows=5000"], "at most 4096 and 1048576 are allowed"),
         (
             ["--stages=a", "--objective=speed"],
             "objective is 'speed', it has to be one of latency, throughput, capacity",
         ),
+        (
+            ["--stages=a", "--node=c", "--heads=a,b"],
+            "node is 'c', but heads are a, b: it has to be among them",
+        ),
+        (["--stages=a", "--node=a", "--heads=a,a"], "heads are a, a: name each node once"),
     ],
 )
 def test_rings_that_cannot_be_are_refused(flags: list[str], message: str, capsys: Capture) -> None:
     assert main(["head", "--model=/nowhere", *flags]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_stage_is_told_of_other_heads_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "stage.yml"
+    path.write_text("node: s\nhead: tcp://h:1\nother_heads: {b: 'tcp://h:2'}\n")
+    assert read_config(StageConfig, path).other_heads == {"b": "tcp://h:2"}
+    path.write_text("node: s\nhead: tcp://h:1\nother_heads: [b]\n")
+    with pytest.raises(BadInput, match=r"other_heads: got \['b'\], need a text for each"):
+        read_config(StageConfig, path)
+
+
+def test_another_head_without_a_place_is_refused(capsys: Capture) -> None:
+    assert main(["stage", "--node=s", "--head=tcp://127.0.0.1:9", "--other-heads=b"]) == 2
+    assert "--other-heads: got 'b', need NAME=VALUE" in capsys.readouterr().err

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 from bramble.config import HeadConfig, StageConfig
+from bramble.head.candidacy import Candidacy
 from bramble.head.control import Control, assign
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
@@ -93,7 +94,8 @@ class Head:
         config = HeadConfig(model, NODES, speculation="off")
         self.served = ServedRing(self.ring, config, count(1), lambda *_: None, time.monotonic())
         self._fleet = Fleet([self.served], 64)
-        self._control = Control(self._router, self._fleet, 1, Outcomes())
+        role = Candidacy("", 1, (), NODES, 0.0)
+        self._control = Control(self._router, self._fleet, 1, Outcomes(), role)
 
     @property
     def endpoint(self) -> str:

@@ -167,7 +167,7 @@ def check_a_stage(control: Router, transports: dict[str, Transport], models: Pat
         threads=1,
     )
     stage = Stage(config, transports["a"])
-    stage._greet()
+    stage._heads.greet()
     peers: list[bytes] = []
 
     def listen() -> bool:

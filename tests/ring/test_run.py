@@ -1,12 +1,15 @@
 """`bramble run` as a person has it: the embedded model, the page, kills, Ctrl-C."""
 
 import io
+import json
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -177,6 +180,81 @@ def test_a_killed_process_is_restarted_and_the_next_question_answered(
     assert "site.yml" in run.ask("How do I add a Pi?")
 
 
+def test_who_asks_while_the_web_and_the_head_are_away_waits_and_is_answered(run: Run) -> None:
+    killed = [pid for pid, name in run.children().items() if name in ("web", "head")]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    while set(killed) & set(run.children()):
+        time.sleep(0.01)
+    with openai.OpenAI(base_url=f"{run.url}/v1", api_key="none", max_retries=0) as client:
+        question = {"role": "user", "content": "How do I add a Pi?"}
+        reply = client.chat.completions.create(
+            model="bramble-demo", messages=[question], temperature=0
+        )
+    assert "site.yml" in str(reply.choices[0].message.content)
+
+
+@pytest.mark.parametrize("victims", [("web",), ("web", "head")])
+def test_a_stream_goes_on_to_the_same_bytes_though_what_served_it_was_killed(
+    run: Run, victims: tuple[str, ...]
+) -> None:
+    body = {
+        "messages": [{"role": "user", "content": "How do I add a Pi?"}],
+        "temperature": 0.9,
+        "seed": 7,
+        "max_tokens": 250,
+        "ignore_eos": True,
+    }
+    place = f"{run.url}/v1/chat/completions"
+    with send(place, body) as whole:
+        wanted = json.loads(whole.read())["choices"][0]["message"]["content"]
+    key = {"Idempotency-Key": "-".join(victims)} if "head" in victims else {}
+    text, last, reply_id = "", "", ""
+    with send(place, body | {"stream": True}, **key) as stream:
+        for event in read_events(stream):
+            text, last, reply_id = text + event.text, event.id, event.reply_id
+            if int(last.partition(".")[0]) > 20:
+                break
+        killed = [pid for pid, name in run.children().items() if name in victims]
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+    assert text and text != wanted
+    while set(killed) & set(run.children()):
+        time.sleep(0.01)
+    back = {"Last-Event-ID": last} | key
+    by_id = (f"{place}/{reply_id}", None)
+    with send(*((place, body | {"stream": True}) if key else by_id), **back) as stream:
+        rest = list(read_events(stream))
+    assert text + "".join(event.text for event in rest) == wanted
+    assert {event.reply_id for event in rest} == {reply_id}
+
+
+@dataclass
+class StreamEvent:
+    id: str
+    reply_id: str
+    text: str
+
+
+def send(url: str, body: dict[str, Any] | None, **headers: str) -> Any:
+    """POST a body, or GET without one."""
+    data = None if body is None else json.dumps(body).encode()
+    return urllib.request.urlopen(urllib.request.Request(url, data, headers), timeout=60)
+
+
+def read_events(stream: Any) -> Iterator[StreamEvent]:
+    """Yield the numbered events, until the stream ends."""
+    event_id = ""
+    for line in stream:
+        name, _, value = line.decode().rstrip("\n").partition(": ")
+        if name == "id":
+            event_id = value
+        elif name == "data" and value != "[DONE]":
+            chunk = json.loads(value)
+            delta = chunk["choices"][0]["delta"]
+            yield StreamEvent(event_id, chunk["id"], delta.get("content", ""))
+
+
 def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
     chat = run.command("chat", "What is a stage?", "--temperature", "0")
     assert chat.returncode == 0 and "bramble-stage@N" in chat.stdout
@@ -209,7 +287,16 @@ def test_a_question_that_cannot_be_asked_so_is_refused_and_the_next_one_answered
 def test_a_port_in_use_is_said_plainly(run: Run) -> None:
     second = run.command("run")
     assert second.returncode == 2
-    assert "stop what uses it or choose another with --port" in second.stderr
+    assert "another `bramble run` has port" in second.stderr
+
+
+def test_a_port_of_another_program_is_said_plainly(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        line = [sys.executable, "-m", "bramble", "run", "--port", str(other.getsockname()[1])]
+        environment = os.environ | {"XDG_RUNTIME_DIR": str(tmp_path)}
+        ended = subprocess.run(line, env=environment, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == 2
+    assert "stop what uses it or choose another with --port" in ended.stderr
 
 
 @pytest.mark.parametrize(

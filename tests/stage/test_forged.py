@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from bramble.errors import BadFrame, Broken, CacheFull
+from bramble.errors import BadFrame, BadInput, Broken, CacheFull
+from bramble.model import manifest as manifests
+from bramble.stage.engine import Engine
 from bramble.stage.sampler import Sampler
-from bramble.wire.frames import pack, unpack
+from bramble.wire.frames import MAX_ROWS, pack, unpack
 from bramble.wire.messages import Open, Sampling, Step, StepKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from ring import Ring
+from ring import Ring, assign
 
 GREEDY = Sampling(temperature=0.0)
 HIDDEN = 64
@@ -109,3 +111,11 @@ def test_numbers_that_leave_float32_open_no_sequence():
         with pytest.raises(Broken, match="sequence 7 was opened with"):
             sampler.open(Open(7, 1, sampling, ()))
     assert len(sampler) == 0
+
+
+@pytest.mark.parametrize("members", [{"rows": MAX_ROWS + 1}, {"max_length": 1 << 31}])
+def test_an_assignment_of_more_than_a_step_or_the_model_can_have_is_refused(model, members):
+    folder = model("llama3")
+    manifest = manifests.read(folder)
+    with pytest.raises(BadInput, match=f"need 1 to {MAX_ROWS} rows of 1 to"):
+        Engine(folder, manifest, assign(manifest, **members), 1)

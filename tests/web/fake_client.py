@@ -14,7 +14,15 @@ import threading
 import time
 from typing import Any
 
-from bramble.errors import BadInput, Broken, PoisonRequest, QueueFull, Unavailable
+from bramble.errors import (
+    BadInput,
+    Broken,
+    ModelNotFound,
+    PoisonRequest,
+    QueueFull,
+    ReplyNotFound,
+    Unavailable,
+)
 from bramble.head.client import Events
 from bramble.wire.messages import (
     Accepted,
@@ -27,6 +35,7 @@ from bramble.wire.messages import (
 )
 from bramble.wire.transport import peek
 
+MARK = "0123456789ab"
 WORDS = ["Hello", " there", ",", " friend", "."]
 
 RING = {
@@ -48,12 +57,14 @@ class FakeClient:
 
     def generate(self, request: Generate, watch: socket.socket | None = None) -> Events:
         """Play the script; counts a generator that is closed, or left, before its Done."""
+        if request.model not in ("", "fake"):
+            raise ModelNotFound(f"model {request.model!r} is not served here; 'fake' is", "model")
         self.asked.append(request)
         script = self._script(request)
         self._enter()
         is_done = False
         try:
-            yield Accepted(request.request, 7)
+            yield Accepted(request.request, 7, "", 1, "fake", MARK, asked=request)
             for event in self._play(script, request):
                 if watch is not None and peek(watch) == b"":
                     return
@@ -66,6 +77,18 @@ class FakeClient:
             with self._lock:
                 self.running -= 1
                 self.cancelled += not is_done
+
+    def resume(self, name: str, received: int = 0, watch: socket.socket | None = None) -> Events:
+        """Play it again from the beginning, whoever asked."""
+        asked = [each for each in self.asked if each.request == name]
+        if not asked:
+            raise ReplyNotFound("no such reply")
+        yield from self.generate(asked[0], watch)
+
+    def cancel(self, name: str) -> bool:
+        before = len(self.asked)
+        self.asked = [each for each in self.asked if each.request != name]
+        return len(self.asked) < before
 
     def status(self) -> dict[str, Any]:
         return {

@@ -11,7 +11,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from bramble.web.choices import open_choices
+from bramble.web.about import About
+from bramble.web.choices import Choices
 from bramble.wire.messages import Generate, Sampling
 
 from tests.web.conftest import MAX_RUNNING, get_json
@@ -89,7 +90,9 @@ def test_a_foreign_page_cannot_have_a_browser_ask_unasked(url: str) -> None:
 def test_several_choices_are_cancelled_though_none_was_read() -> None:
     fake = FakeClient()
     asked = [Generate(str(i), Sampling(), prompt="slow", max_tokens=5) for i in range(3)]
-    choices = open_choices(fake, asked, None)
+    about = About("chat", "x", 3, 3, is_streamed=True, includes_usage=False, echoes=("",) * 3)
+    choices = Choices(lambda index: fake.generate(asked[index]), about)
+    assert choices.accept(10.0)
     assert fake.running == 3
     choices.close()
     assert (fake.running, fake.cancelled) == (0, 3)

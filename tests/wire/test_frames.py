@@ -9,6 +9,7 @@ import pytest
 from bramble.errors import BadFrame
 from bramble.wire import messages as m
 from bramble.wire.frames import BODY, KINDS, STEP, _seal, forward, pack, unpack
+from bramble.wire.terms import Claim, Vow
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -97,12 +98,18 @@ def sampleds(draw: st.DrawFn) -> m.Sampled:
 JSON_MESSAGES: list[m.Message] = [
     m.Hello("pi-1", 2**64 - 1, "tcp://10.0.0.1:7101", "0.1.0", 8 << 30, "aarch64"),
     m.Beat("pi-1", 7, {"busy": 0.5, "throttled": None}),
+    m.Beat("pi-1", 7, vow=Vow(2**53, "pi-2", 2**64 - 1, 1.5, is_free=False)),
+    m.Beat("head", 9, claim=Claim(3, 0.25, is_over=True)),
     m.Assign("ab" * 16, 3, "llama", "cd" * 32, 0, 3, 0, 5, True, False, "tcp://h:1", 16, 8, 1),
     m.Ready("pi-1", 7, "ab" * 16, 3, 1.5, 9),
     m.Failed("pi-1", 7, "ab" * 16, 3, "shards/layer-000.data: cannot be read"),
     m.Generate("r", m.Sampling(logit_bias=((3, -100.0),)), messages=[{"role": "user"}]),
     m.Generate("r", m.Sampling(), prompt=[1, 2, 3], stop=("\n",), generated=(4, 5)),
+    m.Generate("r", m.Sampling(), prompt="x", chosen=("top_p",), key="k", about={"n": 1}),
+    m.Resume("r", 3),
     m.Cancel("r"),
+    m.Cancelled("r", was_known=True),
+    m.Accepted("r", 12, asked=m.Generate("r", m.Sampling(), about={"n": 1})),
     m.Query("r"),
     m.Accepted("r", 12),
     m.Progress("r", 0, 128, 900),

@@ -6,7 +6,7 @@ import json
 import re
 from pathlib import Path
 
-NAME = re.compile(r"[^/\\@.][^/\\@]*")  # as service/bramble/model/store.py takes it
+NAME = re.compile(r"[^/\\@.\0][^/\\@\0]*")  # as service/bramble/model/store.py takes it
 
 
 def model_name(model, quantization="int4"):

@@ -171,7 +171,7 @@ def table(done: Report) -> Table:
 def _sum_up(text: str) -> int:
     try:
         documents = json.loads(text)
-    except ValueError as problem:
+    except (ValueError, RecursionError) as problem:
         raise BadInput(f"--summary: standard input is no JSON: {problem}") from problem
     nodes = report.from_documents(documents)
     print("\n".join(report.lines(nodes)))

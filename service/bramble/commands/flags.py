@@ -16,7 +16,8 @@ Config = TypeVar("Config")
 def add_flags(parser: argparse.ArgumentParser, kind: type[Any]) -> None:
     """Add --config FILE and one flag per field of `kind`; a list is written with commas.
 
-    Lists of a list have slashes between them: pi1,pi2/pi3,pi4.
+    Lists of a list have slashes between them: pi1,pi2/pi3,pi4. Names and what they stand for have
+    an equals sign: pi1=tcp://10.0.0.11:7100,pi2=tcp://10.0.0.12:7100.
     """
     parser.add_argument("--config", type=Path, help="YAML file with the settings below")
     hints = get_type_hints(kind)
@@ -40,4 +41,13 @@ def to_config(kind: type[Config], args: argparse.Namespace) -> Config:
             given[key] = given[key].split(",")
         elif hints[key] == tuple[tuple[str, ...], ...]:
             given[key] = [words.split(",") for words in given[key].split("/")]
+        elif hints[key] == dict[str, str]:
+            given[key] = dict(_pair(words, key) for words in given[key].split(","))
     return from_dict(kind, given, "flags")
+
+
+def _pair(words: str, key: str) -> tuple[str, str]:
+    name, separator, value = words.partition("=")
+    if not separator:
+        raise BadInput(f"--{key.replace('_', '-')}: got {words!r}, need NAME=VALUE")
+    return name, value

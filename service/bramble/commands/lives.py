@@ -83,7 +83,7 @@ def _take_reason(folder: Path) -> str:
 def _read(path: Path) -> Restarts:
     try:
         return Restarts(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         return Restarts()
 
 

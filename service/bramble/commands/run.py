@@ -13,6 +13,7 @@ import shutil
 import signal
 import socket
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,7 +29,10 @@ from bramble.model import manifest as manifests
 from bramble.observe.sensors import available_memory_bytes
 from bramble.wire.transport import Transport
 
+WEB = "web"  # the process that answers over HTTP
+BACKLOG = 512  # as systemd/bramble-web.socket
 POLL_S = 0.2
+ANSWER_S = 1.0  # for the web to say that it is there
 DEFAULT_STAGES = 3
 QUIET_S = 1.0  # between questions to a ring that serves
 MEMORY_SHARE = 0.7  # of what is available; the rest is for everything else on this machine
@@ -86,10 +90,10 @@ def run(args: argparse.Namespace) -> int:
     url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
     announcer = Announcer(console, url, time.monotonic())
     supervisor = Supervisor(_line_printer(console, args.verbose), announcer.tell_event)
-    with _runtime(args.port) as folder, _ended_by_signals():
+    with _runtime(args.port) as folder, _listening(args) as port, _ended_by_signals():
         try:
-            for name, command in _commands(args, model.resolve(), folder):
-                supervisor.start(name, command)
+            for name, command in _commands(args, model.resolve(), folder, port.fileno()):
+                supervisor.start(name, command, (port.fileno(),) if name == WEB else ())
             _tend(supervisor, announcer, args)
         except KeyboardInterrupt:
             console.print("ending …")
@@ -119,12 +123,12 @@ def embedded_model() -> Path:
 
 
 def _commands(
-    args: argparse.Namespace, model: Path, folder: Path
+    args: argparse.Namespace, model: Path, folder: Path, port: int
 ) -> Iterator[tuple[str, list[str]]]:
     """Yield (name, command line) of every process, in the order in which to start them.
 
     Their sockets are files in `folder`, which is ours alone: on loopback TCP any user of this
-    machine could talk to a stage.
+    machine could talk to a stage. `port` is the descriptor of the socket that the web answers at.
     """
     control, door = f"ipc://{folder}/control.sock", local_door(args.port)
     width = _num_stages(args)
@@ -157,10 +161,10 @@ def _commands(
         "speculation": args.speculation,
     }
     yield "head", python_command("bramble", "head", *_flags(head))
-    web = {"head": door, "listen": f"{args.listen}:{args.port}"}
+    web: dict[str, object] = {"head": door, "listen": f"{args.listen}:{args.port}", "socket": port}
     if args.names:
         web["names"] = args.names
-    yield "web", python_command("bramble", "web", *_flags(web))
+    yield WEB, python_command("bramble", "web", *_flags(web))
 
 
 def _num_stages(args: argparse.Namespace) -> int:
@@ -192,6 +196,23 @@ def _runtime(port: int) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
+def _listening(args: argparse.Namespace) -> Iterator[socket.socket]:
+    """Hold the HTTP port, as systemd does on a node: while the web restarts, who asks waits."""
+    family = socket.AF_INET6 if ":" in args.listen else socket.AF_INET
+    with socket.socket(family) as port:
+        port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            port.bind((args.listen, args.port))
+            port.listen(BACKLOG)
+        except OSError as error:
+            raise BadInput(
+                f"cannot listen on {args.listen}:{args.port}: {error}; "
+                "stop what uses it or choose another with --port"
+            ) from error
+        yield port
+
+
+@contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
     """Make SIGTERM and SIGHUP end us as Ctrl-C does."""
 
@@ -219,7 +240,7 @@ def _tend(supervisor: Supervisor, announcer: Announcer, args: argparse.Namespace
             now = time.monotonic()
             if announcer.shown != "serving" or now - asked_at > QUIET_S:
                 state, asked_at = _state(client), now
-                if state == "serving" != announcer.shown and not _listens(args):
+                if state == "serving" != announcer.shown and not _answers(args):
                     state = "starting the web"
                 announcer.tell(state, time.monotonic())  # the head may have let us wait
             time.sleep(POLL_S)
@@ -236,12 +257,19 @@ def _state(client: ZmqClient) -> str:
     return f"serving, but not all: {document['reason']}" if document["reason"] else "serving"
 
 
-def _listens(args: argparse.Namespace) -> bool:
+def _answers(args: argparse.Namespace) -> bool:
+    """True if the web does; connections alone are taken before it is there."""
     try:
-        socket.create_connection((args.listen, args.port), POLL_S).close()
+        with urllib.request.urlopen(f"http://{_host(args)}/healthz", timeout=ANSWER_S):
+            return True
     except OSError:
         return False
-    return True
+
+
+def _host(args: argparse.Namespace) -> str:
+    """Return the address by which this machine reaches the web."""
+    address = "127.0.0.1" if args.listen == "0.0.0.0" else args.listen
+    return f"[{address}]:{args.port}" if ":" in address else f"{address}:{args.port}"
 
 
 @dataclass(slots=True)
@@ -302,12 +330,3 @@ def _check(args: argparse.Namespace) -> None:
     for flag, number in (("threads", args.threads), ("context", args.context)):
         if number < 0:
             raise BadInput(f"--{flag} {number}: need 1 or more, or 0 for the default")
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((args.listen, args.port))
-        except OSError as error:
-            raise BadInput(
-                f"cannot listen on {args.listen}:{args.port}: {error}; "
-                "stop what uses it or choose another with --port"
-            ) from error

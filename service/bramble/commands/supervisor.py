@@ -34,6 +34,7 @@ Printer = Callable[[str, str], None]
 class Child:
     name: str
     command: list[str]
+    descriptors: tuple[int, ...] = ()  # of files that outlive it: each of its lives inherits them
     process: subprocess.Popen[str] | None = None
     reader: threading.Thread | None = None
     last_words: str = ""  # the last line that it printed
@@ -53,8 +54,9 @@ class Supervisor:
     on_event: Printer
     children: list[Child] = field(default_factory=list)
 
-    def start(self, name: str, command: list[str]) -> None:
-        child = Child(name, command)
+    def start(self, name: str, command: list[str], descriptors: tuple[int, ...] = ()) -> None:
+        """Start a process that has the open files `descriptors` by the same numbers."""
+        child = Child(name, command, descriptors)
         self.children.append(child)
         self._spawn(child)
 
@@ -95,6 +97,7 @@ class Supervisor:
             stderr=subprocess.STDOUT,
             text=True,
             errors="replace",
+            pass_fds=child.descriptors,
             start_new_session=True,  # Ctrl-C is for us alone; we end the children in order
             preexec_fn=_die_with_parent,
         )

@@ -136,10 +136,6 @@ def read_index(folder: Path) -> dict[str, str]:
     return dict(named)
 
 
-def _is_inside(name: str) -> bool:
-    return "\0" not in name and not name.startswith("/") and ".." not in Path(name).parts
-
-
 def read_header(path: Path) -> dict[str, Tensor]:
     """Read and check one file's table of tensors. Raises BadInput that names the file."""
     try:

@@ -1,19 +1,23 @@
 """The client conversation: requests from the question over the tokenizer to the last event.
 
-Tokens become text here, one request at a time; which steps they take is the scheduler's business.
+Who reads a reply is the audiences' business, and which steps its tokens take the scheduler's.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from bramble.errors import BadFrame, BadInput, BrambleError, PoisonRequest, Unavailable
+from bramble import __version__
+from bramble.errors import BadFrame, BrambleError, PoisonRequest, QueueFull, Unavailable
+from bramble.head.audiences import Audiences
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
-from bramble.head.preparer import Preparer
-from bramble.head.request import Request, open_request
+from bramble.head.preparation import prepare, refusal, text_bytes
+from bramble.head.preparer import Job, Preparer
+from bramble.head.request import Request
 from bramble.head.step_plan import Emission
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
@@ -24,6 +28,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 RETRY_AFTER_S = 10
+MAX_WAITING_BYTES = 32 << 20  # of prompts that wait for the tokenizer; one more gets a 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,14 +39,24 @@ class Model:
     export: str  # sha256 of the manifest
     tokenizer: Tokenizer
 
+    @property
+    def mark(self) -> str:
+        """What a reply's tokens depend on beside the request."""
+        return hashlib.sha256(f"{self.export} {__version__}".encode()).hexdigest()[:12]
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True, eq=False)
 class _Asked:
     """A request on its way through the tokenizer."""
 
-    peer: bytes
     message: m.Generate
+    num_bytes: int  # of text, about
     at: float  # when it came
+    heard_at: float  # when its readers were last told that it waits
+    job: Job[_Prepared] | None = None
+
+
+_Prepared = tuple[_Asked, Request | m.Refused]
 
 
 class Desk:
@@ -58,7 +73,8 @@ class Desk:
         self._fleet = fleet
         self._outcomes = outcomes
         self._status = status
-        self._preparer: Preparer[Request | m.Refused] = Preparer()
+        self._preparer: Preparer[_Prepared] = Preparer()
+        self._audiences = Audiences(router.send)
         self._asked: dict[str, _Asked] = {}
         self._is_open = False  # from the first plan on; requests that come before wait for it
         self._is_leaving = False
@@ -76,18 +92,14 @@ class Desk:
         """Take nothing more on. Who has no token yet is held, and asks the next head."""
         self._is_leaving = True
         log.info("event=leaving replies=%d", len(self._requests))
-        for request in list(self._requests.values()):
+        for asked in self._asked.values():
+            self._drop_job(asked)
+        for name, request in list(self._requests.items()):
             if request.first_token_at is None and not request.asked.generated:
-                self._cancel(request)
-                self._asked[request.asked.request] = _Asked(
-                    request.peer, request.asked, request.arrived_at
-                )
-
-    def hold(self) -> None:
-        """Once a second, while leaving: keep those who are held from giving up."""
-        if self._is_leaving:
-            for name, held in self._asked.items():
-                self._router.send(held.peer, m.Progress(name, 0, 0, 0))
+                del self._requests[name]
+                self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+                # Of no length, as it is not tokenized here again
+                self._asked[name] = _Asked(request.asked, 0, request.arrived_at, request.heard_at)
 
     # ------------------------------------------------------------------------------- from clients
 
@@ -98,10 +110,13 @@ class Desk:
             match message:
                 case m.Generate():
                     self._generate(peer, message, now)
+                case m.Resume():
+                    self._join(peer, message)
+                case m.Cancel(request=name, is_for_all=True):
+                    self._router.send(peer, m.Cancelled(name, self._cancel(name)))
                 case m.Cancel(request=name):
-                    self._asked.pop(name, None)
-                    if (request := self._requests.get(name)) is not None:
-                        self._cancel(request)
+                    if self._audiences.leave(peer, name):
+                        self._cancel(name)
                 case m.Query(request=name):
                     self._router.send(peer, m.Status(name, self._status(now)))
                 case BadFrame():
@@ -117,73 +132,101 @@ class Desk:
         if self._fleet.max_length is None or self._is_leaving:
             return
         self._is_open = True
-        for early in self._asked.values():
-            self._submit(early, self._fleet.max_length)
+        newest = float("inf")
+        early = sorted(self._asked.values(), key=lambda a: a.message.accepted_at_us or newest)
+        for asked in early:  # who was accepted before comes before newcomers
+            self._submit(asked, self._fleet.max_length)
 
     def _generate(self, peer: bytes, asked: m.Generate, now: float) -> None:
-        if (earlier := self._requests.get(asked.request)) is not None:
-            self._cancel(earlier)  # the same client again: it did not hear our answer
-        if self._fleet.is_given_up(now):
-            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
-            self._router.send(peer, _refusal(asked.request, problem))
-            return
+        problem = None
         if asked.generated and asked.export not in ("", self._model.export):
             problem = Unavailable("the model was changed during this reply; ask again", 1)
-            self._router.send(peer, _refusal(asked.request, problem))
+        elif self._join(peer, asked):
             return
-        before = self._asked.get(asked.request)  # asked again, while it waits for the first plan
-        held = _Asked(peer, asked, before.at if before is not None else now)
+        elif self._fleet.is_given_up(now):
+            problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
+        if problem is not None:
+            self._router.send(peer, refusal(asked.request, problem))
+            return
+        held = _Asked(asked, text_bytes(asked), now, now)
+        full = self._lack_of_room(held)
+        if full is not None and not asked.export:  # what was accepted once is never refused so
+            self._router.send(peer, refusal(asked.request, full))
+            return
+        self._audiences.open(peer, asked)
         self._asked[asked.request] = held
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
 
-    def _submit(self, asked: _Asked, max_length: int) -> None:
-        self._preparer.submit(lambda: self._prepare(asked, max_length))
+    def _lack_of_room(self, asked: _Asked) -> QueueFull | None:
+        """What is wrong with one more request, if too much text waits already."""
+        waiting = sum(each.num_bytes for each in self._asked.values())
+        if not waiting or waiting + asked.num_bytes <= MAX_WAITING_BYTES:
+            return None
+        return QueueFull(
+            f"{waiting >> 20} MiB of prompts wait for the tokenizer, at most "
+            f"{MAX_WAITING_BYTES >> 20} may; try again in a moment"
+        )
 
-    def _prepare(self, asked: _Asked, max_length: int) -> Request | m.Refused:
-        """Runs in the preparer's thread; touches nothing that changes."""
-        tokenizer, manifest = self._model.tokenizer, self._model.manifest
+    def _join(self, peer: bytes, asked: m.Generate | m.Resume) -> bool:
+        """True if the request is known: its reader is told of it, or why it cannot be."""
         try:
-            return open_request(
-                asked.peer, asked.message, tokenizer, manifest, max_length, asked.at
-            )
-        except BadInput as error:
-            return _refusal(asked.message.request, error)
-        except BaseException as error:  # noqa: BLE001  others' parsers of anybody's text; a panic
-            # of Rust is no Exception. Its words may hold some of the text: they are not told.
-            name, kind = asked.message.request, type(error).__name__
-            log.error("event=prepare_failed request=%s kind=%s", name, kind)
-            problem = PoisonRequest(
-                f"the tokenizer or the chat template failed over this request ({kind}); other "
-                "requests go on; do not send it again as it is"
-            )
-            return _refusal(name, problem)
+            return self._audiences.join(peer, asked)
+        except BrambleError as problem:
+            self._router.send(peer, refusal(asked.request, problem))
+            return True
+
+    def _submit(self, asked: _Asked, max_length: int) -> None:
+        tokenizer, manifest = self._model.tokenizer, self._model.manifest
+
+        def run() -> _Prepared:
+            return asked, prepare(asked.message, tokenizer, manifest, max_length, asked.at)
+
+        asked.job = self._preparer.submit(run, asked.num_bytes, asked.at)
+
+    def _drop(self, name: str) -> _Asked | None:
+        """Forget a request that is not tokenized yet; no more time is spent on it."""
+        asked = self._asked.pop(name, None)
+        if asked is not None:
+            self._drop_job(asked)
+        return asked
+
+    def _drop_job(self, asked: _Asked) -> None:
+        if asked.job is not None:
+            self._preparer.drop(asked.job)
 
     def _read_prepared(self, now: float) -> None:
         while (prepared := self._preparer.take()) is not None:
-            if isinstance(prepared, Request):
-                self._enqueue(prepared, now)
-            elif (asked := self._asked.pop(prepared.request, None)) is not None:
-                self._router.send(asked.peer, prepared)
+            asked, outcome = prepared
+            name = asked.message.request
+            if self._asked.get(name) is not asked or self._is_leaving:
+                continue  # cancelled, asked anew or for the next head, while it was tokenized
+            del self._asked[name]
+            if isinstance(outcome, Request):
+                self._enqueue(name, outcome, now)
+            else:
+                self._audiences.end(name, outcome, now)
 
-    def _enqueue(self, request: Request, now: float) -> None:
-        asked = self._asked.get(request.asked.request)
-        if asked is None or asked.message is not request.asked or self._is_leaving:
-            return  # cancelled, asked again or for the next head, while it was being tokenized
-        del self._asked[request.asked.request]
+    def _enqueue(self, name: str, request: Request, now: float) -> None:
         try:
             if request.sequence.finish is None:
                 self._fleet.add(request.sequence)
         except Unavailable as error:
-            self._router.send(request.peer, _refusal(request.asked.request, error))
+            self._audiences.end(name, refusal(name, error), now)
             return
-        self._requests[request.asked.request] = request
-        num_tokens = request.sequence.num_prompt_tokens
-        accepted = m.Accepted(request.asked.request, num_tokens, self._model.export)
-        if not self._tell(request, accepted, now):
-            self._cancel(request)
-        elif request.sequence.finish is not None:
-            self._end(request, request.done(now))
+        self._requests[name] = request
+        accepted = m.Accepted(
+            name,
+            request.sequence.num_prompt_tokens,
+            self._model.export,
+            request.sequence.arrival,
+            self._model.manifest.name,
+            self._model.mark,
+        )
+        request.heard_at = now
+        self._audiences[name].accept(accepted, request.record)
+        if request.sequence.finish is not None:
+            self._end(request, request.done(now), now)
 
     # --------------------------------------------------------------------------------- to clients
 
@@ -200,30 +243,31 @@ class Desk:
             return
         if request.first_token_at is None:
             request.first_token_at = now
-        delta = request.delta(emission, sampled)
+        request.add(emission, sampled)
         if request.has_met_stop:
             self._fleet.stop(request.sequence, emission.num_tokens)
-        if not self._tell(request, delta, now):
-            self._cancel(request)
-        elif request.sequence.finish is not None and emission.is_newest:
-            self._end(request, request.done(now))
+        request.heard_at = now
+        self._audiences[request.asked.request].advance()
+        if request.sequence.finish is not None and emission.is_newest:
+            self._end(request, request.done(now), now)
 
     def tick(self, now: float) -> None:
-        """Tell those who got nothing for a second how far they are; refuse where none can be."""
+        """Tell those who got nothing for a second how far they are; end what nobody waits for."""
         self._refuse_lost(now)
-        for request in list(self._requests.values()):
-            if now - request.heard_at >= BEAT_S and not self._tell(
-                request, self._progress(request), now
-            ):
-                self._cancel(request)
+        for name, asked in self._asked.items():
+            if now - asked.heard_at >= BEAT_S:
+                asked.heard_at = now
+                self._audiences.tell(name, m.Progress(name, 0, 0, 0))
+        for name, request in self._requests.items():
+            if now - request.heard_at >= BEAT_S:
+                request.heard_at = now
+                self._audiences.tell(name, self._progress(request))
+        for name in self._audiences.tick(now):
+            self._cancel(name)
 
-    def _tell(self, request: Request, event: m.ClientMessage, now: float) -> bool:
-        request.heard_at = now
-        return self._router.send(request.peer, event)
-
-    def _end(self, request: Request, event: m.Done | m.Refused) -> None:
+    def _end(self, request: Request, event: m.Done | m.Refused, now: float) -> None:
         del self._requests[request.asked.request]
-        self._router.send(request.peer, event)
+        self._audiences.end(request.asked.request, event, now)
         if isinstance(event, m.Refused):
             self._outcomes.failed += 1
             return
@@ -240,30 +284,34 @@ class Desk:
             event.preemptions,
         )
 
-    def _cancel(self, request: Request) -> None:
-        self._requests.pop(request.asked.request, None)
-        self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-        self._outcomes.cancelled += 1
-        log.info("event=cancelled request=%s", request.asked.request)
+    def _cancel(self, name: str) -> bool:
+        """End a request for all who read it, and forget it. False if there is none."""
+        request = self._requests.pop(name, None)
+        is_held = self._drop(name) is not None
+        if request is not None or is_held:
+            self._audiences.tell(name, m.Done(name, m.Finish.CANCELLED, 0, 0, 0.0, 0.0, 0.0))
+            self._outcomes.cancelled += 1
+            log.info("event=cancelled request=%s", name)
+        if request is not None:
+            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+        return self._audiences.drop(name)
 
     def _refuse_lost(self, now: float) -> None:
         """End what is not tried again, and keep nobody waiting for rings that are given up."""
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
         if self._fleet.is_given_up(now):
-            for name, early in self._asked.items():
-                self._router.send(early.peer, _refusal(name, problem))
-            self._asked.clear()
-        for request in list(self._requests.values()):
+            for name in list(self._asked):
+                self._drop(name)
+                self._audiences.end(name, refusal(name, problem), now)
+        for name, request in list(self._requests.items()):
             if request.sequence.problem is not None:
                 poison = PoisonRequest(request.sequence.problem)
-                log.error("event=poison request=%s reason=%r", request.asked.request, str(poison))
-                self._end(request, _refusal(request.asked.request, poison))
-                continue
-            if not self._fleet.is_lost(request.sequence, now):
-                continue
-            self._fleet.finish(request.sequence, m.Finish.CANCELLED)
-            self._end(request, _refusal(request.asked.request, problem))
+                log.error("event=poison request=%s reason=%r", name, str(poison))
+                self._end(request, refusal(name, poison), now)
+            elif self._fleet.is_lost(request.sequence, now):
+                self._fleet.finish(request.sequence, m.Finish.CANCELLED)
+                self._end(request, refusal(name, problem), now)
 
     def _progress(self, request: Request) -> m.Progress:
         sequence = request.sequence
@@ -271,14 +319,3 @@ class Desk:
         # After a preemption its reply is prefilled too: the prompt is read, and no more than that
         num_read = min(sequence.num_prefilled, sequence.num_prompt_tokens)
         return m.Progress(request.asked.request, place, num_read, sequence.num_prompt_tokens)
-
-
-def _refusal(request: str, error: BrambleError) -> m.Refused:
-    return m.Refused(
-        request=request,
-        family=type(error).__name__,
-        message=str(error),
-        param=error.param if isinstance(error, BadInput) else None,
-        code=error.code if isinstance(error, BadInput) else None,
-        retry_after_s=error.retry_after_s if isinstance(error, Unavailable) else None,
-    )

@@ -17,11 +17,16 @@ from bramble.wire.messages import Finish, Sampled
 
 log = logging.getLogger(__name__)
 
+# Requests that may come back from a lost head at once: more than the web processes of a cluster can
+# hold open (web/admission.py), so that none is refused. It bounds what a fault could fill.
+MAX_RETURNING = 4096
+
 
 class Fleet:
     def __init__(self, rings: Several[ServedRing], max_queue: int) -> None:
         self.rings = list(rings)
         self.max_queue = max_queue  # over all rings
+        self.standing_by: str | None = None  # while another head has the role: which, for a person
 
     @property
     def is_serving(self) -> bool:
@@ -37,6 +42,8 @@ class Fleet:
     @property
     def reason(self) -> str | None:
         """Which rings do not serve and why, for a person; None if all do."""
+        if self.standing_by is not None:
+            return self.standing_by
         if len(self.rings) == 1:
             return self.rings[0].reason
         problems = [
@@ -50,17 +57,23 @@ class Fleet:
         return next((served for served in self.rings if served.ring.registry.knows(node)), None)
 
     def is_given_up(self, now: float) -> bool:
-        """True if nobody should wait: every ring has failed, or is down for long."""
-        return all(served.is_given_up(now) for served in self.rings)
+        """True if nobody should wait: another head answers, or every ring has failed or is down
+        for long."""
+        return self.standing_by is not None or all(served.is_given_up(now) for served in self.rings)
 
     # --------------------------------------------------------------------------------- sequences
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence at the ring that suits it best. Raises QueueFull, Unavailable."""
+        """Queue a sequence at the ring that suits it best. Raises QueueFull, Unavailable.
+
+        One that has its place already was accepted by a head that is lost: it is not refused for a
+        queue that newcomers have filled meanwhile, and goes before them.
+        """
         num_waiting = sum(len(served.scheduler.waiting) for served in self.rings)
-        if num_waiting >= self.max_queue:
+        most = self.max_queue + (MAX_RETURNING if sequence.arrival else 0)
+        if num_waiting >= most:
             raise QueueFull(
-                f"{num_waiting} requests are waiting already, at most {self.max_queue} may; "
+                f"{num_waiting} requests are waiting already, at most {most} may; "
                 "try again in a moment"
             )
         serving = [i for i, served in enumerate(self.rings) if served.is_serving]
@@ -87,6 +100,8 @@ class Fleet:
 
     def is_lost(self, sequence: Sequence, now: float) -> bool:
         """True if every ring that could run it is down for long, or now has a shorter context."""
+        if self.standing_by is not None:
+            return True
         return all(
             served.is_down_for_long(now) or not _takes(served, sequence) for served in self.rings
         )
@@ -113,6 +128,8 @@ class Fleet:
 
     def tick(self, now: float) -> None:
         for served in self.rings:
+            if self.standing_by is not None:
+                served.excuse(now)
             served.tick(now)
 
     # ------------------------------------------------------------------------------------ moving

@@ -5,7 +5,7 @@ Pure: the time is passed in. It does not know how messages travel.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
@@ -37,10 +37,16 @@ class StageEntry:
     told_peer: bytes = b""  # the connection that was told of it
     ready: Ready | None = None
     stats: dict[str, Any] = field(default_factory=dict)
+    doubt: str | None = None  # why it is not this head's to lead; None = it obeys
 
     @property
     def is_present(self) -> bool:
         return self.hello is not None and self.state != "lost"
+
+    @property
+    def problem(self) -> str | None:
+        """Why it takes no part, for a person."""
+        return self.doubt if self.is_present and self.doubt is not None else self.reason
 
 
 class Registry:
@@ -50,7 +56,7 @@ class Registry:
 
     @property
     def is_complete(self) -> bool:
-        return all(entry.is_present for entry in self.stages)
+        return all(entry.is_present and entry.doubt is None for entry in self.stages)
 
     def is_of_release(self, version: str) -> bool:
         """True if every stage runs this release, and so knows all that its head may send."""
@@ -66,6 +72,7 @@ class Registry:
     def hello(self, peer: bytes, message: Hello, now: float) -> bool:
         """Record a stage; True if it is new, restarted or back: the ring must start anew."""
         entry = self._by_node[message.node]
+        message = replace(message, vow=None)  # which changes while the stage stays the same
         is_new = entry.hello != message or entry.state == "lost"
         entry.hello, entry.peer, entry.heard_at = message, peer, now
         if is_new:
@@ -84,6 +91,17 @@ class Registry:
         if entry.state == "loading":
             entry.reason = str(entry.stats.get("fetching") or LOADING)
         return True
+
+    def note_doubt(self, node: str, doubt: str | None) -> bool:
+        """Record whether a stage obeys this head; True if that changes what the ring may do."""
+        entry = self._by_node[node]
+        has_changed = (entry.doubt is None) != (doubt is None)
+        entry.doubt = doubt
+        if has_changed and doubt is not None:  # what it was assigned is over
+            entry.assign = entry.ready = None
+            if entry.is_present:
+                entry.state, entry.reason = "waiting", "known, not yet assigned"
+        return has_changed and entry.is_present
 
     def assigned(self, assign: Assign) -> StageEntry:
         entry = self.stages[assign.stage]
@@ -144,7 +162,7 @@ class Registry:
 
     def _sentences(self, states: set[str]) -> list[str]:
         return [
-            f"stage {index} ({entry.node}): {entry.reason}"
+            f"stage {index} ({entry.node}): {entry.problem}"
             for index, entry in enumerate(self.stages)
             if entry.state in states
         ]

@@ -1,60 +1,58 @@
-"""One client's request: its sequence, and its tokens' way to text, logprobs and events."""
+"""One request: its sequence, and its tokens' way to text, log probabilities and its record."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence as Several
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from typing import Any
 
-from bramble.errors import BadInput
+from bramble.errors import BadInput, ModelNotFound
 from bramble.head.flips import Flips
 from bramble.head.history import read_history
+from bramble.head.record import Record, read_likely
 from bramble.head.sequence import Sequence, State
 from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
+from bramble.model.sampling import effective
 from bramble.model.tokenizer import Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
     BIASES,
     SAMPLING_RANGES,
-    Delta,
     Done,
     Finish,
     Generate,
     Sampled,
-    TokenLogprob,
+    Sampling,
 )
 
 
 @dataclass(slots=True)
 class Request:
-    """`peer` is the connection that asked; times are of the head's monotonic clock."""
+    """Times are of the head's monotonic clock."""
 
-    peer: bytes
     asked: Generate
     sequence: Sequence
     arrived_at: float
     detokenizer: Detokenizer
     stops: StopMatcher
-    tokenizer: Tokenizer
+    record: Record
     started_at: float | None = None
     first_token_at: float | None = None
-    heard_at: float = 0.0  # when the client was last sent something
+    heard_at: float = 0.0  # when its readers were last sent something
     has_met_stop: bool = False
     opening: str = ""  # of a thought, which the template has written; shown with the first token
-    _logprobs: list[TokenLogprob] = field(default_factory=list)
 
-    def delta(self, emission: Emission, sampled: Sampled) -> Delta:
-        """Turn a sampled token into an event; sets has_met_stop."""
-        token_id = emission.token_id
-        if self.asked.sampling.top_logprobs >= 0:
-            self._logprobs.append(self._logprob(token_id, sampled, emission.index))
-        text = "" if token_id in self.sequence.eos_ids else self.detokenizer.push(token_id)
-        text, self.has_met_stop = self.stops.push(text)
-        if self.sequence.finish and emission.is_newest and not self.has_met_stop:
-            text += self._rest()
-        text, self.opening = self.opening + text, ""
-        logprobs, self._logprobs = tuple(self._logprobs), []
-        return Delta(self.asked.request, text, (token_id,), logprobs)
+    def add(self, emission: Emission, sampled: Sampled) -> None:
+        """Put a sampled token on record; sets has_met_stop."""
+        count = self.asked.sampling.top_logprobs
+        likely = read_likely(sampled, emission.index, count) if count >= 0 else None
+        is_last = bool(self.sequence.finish) and emission.is_newest
+        self.record.add(self._text(emission.token_id, is_last), emission.token_id, likely)
+
+    def add_again(self, token_id: int, is_last: bool) -> None:
+        """Put a token on record that its reader has already; sets has_met_stop."""
+        self.record.add(self._text(token_id, is_last), token_id)
 
     def done(self, now: float) -> Done:
         sequence = self.sequence
@@ -71,89 +69,89 @@ class Request:
             preemptions=sequence.preemptions,
         )
 
+    def _text(self, token_id: int, is_last: bool) -> str:
+        text = "" if token_id in self.sequence.eos_ids else self.detokenizer.push(token_id)
+        text, self.has_met_stop = self.stops.push(text)
+        if is_last and not self.has_met_stop:
+            text += self._rest()
+        text, self.opening = self.opening + text, ""
+        return text
+
     def _rest(self) -> str:
         text, self.has_met_stop = self.stops.push(self.detokenizer.flush())
         return text if self.has_met_stop else text + self.stops.flush()
 
-    def _logprob(self, token_id: int, sampled: Sampled, index: int) -> TokenLogprob:
-        count = self.asked.sampling.top_logprobs
-        top = zip(
-            sampled.top_ids[index, :count].tolist(),
-            sampled.top_logprobs[index, :count].tolist(),
-            strict=True,
-        )
-        return TokenLogprob(
-            *self._spell(token_id),
-            float(sampled.logprobs[index]),
-            [
-                dict(zip(("token", "bytes"), self._spell(i), strict=True), logprob=p)
-                for i, p in top
-                if i >= 0
-            ],
-        )
-
-    def _spell(self, token_id: int) -> tuple[str, list[int]]:
-        raw = self.tokenizer.token_bytes(token_id)
-        return raw.decode("utf-8", "replace"), list(raw)
-
 
 def open_request(
-    peer: bytes,
-    asked: Generate,
-    tokenizer: Tokenizer,
-    manifest: Manifest,
-    max_length: int,
-    now: float,
+    asked: Generate, tokenizer: Tokenizer, manifest: Manifest, max_length: int, now: float
 ) -> Request:
     """Tokenize what was asked and check it against the context. Raises BadInput.
 
-    Tokens that the client has already (after the head was lost) run through detokenizer and stop
-    matcher again without being shown; where they are the whole reply, the sequence is finished.
-    What opens a thought came with the first of them.
+    Tokens that a reader has already (after the head was lost) are put on record first; where they
+    are the whole reply, the sequence is finished.
     """
+    if asked.model not in ("", manifest.name):
+        raise ModelNotFound(
+            f"model {asked.model[:80]!r} is not served here; {manifest.name!r} is", "model"
+        )
     vocab_size = manifest.shape.vocab_size
-    _check(asked, vocab_size)
+    sampling = _sampling(asked, manifest)
+    _check(asked, sampling, vocab_size)
     prompt, flips, opening = _read_prompt(asked, tokenizer, vocab_size)
-    is_exact = _is_exact(asked)
+    # Exact where whoever asked could tell it from another run's: greedy, or by a seed of theirs
+    is_exact = sampling.temperature == 0 or asked.is_seeded
     if asked.generated and not is_exact:  # read as one prompt it goes on sooner
         flips = (len(prompt) + len(asked.generated),)
-    max_tokens = _most_tokens(asked, len(prompt), max_length)
     sequence = Sequence(
         request=asked.request,
         tokens=prompt + list(asked.generated),
         num_prompt_tokens=len(prompt),
-        max_tokens=max_tokens,
-        sampling=asked.sampling,
+        arrival=asked.accepted_at_us,
+        max_tokens=_most_tokens(asked, len(prompt), max_length),
+        sampling=sampling,
         eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
         flips=flips,
         is_exact=is_exact,
     )
     request = Request(
-        peer=peer,
         asked=asked,
         sequence=sequence,
         arrived_at=now,
         detokenizer=Detokenizer(tokenizer),
         stops=StopMatcher(asked.stop),
-        tokenizer=tokenizer,
-        opening="" if asked.generated else opening,
+        record=Record(asked.request, tokenizer.token_bytes),
+        opening=opening,
     )
-    for token_id in asked.generated:
-        text = "" if token_id in sequence.eos_ids else request.detokenizer.push(token_id)
-        _, request.has_met_stop = request.stops.push(text)
-    if request.has_met_stop or sequence.eos_ids.intersection(asked.generated[-1:]):
-        sequence.state, sequence.finish = State.FINISHED, Finish.STOP
-    elif len(sequence.tokens) >= max_tokens:
-        sequence.state, sequence.finish = State.FINISHED, Finish.LENGTH
+    _catch_up(request)
     return request
 
 
-def _check(asked: Generate, vocab_size: int) -> None:
+def _catch_up(request: Request) -> None:
+    """Record the tokens that came before the head was lost, and see whether they are all."""
+    sequence, generated = request.sequence, request.asked.generated
+    is_whole = len(sequence.tokens) >= sequence.max_tokens
+    for number, token_id in enumerate(generated, 1):
+        is_last = number == len(generated) and (is_whole or token_id in sequence.eos_ids)
+        request.add_again(token_id, is_last)
+    if request.has_met_stop or sequence.eos_ids.intersection(generated[-1:]):
+        sequence.state, sequence.finish = State.FINISHED, Finish.STOP
+    elif is_whole:
+        sequence.state, sequence.finish = State.FINISHED, Finish.LENGTH
+
+
+def _sampling(asked: Generate, manifest: Manifest) -> Sampling:
+    """Return what was chosen, and for the rest the model's own settings."""
+    if asked.chosen is None:
+        return asked.sampling
+    own: dict[str, Any] = {**effective(manifest.defaults)}
+    return replace(asked.sampling, **{k: v for k, v in own.items() if k not in asked.chosen})
+
+
+def _check(asked: Generate, sampling: Sampling, vocab_size: int) -> None:
     """Refuse what steps cannot carry, or a stage or the sampler not compute.
 
     The web process has checked what came over HTTP; this is for whoever else asks.
     """
-    sampling = asked.sampling
     for name, (least, most) in SAMPLING_RANGES.items():
         if not least <= (got := getattr(sampling, name)) <= most:  # NaN is in no range
             raise BadInput(f"{name}: got {got}, need {least} to {most}", name)
@@ -162,14 +160,10 @@ def _check(asked: Generate, vocab_size: int) -> None:
         if not BIASES[0] <= bias <= BIASES[1]:
             raise BadInput(f"logit_bias: got {bias}, need -100 to 100", "logit_bias")
     _check_ids("generated", asked.generated, vocab_size)
+    if asked.accepted_at_us < 0:
+        raise BadInput(f"accepted_at_us: got {asked.accepted_at_us}, need 0 or more")
     if asked.max_tokens is not None and asked.max_tokens < 1:
         raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
-
-
-def _is_exact(asked: Generate) -> bool:
-    """True for a reply that whoever asked could tell from another run's: a greedy one, and one by a
-    seed of theirs."""
-    return asked.sampling.temperature == 0 or asked.is_seeded
 
 
 def _read_prompt(

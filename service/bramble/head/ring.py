@@ -23,6 +23,7 @@ from bramble.model.manifest import Manifest
 from bramble.observe.repeats import Repeats
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
+from bramble.wire.terms import epoch_of
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +65,8 @@ class Settings:
 class Ring:
     """One ring of one model.
 
-    first_epoch  differs from those of earlier heads, whose steps may still be under way
+    first_epoch  differs from those of earlier heads, whose steps may still be under way and whose
+                 terms stages of an earlier release do not remember
     connect      makes the channel to the first stage
     tell         sends an assignment to a stage
     """
@@ -83,6 +85,7 @@ class Ring:
         self.registry = registry
         self.plan: Plan | None = None
         self.epoch = first_epoch
+        self.term = 0  # of the head, once it has one
         self.state = State.WAITING
         self._reason: str | None = None
         self._sha256 = manifest_sha256
@@ -113,7 +116,7 @@ class Ring:
         except BadInput as problem:
             self.fail(str(problem), now)
             return False
-        self.epoch += 1
+        self.epoch = epoch_of(self.term, self.epoch + 1)
         self.state, self._reason = State.LOADING, None
         for assign in self._assignments(self.plan):
             self._tell(self.registry.assigned(assign), assign)
@@ -121,7 +124,8 @@ class Ring:
             self._renewed.add(self._suspect)
             self._suspect = ""
         level = logging.DEBUG if self._repeats.is_again else logging.INFO
-        log.log(level, "event=activate epoch=%d plan=%s", self.epoch, self.plan.plan_id.hex()[:8])
+        plan = self.plan.plan_id.hex()[:8]
+        log.log(level, "event=activate term=%d epoch=%d plan=%s", self.term, self.epoch, plan)
         return True
 
     def check(self, now: float) -> None:
@@ -338,6 +342,7 @@ class Ring:
                     previous_node=ring[index],
                     last_node=stages[-1] if index == 0 else "",
                     is_suspect=stage.node == self._suspect,
+                    term=self.term,
                 )
             )
         return assigns

@@ -84,10 +84,10 @@ class Scheduler:
     # --------------------------------------------------------------------------------- requests
 
     def add(self, sequence: Sequence) -> None:
-        """Queue a new sequence."""
-        sequence.arrival = next(self.arrivals)
-        self._renew(sequence)
-        self.waiting.append(sequence)
+        """Queue a new sequence, or one that comes back from a lost head with its old place."""
+        newest = next(self.arrivals)
+        sequence.arrival = min(sequence.arrival or newest, newest)
+        self._queue(sequence)
 
     def finish(self, sequence: Sequence, finish: Finish) -> None:
         """End a sequence now, wherever it is; what is under way for it will find nobody."""

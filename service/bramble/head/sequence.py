@@ -28,6 +28,7 @@ class Sequence:
 
     id          names this life of the sequence in steps; a preempted sequence gets a higher one,
                 so that what is still under way for the old one finds nobody, at whichever ring
+    arrival     its place in every queue: when it was first accepted, in µs; 0 = not yet
     max_tokens  most tokens of prompt and reply together
     may_guess   its steps may carry guesses: see head/suspicion.py
     deaths      of stages while a step of it was under way: see head/suspicion.py

@@ -75,6 +75,10 @@ class ServedRing:
         """
         return not self.is_serving and now - self._served_at > GIVE_UP_S
 
+    def excuse(self, now: float) -> None:
+        """It need not serve now: another head does."""
+        self._served_at = now
+
     # ------------------------------------------------------------------------------------ steps
 
     def accept(self, sampled: m.Sampled, now: float) -> bool:

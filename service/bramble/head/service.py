@@ -11,12 +11,13 @@ import logging
 import time
 from collections import Counter
 from functools import partial
-from itertools import count
 from pathlib import Path
 
 from bramble.config import HeadConfig
 from bramble.errors import BadFrame, BadInput
 from bramble.head import control, status
+from bramble.head.arrivals import Arrivals
+from bramble.head.candidacy import Candidacy
 from bramble.head.control import Control
 from bramble.head.desk import Desk, Model
 from bramble.head.fleet import Fleet
@@ -30,6 +31,8 @@ from bramble.observe.notify import Notifier
 from bramble.plan.planner import check_context
 from bramble.plan.rings import CAPACITY, OBJECTIVES
 from bramble.wire import messages as m
+from bramble.wire.frames import MAX_ROWS
+from bramble.wire.terms import Kept, Vow
 from bramble.wire.transport import (
     MAX_ANSWER_BYTES,
     MAX_STEP_BYTES,
@@ -53,6 +56,8 @@ class Service:
         self, config: HeadConfig, transport: Transport, notifier: Notifier | None = None
     ) -> None:
         _check(config)
+        self._config = config
+        self._kept = Kept(config.term)
         self._notifier = notifier or Notifier(None)
         self._transport = transport
         manifest = manifests.read(config.model)
@@ -77,7 +82,7 @@ class Service:
             config.kv_cache,
             for_cache=config.objective == CAPACITY,
         )
-        arrivals = count(1)
+        arrivals = Arrivals()
         rings = []
         for nodes in config.nodes_of_rings:
             ring = Ring(
@@ -91,12 +96,29 @@ class Service:
             )
             rings.append(ServedRing(ring, config, arrivals, self._note_start, self._since))
         self._fleet = Fleet(rings, config.max_queue)
-        self._control = Control(self._control_socket, self._fleet, incarnation, self._outcomes)
+        self._role = self._stand(incarnation)
+        self._control = Control(
+            self._control_socket, self._fleet, incarnation, self._outcomes, self._role, self._keep
+        )
         self._desk = Desk(self._client_socket, model, self._fleet, self._outcomes, self._status)
         self._ticked_at = 0.0
         self._collected_at = 0.0
         self._is_leaving = False
         Path(config.client.removeprefix("ipc://")).chmod(0o660)
+
+    def _stand(self, incarnation: int) -> Candidacy:
+        """Stand for the role: alone, or beside the heads of other nodes."""
+        config = self._config
+        stages = tuple(node for nodes in config.nodes_of_rings for node in nodes)
+        last = self._kept.read().term
+        return Candidacy(config.node, incarnation, config.heads, stages, self._since, last)
+
+    def _keep(self, term: int) -> None:
+        """Have the term outlive this process; stages remember it too, and theirs decides."""
+        try:
+            self._kept.write(Vow(term, self._config.node))
+        except OSError as error:
+            log.error("event=term_not_kept reason=%r now='stages remember it'", str(error))
 
     @property
     def control_endpoint(self) -> str:
@@ -136,9 +158,13 @@ class Service:
             if now > deadline:
                 break
         self._client_socket.close()
+        self._control.hand_over(time.monotonic())
+        self._control_socket.close()
 
     def turn(self, now: float) -> None:
         """Handle all that has arrived, then send all that can be sent."""
+        if not self._role.is_alone:
+            self._control.follow(now)
         self._read_sampled(now)
         self._control.read(now)
         self._desk.read(now)
@@ -171,7 +197,7 @@ class Service:
             gc.collect()
             self._notifier.alive()
             self._notifier.status(status.sentence(self._fleet, now))
-            self._desk.hold()
+        self._control.tick(now)
         self._fleet.tick(now)
         self._desk.tick(now)
 
@@ -180,7 +206,8 @@ class Service:
 
     def _status(self, now: float) -> dict[str, object]:
         restarts = self._notifier.also
-        return status.document(self._fleet, self._outcomes, now, self._since, restarts)
+        document = status.document(self._fleet, self._outcomes, now, self._since, restarts)
+        return document | {"term": self._role.term}
 
 
 class _FirstHop:
@@ -212,6 +239,11 @@ def _check(config: HeadConfig) -> None:
         raise BadInput(f"prefill_tokens is {config.prefill_tokens}, it has to be 3 or more")
     if config.max_rows < 1 or config.max_queue < 1 or config.max_length < 0:
         raise BadInput("max_rows and max_queue have to be 1 or more, max_length 0 or more")
+    if config.max_rows > MAX_ROWS or config.max_length > manifests.MAX_LENGTH:
+        raise BadInput(
+            f"max_rows is {config.max_rows} and max_length {config.max_length}: at most "
+            f"{MAX_ROWS} and {manifests.MAX_LENGTH} are allowed"
+        )
     if config.speculation not in ("auto", "off"):
         raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
     if config.kv_cache not in manifests.CACHE_BYTES:
@@ -228,3 +260,14 @@ def _check(config: HeadConfig) -> None:
     twice = [node for node, count in times.items() if count > 1]
     if twice:
         raise BadInput(f"{twice[0]} is named {times[twice[0]]} times: name each node once")
+    _check_heads(config)
+
+
+def _check_heads(config: HeadConfig) -> None:
+    if not config.heads:
+        return
+    if config.node not in config.heads:
+        allowed = ", ".join(config.heads)
+        raise BadInput(f"node is {config.node!r}, but heads are {allowed}: it has to be among them")
+    if len(set(config.heads)) < len(config.heads):
+        raise BadInput(f"heads are {', '.join(config.heads)}: name each node once")

@@ -9,7 +9,9 @@ import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from itertools import chain
 from pathlib import Path, PurePosixPath
+from sys import float_info
 from types import NoneType, UnionType
 from typing import Any, get_args, get_origin, get_type_hints
 
@@ -23,6 +25,8 @@ DIGEST_SIZE = 8  # norm and seven projections, see model/digest.py
 CHUNK_BYTES = 1 << 20  # of a file that is hashed
 # Of one weight with its scale, and its share of a zero point, by quantisation
 BYTES_PER_WEIGHT = {"int4": 0.625, "int4-128": 0.535, "int8": 1.125, "float32": 4.0}
+MAX_LENGTH = 1 << 20  # tokens of context: a table of them all is made for the rotary embedding
+MAX_LAYERS = 1000  # their names count to 999
 CACHE_BYTES = {"float32": 4, "int8": 1}  # of one number in the KV cache, by kind
 
 
@@ -286,12 +290,14 @@ def verify_texts(folder: Path, manifest: Manifest) -> None:
 def _check_names(manifest: Manifest, path: Path) -> None:
     for name in manifest.files:
         pure = PurePosixPath(name)
-        if pure.is_absolute() or ".." in pure.parts or "\\" in name or name == FILE_NAME:
-            raise BadInput(f"{path}: file name {name!r} leaves the model folder")
-    layers = [layer_name(index) for index in range(manifest.shape.num_layers)]
-    for name in manifest.part_files(["embed", *layers, "lm_head"]):
-        if name not in manifest.files:
-            raise BadInput(f"{path}: {name!r} belongs to a part but is not among the files")
+        is_odd = "\\" in name or "\0" in name or name == FILE_NAME
+        if pure.is_absolute() or ".." in pure.parts or is_odd:
+            raise BadInput(f"{path}: file name {name!r} leaves the model folder, or can be none")
+    layers = map(layer_name, range(manifest.shape.num_layers))  # one by one: any number may be said
+    for part in chain(["embed"], layers, ["lm_head"]):
+        for name in manifest.part_files([part]):
+            if name not in manifest.files:
+                raise BadInput(f"{path}: {name!r} belongs to a part but is not among the files")
 
 
 def _value(hint: Any, value: Any, origin: str) -> Any:
@@ -307,7 +313,7 @@ def _value(hint: Any, value: Any, origin: str) -> Any:
         return tuple(_value(arguments[0], item, origin) for item in value)
     if kind is dict and isinstance(value, dict):
         return {key: _value(arguments[1], item, f"{origin}: {key}") for key, item in value.items()}
-    if hint is float and type(value) is int:
+    if hint is float and type(value) is int and abs(value) <= float_info.max:
         return float(value)
     if type(value) is not hint:
         wanted = getattr(kind or hint, "__name__", str(hint))

@@ -83,11 +83,12 @@ def build(document: dict[str, Any], name: str, flags: Flags) -> dict[str, Any]:
     if name == AS_IS:
         return document
     model = document.get("model")
-    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or "merges" not in model:
+    has_words = isinstance(model, dict) and {"vocab", "merges"} <= set(model)
+    if not isinstance(model, dict) or not has_words or model.get("type", "BPE") != "BPE":
         kind = model.get("type") if isinstance(model, dict) else model
         raise BadInput(
-            f"tokenizer_config.json: tokenizer_class {name!r} needs a BPE model with merges, and "
-            f"tokenizer.json has {kind!r}; PreTrainedTokenizerFast takes it as it is"
+            f"tokenizer_config.json: tokenizer_class {name!r} needs a BPE model with merges and "
+            f"a vocab, and tokenizer.json has {kind!r}; PreTrainedTokenizerFast takes it as it is"
         )
     kept: dict[str, Any] = {"post_processor": document.get("post_processor"), "added_tokens": []}
     words = {"vocab": model["vocab"], "merges": model["merges"]}

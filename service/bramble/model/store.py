@@ -23,7 +23,7 @@ from bramble.model.manifest import FILE_NAME, Manifest
 LOCK = ".lock"  # held by whoever fills a fetched folder
 SHA256 = re.compile(r"[0-9a-f]{64}")
 SHORT = 12  # digits of the manifest's sha256 in a folder's name
-NAME = re.compile(r"[^/\\@.][^/\\@]*")
+NAME = re.compile(r"[^/\\@.\0][^/\\@\0]*")
 FETCHED = re.compile(rf"(?P<model>[^@]+)@[0-9a-f]{{{SHORT}}}")
 WAIT_S = 0.2  # between looks at a lock that another process holds
 

@@ -182,7 +182,9 @@ def _open_backend(files: TokenizerFiles, path: Path) -> _Backend:
         backend = _Backend.from_str(json.dumps(document))
         backend.add_tokens([AddedToken(token.content, **token.flags) for token in files.added])
         backend.encode_special_tokens = files.splits_special
-    except Exception as error:  # the library raises nothing narrower
+    except BaseException as error:  # the library raises nothing narrower, and its panics are none
+        if isinstance(error, KeyboardInterrupt | SystemExit):
+            raise
         raise BadInput(f"{path} cannot be read: {error}") from error
     _check_ids(files, backend, path)
     return backend

@@ -62,6 +62,7 @@ class TokenizerFiles:
 def read_files(folder: Path) -> TokenizerFiles:
     """Read a folder's tokenizer. Raises BadInput that names file, key and value."""
     original = read_object(folder / TOKENIZER)
+    _check_added(original.get("added_tokens"), folder / TOKENIZER)
     config, model = _read_if_there(folder / CONFIG), _read_if_there(folder / "config.json")
     kind = model.get("model_type")
     class_name = pipelines.class_of(
@@ -88,13 +89,24 @@ def read_files(folder: Path) -> TokenizerFiles:
     )
 
 
+def _check_added(found: Any, path: Path) -> None:
+    """Refuse added tokens that are no list of objects, each with a text."""
+    entries = [] if found is None else found
+    if not isinstance(entries, list):
+        raise BadInput(f"{path}: added_tokens is a {type(found).__name__}, need a list of tokens")
+    for index, entry in enumerate(entries):
+        if not isinstance(entry, dict):
+            raise BadInput(f"{path}: added_tokens[{index}] is {entry!r:.80}, need an object")
+        _text(entry, f"{path}: added_tokens[{index}]")
+
+
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object. Raises BadInput that names the file."""
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadInput(f"{path} is not JSON: {error}") from error
     if not isinstance(document, dict):
         raise BadInput(f"{path}: got a {type(document).__name__}, need an object")
@@ -168,7 +180,7 @@ def _legacy_tokens(document: dict[str, Any], merged: dict[str, Any]) -> dict[int
     values = [merged.get(name) for name in NAMED] + (extra if isinstance(extra, list) else [])
     # transformers compares before it has read objects with __type
     objects = [v.get("content") for v in values if isinstance(v, dict) and "__type" not in v]
-    special = {*objects, *(value for value in values if isinstance(value, str))}
+    special = {value for value in (*objects, *values) if isinstance(value, str)}
     found = {}
     for content, index in document.items():
         if type(index) is not int or index < 0:

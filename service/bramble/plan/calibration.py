@@ -61,7 +61,7 @@ def read_bench(path: Path) -> Bench:
         bench = _bench(document)
     except OSError as error:
         raise BadInput(f"{path} cannot be read: {error.strerror}") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise BadInput(
             f"{path} is not a bench's result ({error!r}); make one: "
             "bramble bench --json > bench.json"

@@ -16,13 +16,14 @@ from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken, CacheFull
 from bramble.model.digest import digest
-from bramble.model.manifest import CACHE_BYTES, Manifest, shard_parts
+from bramble.model.manifest import CACHE_BYTES, MAX_LENGTH, Manifest, shard_parts
 from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.foresight import Account, Foreseen
 from bramble.stage.proof import Proofs
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
+from bramble.wire.frames import MAX_ROWS
 from bramble.wire.messages import Assign, Step, StepKind
 
 MAX_VERIFIED = 64  # tokens of a VERIFY: the logits of each are held at once
@@ -293,7 +294,8 @@ def _check_assignment(manifest: Manifest, assign: Assign) -> None:
         raise BadInput(
             f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"
         )
-    if assign.rows < 1 or assign.max_length < 1:
+    if not (1 <= assign.rows <= MAX_ROWS and 1 <= assign.max_length <= MAX_LENGTH):
         raise BadInput(
-            f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 or more"
+            f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 to {MAX_ROWS} "
+            f"rows of 1 to {MAX_LENGTH} tokens"
         )

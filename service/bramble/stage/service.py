@@ -26,12 +26,14 @@ from bramble.observe.repeats import Repeats
 from bramble.stage import memory
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
+from bramble.stage.heads import Head, Heads
 from bramble.stage.proof import Proofs
 from bramble.stage.sampler import compiled_nucleus
 from bramble.stage.scrub import Scrub
 from bramble.stage.supply import Supply
 from bramble.wire import messages as m
 from bramble.wire.frames import forward, pack, unpack
+from bramble.wire.terms import Vow
 from bramble.wire.transport import Channel, Keyring, Poll, Transport, new_identity
 
 log = logging.getLogger(__name__)
@@ -39,7 +41,6 @@ log = logging.getLogger(__name__)
 BEAT_S = 1.0
 LOOK_S = 0.1  # between looks at a fetch
 NO_STEP = 0  # of the golden check: no request is suspected when a shard is dropped over its files
-HEAD_LOST_S = 10.0  # without an answer to our beats: say hello again, on a new connection
 
 
 def serve(config: StageConfig, keyring: Keyring | None, notifier: Notifier) -> None:
@@ -58,8 +59,10 @@ class Service:
         self._transport = transport
         self._incarnation = new_identity()
         self._steps = transport.pull(config.listen)
-        self._head = transport.dealer(config.head, config.head_node)
-        self._poll = Poll([self._steps, self._head])
+        self._heads = Heads(config, transport, self._hello)
+        self._poll = Poll([self._steps, *self._heads.channels])
+        self._leader: Head | None = None  # whose assignment this stage has
+        self._leader_incarnation = 0
         self._next: Channel | None = None
         self._first: Channel | None = None  # of the last of several stages
         self._lone: dict[int, m.Step] = {}  # lane → its latest step, if that is of one row
@@ -75,10 +78,9 @@ class Service:
         self._assigned_at = 0.0
         self._plan_id = b""
         self._last_step = -1
-        self._has_failed = False  # a step of this epoch
+        self._is_over = False  # this epoch: a step failed, or another head is obeyed
         self._has_told = False  # in this epoch, that somebody else sends steps
-        self._head_incarnation: int | None = None  # of the head that answered our hello
-        self._heard_at = self._beat_at = self._idle_since = time.monotonic()
+        self._beat_at = self._idle_since = time.monotonic()
         self._beat_within_at = self._rested_at = 0.0
         self._warming: Thread | None = None
         self._stats: dict[str, Any] = {}  # of the last beat
@@ -88,7 +90,7 @@ class Service:
     def run(self) -> None:
         """Serve until interrupted."""
         log.info("event=start node=%s listen=%s", self._config.node, self._steps.endpoint)
-        self._greet()
+        self._heads.greet()
         self._notifier.ready()
         gc.disable()
         _settle()
@@ -98,9 +100,12 @@ class Service:
     def turn(self) -> None:
         """Wait, then handle what has arrived, and beat if it is time."""
         wait_s = LOOK_S if self._awaited else BEAT_S
+        if self._heads.has_assigned:  # amid a step or a load
+            wait_s = 0.0
         has_step, has_control = self._poll.readable(wait_s, self._steps)
         if has_control:
-            self._read_head()
+            self._heads.read()
+        self._follow()
         if has_step:
             self._read_step()
         if self._awaited is not None and self._supply.is_ready:
@@ -109,19 +114,34 @@ class Service:
         if now - self._beat_at >= BEAT_S:
             self._beat(now)
 
-    # --------------------------------------------------------------------------------- the head
+    # -------------------------------------------------------------------------------- the heads
 
-    def _greet(self) -> None:
-        self._tell(
-            m.Hello(
-                node=self._config.node,
-                incarnation=self._incarnation,
-                endpoint=self._steps.endpoint,
-                version=bramble.__version__,
-                memory_bytes=self._config.memory_bytes or sensors.usable_memory_bytes(),
-                machine=platform.machine(),
-            )
+    def _hello(self, vow: Vow) -> m.Hello:
+        return m.Hello(
+            node=self._config.node,
+            incarnation=self._incarnation,
+            endpoint=self._steps.endpoint,
+            version=bramble.__version__,
+            memory_bytes=self._config.memory_bytes or sensors.usable_memory_bytes(),
+            machine=platform.machine(),
+            vow=vow,
         )
+
+    def _follow(self) -> None:
+        """Take what heads assign, say whom this stage obeys, and drop what another one assigned."""
+        for head, assign in self._heads.take_assigns():
+            self._take(head, assign)
+        if self._heads.has_news:
+            self._tell_alive()
+        current, leader = self._awaited or self._assign, self._leader
+        if current is None or current.term == 0 or leader is None:
+            return
+        if self._awaited is None and self._is_over:
+            return
+        if not self._heads.allegiance.obeys(leader.node, self._leader_incarnation):
+            log.info("event=epoch_over reason='another head is obeyed'")
+            self._awaited = None
+            self._is_over, self._lone = True, {}
 
     def _beat(self, now: float) -> None:
         gc.collect()  # here, and not by chance between two tokens
@@ -131,16 +151,11 @@ class Service:
         self._notifier.alive()
         self._look_after()
         span, self._beat_at = now - self._beat_at, now
-        if now - self._heard_at > HEAD_LOST_S:
-            log.warning("event=head_lost head=%s", self._config.head)
-            self._head.close()
-            self._head = self._transport.dealer(self._config.head, self._config.head_node)
-            self._poll = Poll([self._steps, self._head])
-            self._heard_at = now
-            self._head_incarnation = None
-        if self._head_incarnation is None:
-            self._notifier.status(f"waiting for the head at {self._config.head}")
-            self._greet()
+        if self._heads.renew(now):
+            self._poll = Poll([self._steps, *self._heads.channels])
+        self._heads.greet()
+        if not self._heads.is_greeted:
+            self._notifier.status(f"waiting for the head at {self._heads.places}")
             return
         stats: dict[str, Any] = {
             "resident_bytes": sensors.resident_bytes(),
@@ -163,7 +178,7 @@ class Service:
             stats["damaged"] = _damage(damaged)
             sentence += f"; {stats['damaged']}"
         self._notifier.status(sentence)
-        self._tell(m.Beat(self._config.node, self._incarnation, stats))
+        self._heads.beat(m.Beat(self._config.node, self._incarnation, stats, self._heads.vow))
         self._stats = stats
 
     def _rest(self) -> None:
@@ -185,51 +200,43 @@ class Service:
             self._beat_within()
 
     def _beat_within(self) -> None:
-        """Beat amid a long step or load, with the figures of before; nothing is read there."""
+        """Beat amid a long step or load, and hear heads so that they stay obeyed."""
         now = time.monotonic()
         if now - max(self._beat_at, self._beat_within_at) < BEAT_S:
             return
         self._beat_within_at = now
         self._notifier.alive()
-        if self._head_incarnation is not None:
-            stats = self._stats | {"idle_s": 0.0}
-            self._tell(m.Beat(self._config.node, self._incarnation, stats))
+        self._heads.read()
+        self._tell_alive()
 
-    def _read_head(self) -> None:
-        while True:
-            try:
-                message = self._head.receive()
-            except BadFrame as error:
-                log.warning("event=bad_frame reason=%r", str(error))
-                continue
-            if message is None:
-                return
-            self._heard_at = time.monotonic()
-            if isinstance(message, m.Assign):
-                self._take(message)
-            elif isinstance(message, m.Beat):
-                self._hear(message)
-
-    def _hear(self, beat: m.Beat) -> None:
-        """Greet a head that has restarted since it answered our hello."""
-        if self._head_incarnation not in (None, beat.incarnation):
-            log.info("event=head_restarted")
-            self._greet()
-        self._head_incarnation = beat.incarnation
+    def _tell_alive(self) -> None:
+        """Beat with the figures of before."""
+        stats = self._stats | {"idle_s": 0.0}
+        self._heads.beat(m.Beat(self._config.node, self._incarnation, stats, self._heads.vow))
 
     def _tell(self, message: m.ControlMessage) -> None:
-        try:
-            self._head.send(message)
-        except Broken as error:
-            log.warning("event=head_unreachable reason=%r", str(error))
+        """Tell the head whose assignment this stage has."""
+        if self._leader is not None:
+            self._leader.tell(message)
 
     # --------------------------------------------------------------------------------- the shard
 
-    def _take(self, assign: m.Assign) -> None:
+    def _take(self, head: Head, assign: m.Assign) -> None:
         level = logging.DEBUG if self._repeats.is_again else logging.INFO
         log.log(
-            level, "event=assign epoch=%d layers=%d:%d", assign.epoch, assign.start, assign.stop
+            level,
+            "event=assign term=%d epoch=%d layers=%d:%d",
+            assign.term,
+            assign.epoch,
+            assign.start,
+            assign.stop,
         )
+        if not self._heads.accepts(head, assign):
+            reason = self._heads.allegiance.refusal(head.node, assign.term)
+            log.warning("event=refused_term reason=%r", reason)
+            head.tell(self._failed(assign, reason))
+            return
+        self._leader, self._leader_incarnation = head, head.incarnation or 0
         self._assigned_at = time.monotonic()
         self._serve(assign)
 
@@ -239,6 +246,7 @@ class Service:
         Where files are lacking they are fetched first: this is called again when they are here.
         """
         self._awaited = None
+        started = time.monotonic()
         try:
             if not self._adopt(assign):
                 self._awaited = assign
@@ -249,18 +257,20 @@ class Service:
             if (more := self._repeats.tell(reason, time.monotonic())) is not None:
                 log.error("event=load_failed reason=%r%s", reason, more)
             self._failure = f"NOT SERVING: {reason}; looks again every few seconds"
-            self._answer_failed(assign, reason)
+            self._heads.excuse(time.monotonic() - started)
+            self._tell(self._failed(assign, reason))
             return
         self._repeats.end()
         self._failure = ""
-        self._heard_at = self._idle_since = time.monotonic()
+        self._idle_since = time.monotonic()
+        self._heads.excuse(self._idle_since - started)
         self._tell(
             m.Ready(
                 self._config.node,
                 self._incarnation,
                 assign.plan_id,
                 assign.epoch,
-                round(self._heard_at - self._assigned_at, 3),
+                round(self._idle_since - self._assigned_at, 3),
                 sensors.resident_bytes(),
             )
         )
@@ -284,7 +294,7 @@ class Service:
         if assign.first_endpoint:
             self._first = self._transport.push(assign.first_endpoint, assign.first_node)
         self._assign, self._plan_id, self._last_step = assign, plan_id, -1
-        self._has_failed = self._has_told = False
+        self._is_over = self._has_told = False
         return True
 
     def _load(self, assign: m.Assign) -> bool:
@@ -333,18 +343,14 @@ class Service:
             log.error("event=shard_dropped reason=%r", reason)
             assign = self._assign
             self._drop()
-            self._tell_failed(assign, reason, NO_STEP)
+            self._tell(self._failed(assign, reason, NO_STEP))
             return
         if self._scrub.wrong(serving=False) and self._awaited is None:
             self._supply.repair_aside(self._assign)
 
-    def _answer_failed(self, assign: m.Assign, reason: str) -> None:
-        self._heard_at = time.monotonic()
-        self._tell_failed(assign, reason)
-
-    def _tell_failed(self, assign: m.Assign, reason: str, step: int = -1) -> None:
+    def _failed(self, assign: m.Assign, reason: str, step: int = -1) -> m.Failed:
         node = self._config.node
-        self._tell(m.Failed(node, self._incarnation, assign.plan_id, assign.epoch, reason, step))
+        return m.Failed(node, self._incarnation, assign.plan_id, assign.epoch, reason, step)
 
     # ------------------------------------------------------------------------------------ steps
 
@@ -400,16 +406,16 @@ class Service:
     def _give_up(self, step: m.Step, reason: str) -> None:
         """A step failed, and with it what its epoch has in the caches: the head begins another."""
         log.error("event=step_failed step=%d epoch=%d reason=%r", step.step, step.epoch, reason)
-        self._has_failed = True
+        self._is_over = True
         self._lone = {}
         assert self._assign is not None
-        self._tell_failed(self._assign, reason, step.step)
+        self._tell(self._failed(self._assign, reason, step.step))
 
     def _is_mine(self, step: m.Step) -> bool:
-        """False for another plan's or epoch's step, for a repeat, and behind one that failed."""
+        """False for another plan's or epoch's step, for a repeat, and once the epoch is over."""
         return (
             self._assign is not None
-            and not self._has_failed
+            and not self._is_over
             and step.plan_id == self._plan_id
             and step.epoch == self._assign.epoch
             and step.step > self._last_step
@@ -439,7 +445,7 @@ class Service:
         if self._assign.has_embed:
             self._look_ahead(step, result.token_ids)
         self._idle_since = time.monotonic()
-        self._heard_at += self._idle_since - received  # the head may have answered meanwhile
+        self._heads.excuse(self._idle_since - received)  # they may have answered meanwhile
 
     def _look_ahead(self, step: m.Step, token_ids: NDArray[np.int32]) -> None:
         """Compute what follows a step of one row, or remember it until its token is known."""
@@ -593,4 +599,5 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
         previous_node=new.previous_node,
         last_node=new.last_node,
         is_suspect=False,
+        term=new.term,
     )

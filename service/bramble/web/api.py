@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-import time
-import uuid
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, jsonify, request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from bramble.errors import ModelNotFound
-from bramble.model.sampling import effective
+from bramble.errors import ModelNotFound, ReplyNotFound
+from bramble.web.about import About
 from bramble.web.access import note
 from bramble.web.body import read_object
-from bramble.web.choices import Choices, open_choices
+from bramble.web.choices import Choices
 from bramble.web.connection import connection, read_body
-from bramble.web.events import HEADERS, EventWriter
-from bramble.web.parameters import Asked, read_chat, read_text
-from bramble.web.reply import Part, Reply
+from bramble.web.events import COMMENT_S, HEADERS, EventWriter
+from bramble.web.identity import PREFIXES, identify, read_id
+from bramble.web.parameters import MAX_CHOICES, Asked, read_chat, read_text
+from bramble.web.place import Place, read_place
+from bramble.web.reply import Part, open_reply
 from bramble.web.service import current_service
-from bramble.web.shapes import ChatShape, Shape, TextShape
 from bramble.web.tally import Tally
 from bramble.wire.messages import Delta, Done
 
@@ -42,14 +42,34 @@ def model(name: str) -> Response:
 
 @blueprint.post("/chat/completions")
 def chat_completions() -> Response:
-    asked = read_chat(_read_body(), _defaults())
-    return _complete(asked, ChatShape())
+    document = _read_body()
+    return _ask(read_chat(document), "chat", document)
 
 
 @blueprint.post("/completions")
 def completions() -> Response:
-    asked = read_text(_read_body(), _defaults())
-    return _complete(asked, TextShape(asked.echoes))
+    document = _read_body()
+    return _ask(read_text(document), "text", document)
+
+
+@blueprint.get("/chat/completions/<reply_id>")
+def chat_completion(reply_id: str) -> Response:
+    return _come_back(reply_id, "chat")
+
+
+@blueprint.get("/completions/<reply_id>")
+def completion(reply_id: str) -> Response:
+    return _come_back(reply_id, "text")
+
+
+@blueprint.delete("/chat/completions/<reply_id>")
+def end_chat_completion(reply_id: str) -> Response:
+    return _end(reply_id, "chat")
+
+
+@blueprint.delete("/completions/<reply_id>")
+def end_completion(reply_id: str) -> Response:
+    return _end(reply_id, "text")
 
 
 def _read_body() -> dict[str, Any]:
@@ -60,31 +80,81 @@ def _read_body() -> dict[str, Any]:
     return read_object(body)
 
 
-def _complete(asked: Asked, shape: Shape) -> Response:
-    """Have the head accept every choice, then answer whole or as a stream."""
-    _check_model(asked.model)
-    service = current_service()
-    reply = Reply(
-        id=shape.id_prefix + uuid.uuid4().hex,
-        created=int(time.time()),
-        model=service.document.read_model()["name"],
-        fingerprint=service.document.read_plan_id()[:12] or None,
-        shape=shape,
+def _ask(asked: Asked, kind: str, document: dict[str, Any]) -> Response:
+    """Ask the head for every choice: with a key that it knows, for the same reply again."""
+    identity = identify(request.headers.get("Idempotency-Key"), kind, document)
+    place = read_place(request.headers.get("Last-Event-ID"))
+    about = About(
+        kind=kind,
+        name=identity.name,
+        num_choices=len(asked.requests),
+        choices_per_prompt=asked.choices_per_prompt,
+        is_streamed=asked.is_streamed,
+        includes_usage=asked.includes_usage,
+        echoes=asked.echoes,
     )
-    note(id=reply.id, choices=len(asked.requests))
-    requests = [replace(each, request=uuid.uuid4().hex) for each in asked.requests]
+    requests = [
+        replace(
+            identity.name_choice(each, index),
+            received=place.received(index),
+            about=about.pack() if index == 0 else {},
+        )
+        for index, each in enumerate(asked.requests)
+    ]
+    client, peer = current_service().client, connection()
+    choices = Choices(lambda index: client.generate(requests[index], peer), about)
+    note(id=PREFIXES[kind] + about.name, choices=about.num_choices)
+    return _answer(choices, place, asked.is_streamed)
+
+
+def _come_back(reply_id: str, kind: str) -> Response:
+    """Have a reply by its id, from behind Last-Event-ID if that is sent."""
+    name = read_id(reply_id, kind)
+    place = read_place(request.headers.get("Last-Event-ID"))
+    client, peer = current_service().client, connection()
+    choices = Choices(
+        lambda index: client.resume(f"{name}-{index}", place.received(index), peer), None
+    )
+    note(id=reply_id)
+    wants_events = bool(place.positions) or "text/event-stream" in str(request.accept_mimetypes)
+    return _answer(choices, place, wants_events or None)
+
+
+def _end(reply_id: str, kind: str) -> Response:
+    """Cancel a reply that runs, forget one that has ended."""
+    name, client = read_id(reply_id, kind), current_service().client
+    num_known = 0
+    while num_known < MAX_CHOICES and client.cancel(f"{name}-{num_known}"):
+        num_known += 1
+    if not num_known:
+        raise ReplyNotFound("no such reply runs or is kept")
+    return jsonify({"id": reply_id, "object": f"{kind}.completion.deleted", "deleted": True})
+
+
+def _answer(choices: Choices, place: Place, is_streamed: bool | None) -> Response:
+    """Answer whole or as a stream; None: as it was asked for.
+
+    A stream begins after COMMENT_S whether it is accepted or not, so that it is never silent.
+    """
+    service = current_service()
     with ExitStack() as stack:
-        stack.enter_context(service.admission.slot())
-        choices = open_choices(service.client, requests, connection())
         stack.callback(choices.close)
-        count = service.metrics.count_completion
-        tally = Tally(choices.prompt_tokens, asked.choices_per_prompt, count)
-        if not asked.is_streamed:
-            return _whole(choices, reply, tally)
-        writer = EventWriter(reply, tally, asked.includes_usage)
+        stack.enter_context(service.admission.slot())
+        is_accepted = choices.accept(COMMENT_S if is_streamed else math.inf)
+        about = choices.about
+        if not is_streamed and about is not None and not about.is_streamed:
+            return _whole(choices)
+        writer = EventWriter(choices, place, service.metrics.count_completion)
+        if is_accepted and choices.first is not None:
+            writer.begin(choices.first)
+        headers = HEADERS if about is None else HEADERS | {"X-Request-Id": _id(about)}
         held = stack.pop_all()  # until the stream ends, or its reader is gone
-    events = _held(writer.write(choices), held)
-    return Response(events, mimetype="text/event-stream", headers=HEADERS)
+    events = _held(writer.write(), held)
+    return Response(events, mimetype="text/event-stream", headers=headers)
+
+
+def _id(about: About) -> str:
+    return PREFIXES[about.kind] + about.name
 
 
 def _held(events: Iterator[bytes], held: ExitStack) -> Iterator[bytes]:
@@ -100,8 +170,12 @@ def _held(events: Iterator[bytes], held: ExitStack) -> Iterator[bytes]:
     return started
 
 
-def _whole(choices: Choices, reply: Reply, tally: Tally) -> Response:
-    parts = [Part() for _ in choices.prompt_tokens]
+def _whole(choices: Choices) -> Response:
+    about, first = choices.about, choices.first
+    assert about is not None and first is not None
+    parts = [Part() for _ in range(about.num_choices)]
+    count = current_service().metrics.count_completion
+    tally = Tally(about.num_choices, about.choices_per_prompt, count)
     for index, event in choices:
         if isinstance(event, Delta):
             parts[index].add(event)
@@ -111,7 +185,9 @@ def _whole(choices: Choices, reply: Reply, tally: Tally) -> Response:
     if not tally.is_complete:  # the client has gone; nobody reads what we say
         return Response(status=499)
     note(**tally.usage())
-    return jsonify(reply.whole(parts, tally))
+    response = jsonify(open_reply(about, first).whole(parts, tally))
+    response.headers["X-Request-Id"] = _id(about)
+    return response
 
 
 def _model() -> dict[str, Any]:
@@ -129,8 +205,3 @@ def _check_model(name: str | None) -> None:
     served = current_service().document.read_model()["name"]
     if name not in (None, "", served):
         raise ModelNotFound(f"model {name[:80]!r} is not served here; {served!r} is", "model")
-
-
-def _defaults() -> Mapping[str, float]:
-    """Return the model's own sampling settings; a model meant to be greedy gets temperature 0."""
-    return effective(current_service().document.read_model().get("defaults") or {})

@@ -25,6 +25,7 @@ SETTING = "names in web.yml (bramble_names in the inventory, --names of bramble 
 READING = ("GET", "HEAD", "OPTIONS")
 KEYS = ("Authorization", "X-Api-Key", "Api-Key")  # no page of another site sends them unasked
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:.]+)(?:%25[\w.~-]+)?\]|([\w.-]+))(?::(\d{0,5}))?", re.ASCII)
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _ABSOLUTE = re.compile(r"[a-zA-Z][a-zA-Z0-9+.-]*://([^/?#]*)")
 
 
@@ -69,6 +70,8 @@ def register(app: Flask, authority: Authority) -> None:
     """Have every request checked, whatever it asks for."""
 
     def check() -> None:
+        if _CONTROL.search(request.environ.get("QUERY_STRING", "")):  # no header may repeat it
+            raise BadInput("the query holds a control character; write it as %0D and the like")
         host = _asked_host(authority)
         if request.method not in READING and not any(key in request.headers for key in KEYS):
             _check_page(authority, host)

@@ -44,12 +44,6 @@ class Document:
                 raise self._refusal
             return self._document.get("model") or {}
 
-    def read_plan_id(self) -> str:
-        """Return the plan last heard of, or an empty text."""
-        with self._lock:
-            plan = (self._document or {}).get("plan") or {}
-            return str(plan.get("plan_id") or "")
-
     def _refresh(self, max_age_s: float) -> None:
         if time.monotonic() - self._asked_at < max_age_s:
             return

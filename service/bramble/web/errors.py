@@ -11,10 +11,12 @@ from bramble.errors import (
     BadInput,
     BrambleError,
     Elsewhere,
+    KeyReused,
     ModelNotFound,
     OtherSite,
     PoisonRequest,
     QueueFull,
+    ReplyNotFound,
     TooLarge,
     Unavailable,
 )
@@ -23,6 +25,8 @@ from bramble.web.service import current_service
 # The first class that an error is an instance of decides: (class, HTTP status, type, code).
 _FAMILIES: tuple[tuple[type[BrambleError], int, str, str | None], ...] = (
     (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
+    (ReplyNotFound, 404, "invalid_request_error", "reply_not_found"),
+    (KeyReused, 422, "invalid_request_error", "idempotency_key_reused"),
     (TooLarge, 413, "invalid_request_error", "request_too_large"),
     (Elsewhere, 421, "invalid_request_error", "misdirected_request"),
     (OtherSite, 403, "invalid_request_error", "other_site"),

@@ -56,18 +56,20 @@ _NEUTRAL_TEXT: Mapping[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """One HTTP request, checked. `requests` holds one Generate per choice, prompts outermost."""
+    """One HTTP request, checked. `requests` holds one Generate per choice, prompts outermost.
+
+    They name the sampling parameters that were chosen: the rest is for the head to look up.
+    """
 
     requests: tuple[Generate, ...]
-    model: str | None
     is_streamed: bool
     includes_usage: bool
     choices_per_prompt: int
     echoes: tuple[str, ...]  # per choice: the prompt's text that the reply repeats, or ""
 
 
-def read_chat(document: dict[str, Any], defaults: Mapping[str, float]) -> Asked:
-    """Check a body of /v1/chat/completions; `defaults` are the model's sampling settings."""
+def read_chat(document: dict[str, Any]) -> Asked:
+    """Check a body of /v1/chat/completions."""
     body = Fields(document)
     _check_supported(body, _CHAT, _NEUTRAL_CHAT)
     top_logprobs = body.integer("top_logprobs", 0, MAX_TOP_LOGPROBS)
@@ -78,27 +80,25 @@ def read_chat(document: dict[str, Any], defaults: Mapping[str, float]) -> Asked:
     request = Generate(
         request="",
         messages=read_messages(body),
-        sampling=_read_sampling(body, defaults, top_logprobs or 0),
+        **_read_sampling(body, top_logprobs or 0),
         max_tokens=_read_chat_length(body),
         stop=_read_stop(body),
         ignore_eos=body.flag("ignore_eos"),
-        is_seeded=_read_seed(body) is not None,
     )
     return _ask(body, [request], [""])
 
 
-def read_text(document: dict[str, Any], defaults: Mapping[str, float]) -> Asked:
-    """Check a body of /v1/completions; `defaults` are the model's sampling settings."""
+def read_text(document: dict[str, Any]) -> Asked:
+    """Check a body of /v1/completions."""
     body = Fields(document)
     _check_supported(body, _TEXT, _NEUTRAL_TEXT)
     top_logprobs = body.integer("logprobs", 0, MAX_TOP_LOGPROBS)
     request = Generate(
         request="",
-        sampling=_read_sampling(body, defaults, -1 if top_logprobs is None else top_logprobs),
+        **_read_sampling(body, -1 if top_logprobs is None else top_logprobs),
         max_tokens=body.integer("max_tokens", 1, INT32_MAX) or LEGACY_MAX_TOKENS,
         stop=_read_stop(body),
         ignore_eos=body.flag("ignore_eos"),
-        is_seeded=_read_seed(body) is not None,
     )
     prompts = _read_prompts(body)
     echoes = _read_echoes(body, prompts)
@@ -115,7 +115,6 @@ def _ask(body: Fields, requests: list[Generate], echoes: list[str]) -> Asked:
     is_streamed = body.flag("stream")
     return Asked(
         requests=tuple(_with_seed(request, i) for request in requests for i in range(n)),
-        model=body.text("model"),
         is_streamed=is_streamed,
         includes_usage=_read_includes_usage(body, is_streamed),
         choices_per_prompt=n,
@@ -140,14 +139,14 @@ def _check_supported(
             Fields({name: value}).check_names(supported)
 
 
-def _read_sampling(body: Fields, defaults: Mapping[str, float], top_logprobs: int) -> Sampling:
-    """The seed is drawn here if none is given, so that a resubmitted request goes on the same."""
-    chosen = dict(defaults)
-    for name, value in _read_shape(body).items():
-        if value is not None:
-            chosen[name] = value
+def _read_sampling(body: Fields, top_logprobs: int) -> dict[str, Any]:
+    """Return the members of Generate that say how to sample, and of which model.
+
+    The seed is drawn here if none is given, so that a resubmitted request goes on the same.
+    """
+    chosen = {name: value for name, value in _read_shape(body).items() if value is not None}
     seed = _read_seed(body)
-    return Sampling(
+    sampling = Sampling(
         temperature=float(chosen.get("temperature", 1.0)),
         top_k=max(0, int(chosen.get("top_k", 0))),
         top_p=float(chosen.get("top_p", 1.0)),
@@ -159,6 +158,12 @@ def _read_sampling(body: Fields, defaults: Mapping[str, float], top_logprobs: in
         seed=secrets.randbits(63) if seed is None else seed % _SEEDS,
         top_logprobs=top_logprobs,
     )
+    return {
+        "sampling": sampling,
+        "chosen": tuple(chosen),
+        "is_seeded": seed is not None,
+        "model": body.text("model") or "",
+    }
 
 
 def _read_seed(body: Fields) -> int | None:

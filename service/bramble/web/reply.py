@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from bramble.web.shapes import Choice, Shape
+from bramble.web.about import About
+from bramble.web.identity import PREFIXES
+from bramble.web.shapes import ChatShape, Choice, Shape, TextShape
 from bramble.web.tally import Tally, figures_of
-from bramble.wire.messages import Delta, Done, TokenLogprob
+from bramble.wire.messages import Accepted, Delta, Done, TokenLogprob
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +19,7 @@ class Reply:
     id: str
     created: int  # unix seconds
     model: str
-    fingerprint: str | None  # changes with the plan, hence with the last bits of the logits
+    fingerprint: str | None  # changes with the model and the release
     shape: Shape
 
     def chunk(self, choices: list[Choice], **members: Any) -> dict[str, Any]:
@@ -56,3 +59,15 @@ class Part:
     def add(self, delta: Delta) -> None:
         self.texts.append(delta.text)
         self.logprobs.extend(delta.logprobs)
+
+
+def open_reply(about: About, accepted: Accepted) -> Reply:
+    """Return the same for all who read it, whenever they do."""
+    accepted_s = accepted.accepted_at_us // 1_000_000
+    return Reply(
+        id=PREFIXES[about.kind] + about.name,
+        created=accepted_s or int(time.time()),
+        model=accepted.model,
+        fingerprint=accepted.mark or None,
+        shape=ChatShape() if about.kind == "chat" else TextShape(about.echoes),
+    )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import resource
+import signal
 import time
 import urllib.request
 from collections.abc import Callable
@@ -28,6 +30,7 @@ from bramble.wire.transport import Transport
 
 logger = logging.getLogger(__name__)
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 FEED_S = 10.0
 IDLE_S = 15.0  # of a connection between requests; status pages ask every second or two
 MAX_CONNECTIONS = 4096
@@ -68,7 +71,7 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
 
     def load_config(self) -> None:
         settings: dict[str, Any] = {
-            "bind": self._config.listen,  # unless systemd passes the port (bramble-web.socket)
+            "bind": _bind(self._config),
             "worker_class": Worker,
             "workers": 1,
             "worker_connections": _connections(),
@@ -95,7 +98,12 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
         return Limits(patience, config.connections_per_address)
 
     def load(self) -> Flask:
-        """Called in the worker: a ZeroMQ context must not be shared across the fork."""
+        """Called in the worker: a ZeroMQ context must not be shared across the fork.
+
+        The worker ends with its master: alone it would still take connections, and be killed amid
+        them.
+        """
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
         app = create_app(self._config, self._make_client())
         feeder = Thread(target=self._feed, name="watchdog", daemon=True)
         feeder.start()
@@ -114,6 +122,11 @@ class Server(BaseApplication):  # type: ignore[misc]  # gunicorn has no types
                     self._notifier.alive()
             except OSError as error:
                 logger.warning("event=unhealthy url=%s reason=%r", url, str(error))
+
+
+def _bind(config: WebConfig) -> str:
+    """Return where gunicorn listens, unless systemd passes the port (bramble-web.socket)."""
+    return config.listen if config.socket < 0 else f"fd://{config.socket}"
 
 
 def _connections() -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bramble.wire.messages import Done
@@ -11,26 +11,32 @@ from bramble.wire.messages import Done
 class Tally:
     def __init__(
         self,
-        prompt_tokens: Sequence[int],
+        num_choices: int,
         choices_per_prompt: int,
         tell: Callable[[Done], None] = lambda done: None,
     ) -> None:
         """Count each prompt once, however many choices read it, as OpenAI does.
 
-        tell    hears of every choice that is done
+        tell    hears of every choice that is done, and was not told of before
         """
         self._tell = tell
-        self._num_choices = len(prompt_tokens)
-        self._prompt_tokens = sum(prompt_tokens[::choices_per_prompt])
+        self._num_choices = num_choices
+        self._choices_per_prompt = choices_per_prompt
         self._done: dict[int, Done] = {}
 
     def add(self, index: int, done: Done) -> None:
         self._done[index] = done
-        self._tell(done)
+        if not done.is_repeat:
+            self._tell(done)
 
     @property
     def is_complete(self) -> bool:
         return len(self._done) == self._num_choices
+
+    @property
+    def _prompt_tokens(self) -> int:
+        firsts = range(0, self._num_choices, self._choices_per_prompt)
+        return sum(self._done[index].prompt_tokens for index in firsts)
 
     def usage(self) -> dict[str, int]:
         completion_tokens = sum(done.completion_tokens for done in self._done.values())
@@ -55,6 +61,6 @@ class Tally:
 
 def figures_of(done: Done) -> dict[str, Any]:
     """Return the `bramble` member of one choice's last chunk."""
-    tally = Tally([done.prompt_tokens], 1)
+    tally = Tally(1, 1)
     tally.add(0, done)
     return tally.figures()

@@ -58,6 +58,8 @@ KINDS: dict[int, type[Any]] = {
     38: m.Done,
     39: m.Refused,
     40: m.Status,
+    41: m.Resume,
+    42: m.Cancelled,
 }
 KIND_OF = {kind: number for number, kind in KINDS.items()}
 _JSON_ENCODER = msgspec.json.Encoder()

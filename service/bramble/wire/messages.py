@@ -2,7 +2,7 @@
 
 ring     Step, Sampled                            head → stage → … → stage → head, first stage
 control  Hello, Beat, Ready, Failed, Assign       stage ↔ head
-client   Generate, Cancel, Query … Delta, Done    web or CLI ↔ head
+client   Generate, Resume, Cancel … Delta, Done   web or CLI ↔ head
 
 WIRE.md is the specification; `frames.py` turns these into bytes and back.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.model.sampling import RANGES
+from bramble.wire.terms import Claim, Vow
 
 # ----------------------------------------------------------------------------------------- ring
 
@@ -159,15 +160,21 @@ class Hello:
     version: str
     memory_bytes: int  # what weights and KV cache may take
     machine: str  # platform.machine()
+    vow: Vow | None = None  # which head it obeys; None = of a release without terms
 
 
 @dataclass(frozen=True, slots=True)
 class Beat:
-    """A stage's sign of life; the head answers each with a Beat of its own."""
+    """A stage's sign of life; the head answers each with a Beat of its own.
+
+    A stage says which head it obeys (`vow`), a head asks to be obeyed (`claim`).
+    """
 
     node: str
     incarnation: int
     stats: dict[str, Any] = field(default_factory=dict)  # for /api/status: speeds, memory, sensors
+    vow: Vow | None = None
+    claim: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +202,7 @@ class Assign:
     previous_node: str = ""  # whose steps it takes; "" = of an older head: anybody's that has a key
     last_node: str = ""  # for the first of several stages: whose answers it may hear of
     is_suspect: bool = False  # what it has computed was wrong: hash and pack every file anew
+    term: int = 0  # the head's; a stage refuses one older than it has granted. 0 = of none
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,9 +245,13 @@ class Finish(StrEnum):
 class Generate:
     """Ask for one completion. Exactly one of `messages` and `prompt` is given.
 
+    A request of that name that runs already, or has ended not long ago, is joined: its reply is
+    told from its beginning, or from behind `generated`.
+
     `generated` holds the token ids already received when a client resubmits after the head was
-    lost: the reply continues behind them exactly as it would have. `export` is then what Accepted
-    said: another model could not go on with them.
+    lost: the reply continues behind them exactly as it would have. `export` and `accepted_at_us`
+    are then what Accepted said: another model could not go on with them, and the request has its
+    old place in the queue.
     """
 
     request: str  # unique, chosen by the client
@@ -251,12 +263,35 @@ class Generate:
     ignore_eos: bool = False  # for benchmarks
     generated: tuple[int, ...] = ()
     export: str = ""
+    accepted_at_us: int = 0
     is_seeded: bool = True  # the client chose the seed, and may ask for the same reply again
+    model: str = ""  # whose reply is wanted; "" = whichever is served
+    chosen: tuple[str, ...] | None = None  # what of `sampling` the client chose, the rest is the
+    # model's own; None = all of it
+    key: str = ""  # a hash of the client's Idempotency-Key: it can come back for the reply
+    received: int = 0  # tokens that the client has seen: a Delta ends behind them
+    about: dict[str, Any] = field(default_factory=dict)  # told to whoever resumes by name alone
+
+
+@dataclass(frozen=True, slots=True)
+class Resume:
+    """Join a request by its name alone, or be refused with ReplyNotFound."""
+
+    request: str
+    received: int = 0  # as in Generate
+    num_had: int = 0  # tokens that need not be told again
 
 
 @dataclass(frozen=True, slots=True)
 class Cancel:
+    """The sender leaves. A request that nobody reads any more ends, if its client has no key.
+
+    With `is_for_all` it ends whoever reads it, what it said is forgotten, and the answer is
+    Cancelled.
+    """
+
     request: str
+    is_for_all: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +306,10 @@ class Accepted:
     request: str
     prompt_tokens: int
     export: str = ""  # sha256 of the manifest of the model that replies
+    accepted_at_us: int = 0  # µs since 1970, and in every queue the request's place; 0 = none
+    model: str = ""  # the name of the model that replies
+    mark: str = ""  # a hash of that model and of the release: where it is equal, so are the tokens
+    asked: Generate | None = None  # for who knew only the name; of an ended one without its prompt
 
 
 @dataclass(frozen=True, slots=True)
@@ -311,6 +350,7 @@ class Done:
     first_token_s: float  # from arrival at the head
     total_s: float
     preemptions: int = 0
+    is_repeat: bool = False  # somebody has heard it before
 
 
 @dataclass(frozen=True, slots=True)
@@ -326,6 +366,12 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class Cancelled:
+    request: str
+    was_known: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Status:
     request: str
     document: dict[str, Any]
@@ -333,5 +379,17 @@ class Status:
 
 RingMessage = Step | Sampled
 ControlMessage = Hello | Beat | Assign | Ready | Failed
-ClientMessage = Generate | Cancel | Query | Accepted | Progress | Delta | Done | Refused | Status
+ClientMessage = (
+    Generate
+    | Resume
+    | Cancel
+    | Query
+    | Accepted
+    | Progress
+    | Delta
+    | Done
+    | Refused
+    | Cancelled
+    | Status
+)
 Message = RingMessage | ControlMessage | ClientMessage

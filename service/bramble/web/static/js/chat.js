@@ -5,6 +5,7 @@ import * as keyboard from "./keyboard.js";
 import { GrowingMarkdown, show as showMarkdown, spoken } from "./markdown.js";
 import { copy, guard, toast } from "./notice.js";
 import * as presence from "./presence.js";
+import * as running from "./running.js";
 import * as settings from "./settings.js";
 import * as sidebar from "./sidebar.js";
 import { isLasting } from "./storage.js";
@@ -14,6 +15,8 @@ import { complete, lost, Problem } from "./stream.js";
 const EXAMPLES = ["How do I add a Pi?", "What is a ring?", "How do I use the API from Python?", "Which model can my Pis run?"];
 const CONTINUE = "Please continue where you stopped.";
 const SAVE_MS = 1000; // how often a growing answer is stored
+const LOOK_MS = 3000; // how often it is asked whether another tab still writes one
+const settling = new Set(); // ids of answers of which it is being found out who writes them
 let current = null; // id of the shown conversation; the address has it too, so that a reload shows it again
 let run = null; // {conversation, message, answer, abort, …} while an answer is written
 let model = "";
@@ -71,12 +74,24 @@ function showTranscript() {
   if (sticks) toEnd(); else transcript.scrollTop = place;
 }
 
-/** An answer that is stored as being written, by no tab that lives: its tab was closed amid it. */
+/** An answer that is stored as being written, by no tab that lives: write it on here, or say that it was cut off. */
 async function settle({ id, state }) {
-  if (state !== "writing" || presence.isOwn(id)) return;
+  if (state !== "writing" || presence.isOwn(id) || settling.has(id) || run) return;
+  settling.add(id);
   const conversation = current;
-  if (await presence.isWrittenElsewhere(id)) return;
-  guard(() => store.update(conversation, (c) => c.messages.forEach((m) => { if (m.id === id && m.state === "writing") m.state = "cut"; })));
+  const isOurs = await presence.take(id);
+  if (!isOurs) await new Promise((done) => setTimeout(done, LOOK_MS));
+  settling.delete(id);
+  if (isOurs) takeOver(conversation, id);
+  else if (conversation === current && !run) showTranscript(); // its tab may be gone by now
+}
+
+function takeOver(conversation, id) {
+  const message = store.read(conversation)?.messages.find((m) => m.id === id);
+  if (message?.state === "writing" && running.canGoOn(message) && conversation === current && !run) { write(message, true); return; }
+  presence.end(id);
+  if (message?.state !== "writing" || running.canGoOn(message)) return; // it waits until its conversation is shown again
+  guard(() => store.update(conversation, (c) => c.messages.forEach((m) => { if (m.id === id) Object.assign(m, { state: "cut" }, running.ended); })));
   if (conversation === current && !run) showTranscript();
 }
 
@@ -108,11 +123,11 @@ function problem(message) {
 }
 
 const cut = (message) => ({
-  title: "This answer was cut off: its page was closed or reloaded.",
+  title: "This answer was cut off: its page was closed for too long.",
   advice: message.text ? "What had come is kept." : "Nothing of it had come yet.",
 });
 
-/** Have the rest of an answer written, as a further turn: the head keeps nothing of a request whose page is gone. */
+/** Have the rest of an answer written, as a further turn: the head keeps nothing of a request that has ended long ago. */
 function resume({ id }) {
   if (!isFree()) return;
   const messages = store.read(current)?.messages ?? [];
@@ -177,26 +192,32 @@ function send(text) {
   return isStored;
 }
 
-async function answer() {
-  const message = { id: store.newId(), role: "assistant", text: "", state: "writing" };
-  const { sampling, system } = settings.forRequest();
-  const messages = [...system, ...said(store.read(current).messages)];
-  if (!guard(() => store.update(current, (c) => c.messages.push(message)))) return;
-  run = { conversation: current, message: message.id, answer: message, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
+function answer() {
+  const message = { id: store.newId(), role: "assistant", text: "", ...running.begun(settings.forRequest()) };
   presence.begin(message.id);
+  if (guard(() => store.update(current, (c) => c.messages.push(message)))) write(message, false);
+  else presence.end(message.id);
+}
+
+/** Write an answer of the shown conversation from where it is to its end. */
+async function write(message, isOld) {
+  run = { conversation: current, message: message.id, answer: message, abort: new AbortController(), keep: () => keep(message), growing: null, progress: null };
   busy(true);
   sidebar.show();
   showTranscript();
   toEnd();
-  const ending = await consume({ messages, stream: true, stream_options: { include_usage: true }, ...sampling }, message);
-  Object.assign(message, ending);
+  const { messages } = store.read(current);
+  const body = running.bodyOf(message, said(messages.slice(0, messages.findIndex((m) => m.id === message.id))));
+  const ending = await consume({ body, key: message.key, event: message.event, isOld }, message);
+  Object.assign(message, ending, running.ended);
   presence.end(message.id);
   const isKept = keep(message);
   const shown = run.conversation;
   run = null;
   busy(false);
-  if (shown === current && isKept) showTranscript();
-  else if (shown === current) transcript.lastElementChild.replaceWith(article(message)); // the storage is full: it is nowhere else
+  if (shown !== current) store.read(current)?.messages.forEach(settle); // those of the shown one had to wait
+  else if (isKept) showTranscript();
+  else transcript.lastElementChild.replaceWith(article(message)); // the storage is full: it is nowhere else
   byId("announcer").textContent = message.problem?.title ?? spoken(message.text);
 }
 
@@ -208,12 +229,14 @@ function said(messages) {
 }
 
 /** Read the stream into `message`; returns how it ended. */
-async function consume(body, message) {
+async function consume(asked, message) {
   const clock = { start: performance.now(), first: null, tokens: 0, timings: null };
   let savedAt = clock.start;
   try {
-    for await (const event of complete(body, run.abort.signal)) {
+    for await (const event of complete(asked, run.abort.signal)) {
       if (event.progress) { showProgress(event.progress); continue; }
+      if (event.broken) { toast("The connection broke. Bramble goes on writing; the page tries to reach it again."); continue; }
+      message.event = event.event;
       clock.timings = event.timings ?? clock.timings;
       clock.tokens = event.usage?.completion_tokens ?? clock.tokens;
       if (!event.text) continue;
@@ -225,7 +248,6 @@ async function consume(body, message) {
     }
     return { state: "done", stats: figures(clock, model) };
   } catch (error) {
-    if (message.state === "cut") return { stats: model }; // the page is being left, which ends the request too
     if (run.abort.signal.aborted) return { state: "stopped", stats: model };
     const { message: title, advice } = error instanceof Problem ? error : lost();
     return { state: "failed", problem: { title, advice }, stats: model };
@@ -279,13 +301,6 @@ async function showModel() {
   } catch { byId("model").textContent = "Bramble cannot be reached"; }
 }
 
-/** What came is kept, whatever becomes of this tab. */
-function leave() {
-  if (!run) return;
-  run.answer.state = "cut";
-  run.keep();
-}
-
 byId("composer").onsubmit = (event) => { event.preventDefault(); if (send(byId("prompt").value)) byId("prompt").value = ""; };
 keyboard.onSend(byId("prompt"), () => byId("composer").requestSubmit());
 keyboard.bind({ stop: () => run?.abort.abort(), begin: () => select(null) });
@@ -293,7 +308,7 @@ byId("stop").onclick = () => run?.abort.abort();
 byId("new").onclick = () => select(null);
 byId("home").onclick = (event) => { event.preventDefault(); select(null); };
 transcript.onclick = (event) => { if (event.target.matches(".framed .copy")) copy(event.target.closest(".framed").querySelector("pre").textContent, event.target); };
-addEventListener("pagehide", leave);
+addEventListener("pagehide", () => run?.keep()); // it goes on when the page is there again, or in another tab
 addEventListener("popstate", restoreAddressed);
 document.addEventListener("visibilitychange", () => { if (document.hidden) run?.keep(); }); // a phone may end a hidden tab without a word
 store.watch(() => { if (!byId("conversations").querySelector("input")) sidebar.show(); if (!run && !transcript.querySelector("textarea")) showTranscript(); });

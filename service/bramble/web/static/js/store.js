@@ -3,7 +3,7 @@ import { put, storage } from "./storage.js";
 
 const PREFIX = "bramble.chat.v1.";
 
-/** @typedef {{id: string, role: "user"|"assistant", text: string, stats?: string, state?: string, problem?: {title: string, advice: string}}} Message */
+/** @typedef {{id: string, role: "user"|"assistant", text: string, stats?: string, state?: string, problem?: {title: string, advice: string}, key?: string, event?: string, asked?: string, since?: number}} Message key and what follows: see running.js */
 /** @typedef {{id: string, title: string, changed: number, messages: Message[]}} Conversation */
 
 export const newId = () => Array.from(crypto.getRandomValues(new Uint8Array(9)), (b) => b.toString(36).padStart(2, "0")).join("");
@@ -78,5 +78,5 @@ function checkMessage(m) {
   if (!["user", "assistant"].includes(m?.role) || typeof m.text !== "string") throw new Error("a message needs a role and a text");
   const text = (value) => (typeof value === "string" ? value : undefined); // what else is malformed is left out
   const [title, advice] = [text(m.problem?.title), text(m.problem?.advice)];
-  return { id: String(m.id ?? newId()), role: m.role, text: m.text, stats: text(m.stats), state: text(m.state), problem: title && advice && { title, advice } };
+  return { id: String(m.id ?? newId()), role: m.role, text: m.text, stats: text(m.stats), state: text(m.state), problem: title && advice && { title, advice }, key: text(m.key), event: text(m.event), asked: text(m.asked), since: Number(m.since) || undefined };
 }

@@ -1,0 +1,109 @@
+"""What is kept of requests for those who come back, and how little that is."""
+
+from array import array
+from dataclasses import replace
+
+import pytest
+from bramble.errors import ReplyNotFound
+from bramble.head.audiences import Audiences, Keeping
+from bramble.head.record import Likely, Record
+from bramble.wire.messages import (
+    Accepted,
+    ClientMessage,
+    Done,
+    Finish,
+    Generate,
+    Refused,
+    Resume,
+    Sampling,
+)
+
+KEEPING = Keeping(max_left=2, max_ended=3, max_ended_bytes=20_000)
+
+
+def audiences(heard: list[ClientMessage] | None = None) -> Audiences:
+    told = [] if heard is None else heard
+    return Audiences(lambda peer, event: told.append(event) is None, KEEPING)
+
+
+def begin(all_of_them: Audiences, name: str, key: str = "", num_tokens: int = 0) -> None:
+    all_of_them.open(b"reader", Generate(name, Sampling(), prompt="x", key=key))
+    record = Record(name, lambda token_id: b"ab")
+    for token_id in range(num_tokens):
+        record.add("ab", token_id)
+    all_of_them[name].accept(Accepted(name, 1), record)
+
+
+def end(all_of_them: Audiences, name: str, now: float) -> None:
+    all_of_them.end(name, Done(name, Finish.STOP, 1, 1, 0.0, 0.0, 0.0), now)
+
+
+def kept(all_of_them: Audiences, names: str) -> str:
+    found = ""
+    for name in names:
+        try:
+            found += name * all_of_them.join(b"later", Resume(name))
+        except ReplyNotFound:
+            found += ""
+    return found
+
+
+def test_of_many_ended_replies_the_newest_are_kept() -> None:
+    some = audiences()
+    for now, name in enumerate("abcde"):
+        begin(some, name)
+        end(some, name, now)
+    some.tick(5.0)
+    assert kept(some, "abcde") == "cde"
+
+
+def test_large_replies_are_kept_for_less_long() -> None:
+    some = audiences()
+    for name in "abc":
+        begin(some, name, num_tokens=80)
+        end(some, name, 0.0)
+    some.tick(1.0)
+    assert kept(some, "abc") == "bc"
+    some.tick(600.0)
+    assert kept(some, "abc") == "" and not some._names and some._ended_bytes == 0
+
+
+def test_of_many_requests_whose_readers_left_the_oldest_are_cancelled() -> None:
+    some = audiences()
+    for now, name in enumerate("abc"):
+        begin(some, name, key=name)
+        assert not some.leave(b"reader", name)
+        assert some.tick(now) == (["a"] if name == "c" else [])
+
+
+def test_a_web_process_that_dies_takes_no_request_with_it_however_many_there_are() -> None:
+    some = Audiences(lambda peer, event: False, KEEPING)  # nobody can be reached
+    for name in "abcdef":
+        begin(some, name)
+    assert some.tick(0.0) == some.tick(29.0) == []
+    assert some.tick(31.0) == list("abcdef")
+
+
+def test_a_long_reply_is_told_in_few_events_that_end_where_its_reader_was() -> None:
+    heard: list[ClientMessage] = []
+    some = audiences(heard)
+    begin(some, "a", num_tokens=600)
+    heard.clear()
+    some.join(b"later", Resume("a", received=300))
+    assert [len(each.token_ids) for each in heard[1:]] == [256, 44, 256, 44]  # type: ignore[union-attr]
+
+
+def test_log_probabilities_are_told_again_as_they_were() -> None:
+    record = Record("a", lambda token_id: bytes([65 + token_id]))
+    record.add("A", 0, Likely(-0.5, array("q", [1, -1]), array("d", [-1.5, 0.0])))
+    (told,) = record.delta(0, 1).logprobs
+    assert (told.token, told.bytes, told.logprob) == ("A", [65], -0.5)
+    assert told.top == [{"token": "B", "bytes": [66], "logprob": -1.5}]
+
+
+@pytest.mark.parametrize("family", ["QueueFull", "Unavailable", "BadInput"])
+def test_a_refused_request_can_be_asked_again_with_its_key(family: str) -> None:
+    some = audiences()
+    begin(some, "a", key="k")
+    some.end("a", Refused("a", family, "no"), 0.0)
+    assert not some.join(b"again", replace(Generate("b", Sampling()), key="k"))
