@@ -23,6 +23,7 @@ from bramble.errors import Broken
 from bramble.export.api import Options, embedded_sha256, export
 from bramble.model import manifest as manifests
 
+from tests.bench.processes import die_with_parent
 from tests.chaos.asking import get
 from tests.ports import free_ports
 
@@ -80,6 +81,7 @@ class Local:
                 stdout=file,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
+                preexec_fn=die_with_parent,
             )
 
     def processes(self) -> dict[str, int]:
