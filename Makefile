@@ -7,12 +7,12 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 PYTEST := $(BIN)/pytest -c service/pyproject.toml
 # Tests that start no ring and need neither root nor another machine, in halves for two cores; what
 # waits for real connections to time out, or for Ansible, is left to `make test`
-CHECKED_FIRST := tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
+CHECKED_FIRST := tests/chaos/test_checker.py tests/chaos/test_nemesis.py tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
 	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/fuzz tests/wire
 SLOW := %/test_slow_clients.py %/test_clients_that_leave.py %/test_fetch.py %/test_strategy.py %/test_vagrant.py
 CHECKED_SECOND := $(filter-out $(SLOW),$(wildcard tests/model/test_*.py tests/web/test_*.py tests/test_*.py)) tests/doctor
 
-.PHONY: help run bench check test test-index test-cluster test-arm64 fuzz lint format lock sbom clean
+.PHONY: help run bench check test chaos test-index test-cluster test-arm64 fuzz lint format lock sbom clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -37,6 +37,9 @@ check-second:
 
 test: $(VENV)/dev.stamp ## run all tests of one machine; TESTS=tests/wire for some of them
 	$(PYTEST) --ignore tests/cluster --ignore tests/index $(TESTS)
+
+chaos: $(VENV)/dev.stamp ## break a ring many times under load and judge every reply; ARGS="--faults 1000 --seed 1 --weights int4"
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 test-index: $(VENV)/dev.stamp ## ask the package index whether all Pythons of a Pi find wheels for the lock
 	$(PYTEST) tests/index

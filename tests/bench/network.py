@@ -17,7 +17,6 @@ from bramble.errors import BadInput, Broken
 from tests.bench.processes import Place, Site, core
 
 PREFIX = "bramble-bench"
-SWITCH = f"{PREFIX}-switch"
 NETWORK = "10.231.77"
 BURST = "256kb"  # what tbf lets pass at once; at 1 Gbit/s 957 Mbit/s arrive
 LATENCY = "50ms"  # how long tbf keeps what is over the rate
@@ -36,32 +35,37 @@ def check(rate: str) -> None:
 
 
 @contextmanager
-def lan(num_stages: int, rate: str) -> Iterator[Site]:
-    """A head and stages with a cable of `rate` each; all of it is gone afterwards."""
-    names = [f"{PREFIX}-{name}" for name in ("head", *map(str, range(num_stages)))]
-    _remove([SWITCH, *names])  # of a bench that was killed
+def lan(num_stages: int, rate: str, prefix: str = PREFIX, network: str = NETWORK) -> Iterator[Site]:
+    """A head and stages with a cable of `rate` each; all of it is gone afterwards.
+
+    prefix   of the namespaces' names; two at once have other ones
+    network  the first three numbers of their addresses
+    """
+    switch = f"{prefix}-switch"
+    names = [f"{prefix}-{name}" for name in ("head", *map(str, range(num_stages)))]
+    _remove([switch, *names])  # of a run that was killed
     try:
-        _ip("netns", "add", SWITCH)
-        _ip("-n", SWITCH, "link", "add", "switch", "type", "bridge")
-        _ip("-n", SWITCH, "link", "set", "switch", "up")
+        _ip("netns", "add", switch)
+        _ip("-n", switch, "link", "add", "switch", "type", "bridge")
+        _ip("-n", switch, "link", "set", "switch", "up")
         for number, name in enumerate(names, 10):
-            _plug(name, f"port{number}", f"{NETWORK}.{number}", rate)
-        head, *stages = (Place(f"{NETWORK}.{n}", (), name) for n, name in enumerate(names, 10))
+            _plug(name, switch, f"port{number}", f"{network}.{number}", rate)
+        head, *stages = (Place(f"{network}.{n}", (), name) for n, name in enumerate(names, 10))
         yield Site(head, tuple(place.on(core(i)) for i, place in enumerate(stages)))
     finally:
-        _remove([SWITCH, *names])
+        _remove([switch, *names])
 
 
-def _plug(name: str, port: str, address: str, rate: str) -> None:
+def _plug(name: str, switch: str, port: str, address: str, rate: str) -> None:
     """A namespace with `eth0`, shaped in both directions."""
     _ip("netns", "add", name)
     _ip("-n", name, "link", "set", "lo", "up")
-    peer = ["peer", "name", port, "netns", SWITCH]
+    peer = ["peer", "name", port, "netns", switch]
     _ip("-n", name, "link", "add", "eth0", "type", "veth", *peer)
     _ip("-n", name, "address", "add", f"{address}/24", "dev", "eth0")
-    _ip("-n", SWITCH, "link", "set", port, "master", "switch", "up")
+    _ip("-n", switch, "link", "set", port, "master", "switch", "up")
     _ip("-n", name, "link", "set", "eth0", "up")
-    for namespace, device in ((name, "eth0"), (SWITCH, port)):
+    for namespace, device in ((name, "eth0"), (switch, port)):
         shape = ["root", "tbf", "rate", rate, "burst", BURST, "latency", LATENCY]
         _run("tc", "-n", namespace, "qdisc", "add", "dev", device, *shape)
 

@@ -59,6 +59,7 @@ class Told:
 
     def __init__(self) -> None:
         self.told: deque[tuple[bytes, m.Message]] = deque()
+        self.assigned: list[tuple[bytes, m.Assign]] = []
         self.said: list[m.Message] = []
 
     def receive(self) -> tuple[bytes, m.Message] | None:
@@ -69,6 +70,8 @@ class Told:
 
     def send(self, peer: bytes, message: m.Message) -> bool:
         pack(message)
+        if isinstance(message, m.Assign):
+            self.assigned.append((peer, message))
         self.said.append(message)
         return True
 
@@ -108,8 +111,8 @@ class Head:
         self.fleet.add(Sequence("r", [3, 4, 5], 3, 9))
         self.fleet.pump(0.0)
 
-    def hear(self, message: m.Message, now: float) -> None:
-        self.router.told.append((b"peer", unpack([bytes(frame) for frame in pack(message)])))
+    def hear(self, message: m.Message, now: float, peer: bytes = b"peer") -> None:
+        self.router.told.append((peer, unpack([bytes(frame) for frame in pack(message)])))
         self.control.read(now)
         self.fleet.pump(now)
         self.fleet.tick(now)
@@ -129,6 +132,47 @@ def test_whatever_stages_say_the_head_goes_on(
         if plan is not None and isinstance(message, m.Ready | m.Failed):  # as if of the epoch
             message = replace(message, plan_id=plan.plan_id.hex(), epoch=head.ring.epoch)
         head.hear(message, now)
+
+
+def ready(head: Head, node: str) -> m.Ready:
+    assert head.ring.plan is not None
+    return m.Ready(node, 1, head.ring.plan.plan_id.hex(), head.ring.epoch, 0.1, 1)
+
+
+def assigning() -> Head:
+    """A head that both stages obey, and that has just assigned them anew."""
+    head = Head(is_serving=True)
+    for node in NODES:
+        head.hear(m.Beat(node, 1), 0.5)
+    head.fleet.rings[0].restart(1.0, "a test")
+    head.router.assigned.clear()
+    return head
+
+
+def test_a_stage_whose_connection_broke_is_told_its_assignment_again() -> None:
+    head = assigning()  # told to connections of which one is gone
+    (one, _) = (entry.assign for entry in head.ring.registry.stages)
+    head.hear(m.Beat("a", 1, {"epoch": head.ring.epoch - 1}), 1.5)
+    assert not head.router.assigned, "it is on its way there"
+    head.hear(m.Beat("a", 1), 2.0, peer=b"another")
+    assert head.router.assigned == [(b"another", one)]
+    head.hear(m.Hello("a", 1, "ipc://a", "1", 8 << 30, ""), 3.0, peer=b"a third")
+    assert head.router.assigned[1:] == [(b"a third", one)]
+    head.hear(m.Beat("a", 1), 4.0, peer=b"a third")
+    assert len(head.router.assigned) == 2
+
+
+def test_a_stage_whose_answer_was_lost_is_asked_for_it_again() -> None:
+    head = assigning()
+    head.hear(m.Beat("b", 1, {"epoch": head.ring.epoch}), 2.0)
+    ((peer, again),) = head.router.assigned
+    assert (peer, again.stage, again.epoch) == (b"peer", 1, head.ring.epoch)
+
+
+def test_an_answer_that_comes_twice_does_not_begin_the_ring_anew() -> None:
+    head = Head(is_serving=True)
+    head.hear(ready(head, "a"), 1.0)
+    assert head.fleet.rings[0].scheduler.counters.preemptions == 0
 
 
 def failed(head: Head, reason: str, step: int = -1) -> m.Failed:

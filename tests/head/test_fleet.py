@@ -29,6 +29,7 @@ class StandIn:
     is_serving: bool = True
     reason: str | None = None
     is_hopeless: bool = False
+    has_failed: bool = False
     scheduler: Scheduler = field(init=False)
     stages: CheckingRing = field(init=False)
 
@@ -38,6 +39,9 @@ class StandIn:
         self.stages = CheckingRing(made)
 
     def is_given_up(self, now: float) -> bool:
+        return self.is_hopeless or self.has_failed
+
+    def is_down_for_long(self, now: float) -> bool:
         return self.is_hopeless
 
     def pump(self, now: float) -> None:
@@ -208,6 +212,17 @@ def test_a_request_is_lost_only_if_no_ring_can_run_it() -> None:
     rings[1].max_length = 50
     assert one.is_lost(request, 0.0)
     assert not one.is_given_up(0.0)
+
+
+def test_a_request_that_was_accepted_waits_for_a_ring_that_failed_to_be_put_right() -> None:
+    one, rings = fleet(1)
+    request = sequence([1, 2], 100)
+    one.add(request)
+    rings[0].has_failed = True
+    assert one.is_given_up(0.0), "newcomers are told at once"
+    assert not one.is_lost(request, 0.0)
+    rings[0].is_hopeless = True
+    assert one.is_lost(request, 0.0)
 
 
 def test_a_request_is_lost_at_a_ring_that_came_back_with_a_shorter_context() -> None:

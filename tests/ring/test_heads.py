@@ -132,7 +132,7 @@ def test_a_head_that_was_away_finds_another_in_its_place_and_answers_nothing(hea
         heads.signal("a", signal.SIGSTOP)
         assert heads.wait_for("b", TAKEN_OVER_S) < TAKEN_OVER_S
         assert heads.rings["b"].generate(greedy("again", prompt, 400))[0] == wanted
-        before = heard(door, 0.5)
+        before = heard(door, 0.5); print(len(before), before[-3:])
         assert not any(isinstance(event, m.Done) for event in before)
 
         door.send(greedy("cut", prompt, 400))  # as a client does that hears nothing

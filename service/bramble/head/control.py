@@ -15,6 +15,7 @@ from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
 from bramble.head.ring import State
+from bramble.head.served_ring import ServedRing
 from bramble.wire import messages as m
 from bramble.wire.terms import Vow
 from bramble.wire.transport import Router
@@ -81,6 +82,8 @@ class Control:
         if is_new:
             log.info("event=hello node=%s endpoint=%s", hello.node, hello.endpoint)
             served.restart(now, reason, ())
+        else:
+            self._repeat(peer, served, hello.node)
 
     def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
         """Answered even if unknown: another incarnation tells a stage to say hello again."""
@@ -91,8 +94,16 @@ class Control:
             self._hear(beat.node, beat.vow, now)
             self._answer(peer, beat.node, self._incarnation, now)
             self.follow(now)
+            self._repeat(peer, served, beat.node)
         else:
             self._router.send(peer, m.Beat("head", STRANGER))
+
+    def _repeat(self, peer: bytes, served: ServedRing, node: str) -> None:
+        """Tell a stage its assignment again if that, or the answer to it, was lost."""
+        is_loading = served.ring.state is State.LOADING
+        if is_loading and (assign := served.ring.registry.missed(node)) is not None:
+            log.info("event=assign_again node=%s epoch=%d", node, assign.epoch)
+            self._router.send(peer, assign)
 
     # --------------------------------------------------------------------------------- the role
 

@@ -99,10 +99,12 @@ class Fleet:
         return waiting.index(sequence) + 1 if sequence in waiting else 0
 
     def is_lost(self, sequence: Sequence, now: float) -> bool:
-        """True if every ring that could run it is given up, or now has a shorter context."""
+        """True if every ring that could run it is down for long, or now has a shorter context."""
         if self.standing_by is not None:
             return True
-        return all(served.is_given_up(now) or not _takes(served, sequence) for served in self.rings)
+        return all(
+            served.is_down_for_long(now) or not _takes(served, sequence) for served in self.rings
+        )
 
     # ------------------------------------------------------------------------------------- turns
 

@@ -34,6 +34,7 @@ class StageEntry:
     state: str = "waiting"
     reason: str | None = "not heard of yet"
     assign: Assign | None = None
+    told_peer: bytes = b""  # the connection that was told of it
     ready: Ready | None = None
     stats: dict[str, Any] = field(default_factory=dict)
     doubt: str | None = None  # why it is not this head's to lead; None = it obeys
@@ -104,14 +105,28 @@ class Registry:
 
     def assigned(self, assign: Assign) -> StageEntry:
         entry = self.stages[assign.stage]
-        entry.assign, entry.ready = assign, None
+        entry.assign, entry.told_peer, entry.ready = assign, entry.peer, None
         entry.state, entry.reason = "loading", LOADING
         return entry
 
+    def missed(self, node: str) -> Assign | None:
+        """Return what this stage has to be told again; None if nothing is lost.
+
+        What a connection held when it broke is gone: a stage that loads and speaks by another one
+        may not have heard of its assignment; one that has it already has answered in vain.
+        """
+        entry = self._by_node.get(node)
+        if entry is None or entry.state != "loading" or entry.assign is None:
+            return None
+        has_moved = entry.peer != entry.told_peer
+        has_answered = entry.stats.get("epoch") == entry.assign.epoch
+        entry.told_peer = entry.peer
+        return entry.assign if has_moved or has_answered else None
+
     def ready(self, message: Ready, now: float) -> bool:
-        """Record that a stage has loaded; False if it speaks of another assignment."""
+        """Record that a stage has loaded; False if that is known, or of another assignment."""
         entry = self._current(message)
-        if entry is None:
+        if entry is None or entry.state == "ready":
             return False
         entry.state, entry.reason, entry.ready, entry.heard_at = "ready", None, message, now
         return True

@@ -63,10 +63,17 @@ class ServedRing:
         return self.ring.reason
 
     def is_given_up(self, now: float) -> bool:
-        """True if nobody should wait for the ring: it has failed, or is down for long."""
-        is_late = not self.is_serving and now - self._served_at > GIVE_UP_S
+        """True if nobody should begin to wait for the ring: it has failed, or is down for long."""
         has_failed = self.ring.state is State.FAILED and not self.ring.is_due(now)
-        return has_failed or is_late
+        return has_failed or self.is_down_for_long(now)
+
+    def is_down_for_long(self, now: float) -> bool:
+        """True if nobody should wait any longer either.
+
+        A failure alone is no reason to end what was accepted: what a person, or the stage itself,
+        puts right is noticed within seconds.
+        """
+        return not self.is_serving and now - self._served_at > GIVE_UP_S
 
     def excuse(self, now: float) -> None:
         """It need not serve now: another head does."""

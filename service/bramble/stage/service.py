@@ -169,6 +169,7 @@ class Service:
             "throttled": sensors.throttled(),
             "idle_s": round(now - self._idle_since, 1),  # since it ran a step
             "last_step": self._last_step,
+            "epoch": self._assign.epoch if self._assign else -1,  # that it is ready for
             **self._work.drain(span),
         }
         if self._notifier.also:

@@ -1,0 +1,98 @@
+"""Faults are planned from the seed alone, and told in a report that has them all."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from bramble.errors import BadInput
+
+from tests.chaos import nemesis
+from tests.chaos.__main__ import main
+from tests.chaos.cases import cases
+from tests.chaos.checker import RULES, check
+from tests.chaos.faults import Planned
+from tests.chaos.history import read
+from tests.chaos.nemesis import KINDS
+from tests.chaos.report import report
+from tests.chaos.test_checker import story, texts
+
+STAGES = ["stage-0", "stage-1", "stage-2"]
+NODES = [*STAGES, "head"]
+ROUND = sum(kind.times for kind in KINDS.values())
+
+
+def planned(seed: int, count: int = ROUND) -> list[Planned]:
+    return nemesis.plan(seed, count, list(KINDS), STAGES, NODES)
+
+
+def test_a_seed_gives_the_same_faults_again_and_another_seed_others() -> None:
+    assert planned(1, 100) == planned(1, 100)
+    assert planned(1, 100) != planned(2, 100)
+
+
+def test_a_longer_run_begins_as_a_shorter_one() -> None:
+    assert planned(1, 100)[:40] == planned(1, 40)
+
+
+def test_each_round_has_every_kind_as_often_as_it_says() -> None:
+    counts = Counter(each.what for each in planned(3, 2 * ROUND))
+    assert counts == {name: 2 * kind.times for name, kind in KINDS.items()}
+
+
+def test_faults_hit_what_is_there_and_two_are_never_one() -> None:
+    for each in planned(4, 5 * ROUND):
+        assert set(each.targets) <= {*STAGES, "head", "web"}
+        assert len(set(each.targets)) == len(each.targets)
+
+
+@pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.needs == "lan"])
+def test_what_needs_a_network_of_its_own_says_so(name: str) -> None:
+    assert "--lan" in nemesis.unavailable(name, has_lan=False)
+    assert nemesis.unavailable(name, has_lan=True) == ""
+
+
+def test_an_unknown_kind_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(BadInput, match="'kill-everything' is no kind of fault; there are kill"):
+        nemesis.check(["kill-everything"])
+    assert main(["--only", "kill-everything"]) == 2
+    assert "'kill-everything' is no kind" in capsys.readouterr().err
+
+
+def test_cases_have_names_of_their_own_and_a_third_has_no_seed() -> None:
+    found = cases()
+    assert len({case.name for case in found}) == len(found)
+    assert sum(case.is_repeatable for case in found) == len(found) * 2 // 3
+
+
+def test_a_report_tells_requests_faults_and_each_rule() -> None:
+    memory = [
+        {"at": 14 + i, "kind": "sampled", "process": "head", "pid": 7}
+        | {"resident_mib": 90.5 + i, "descriptors": 40}
+        for i in range(3)
+    ]
+    lines = read(texts([*story(), *memory]))
+    page = report(lines, check(lines), 'make chaos ARGS="--seed 7"')
+    assert page.startswith("# 1 faults, None: no violation\n")
+    for row in (
+        "| seed | 7 |",
+        "| asked | 6 |",
+        "| ended, compared with an undisturbed run to the byte | 2 |",
+        "| ended, without a seed: well-formed | 1 |",
+        "| left by the client | 1 |",
+        "| refused before acceptance: 503 | 1 |",
+        "| refused before acceptance: no connection | 1 |",
+        "| head | 1 | 2 s | 90.5 | 92.5 | 40 | 40 |",
+        "| kill stage | 1 | 1 | 2.5 | 2.5 | 2.5 | 3.0 | 3.0 | 3.0 | 0 |",
+    ):
+        assert row in page
+    assert all(f"| {rule} |" in page for rule in RULES)
+
+
+def test_a_report_shows_the_lines_of_a_violation() -> None:
+    changed = story()
+    changed[-1]["running"] = 1
+    lines = read(texts(changed))
+    page = report(lines, check(lines), "again")
+    assert "**1 violations**" in page
+    assert '{"at": 30.0, "kind": "rest", "running": 1, "queued": 0}' in page
