@@ -20,7 +20,7 @@ Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 LISTS: dict[Any, str] = {
     tuple[str, ...]: "list of texts",
     tuple[tuple[str, ...], ...]: "list of lists of texts",
-    dict[str, str]: "text for each of some texts",
+    dict[str, str]: "text for each name (NAME: TEXT)",
 }
 
 

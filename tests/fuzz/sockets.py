@@ -170,13 +170,14 @@ def assign(data: bytes) -> None:
     """A stage's control socket: what the head tells it to run."""
     message = _message(data, TO_STAGE)
     stage = _stage()
+    (head,) = stage._heads.all
     if isinstance(message, m.Assign):
         if message.manifest_sha256 == "?":
             sha256 = manifests.sha256(_models() / "llama3")
             message = replace(message, manifest_sha256=sha256)
-        stage._take(message)
+        stage._take(head, message)
     elif isinstance(message, m.Beat):
-        stage._hear(message)
+        stage._heads._hear(head, message)
 
 
 @cache

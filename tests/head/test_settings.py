@@ -73,7 +73,7 @@ def test_a_stage_is_told_of_other_heads_by_name(tmp_path: Path) -> None:
     path.write_text("node: s\nhead: tcp://h:1\nother_heads: {b: 'tcp://h:2'}\n")
     assert read_config(StageConfig, path).other_heads == {"b": "tcp://h:2"}
     path.write_text("node: s\nhead: tcp://h:1\nother_heads: [b]\n")
-    with pytest.raises(BadInput, match=r"other_heads: got \['b'\], need a text for each"):
+    with pytest.raises(BadInput, match=r"other_heads: got a list of 1, need a text for each name"):
         read_config(StageConfig, path)
 
 

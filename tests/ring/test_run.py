@@ -41,9 +41,8 @@ class Run:
 
     def children(self) -> dict[int, str]:
         """Pid → command word of each process that the supervisor started."""
-        task = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         found = {}
-        for pid in map(int, task.read_text().split()):
+        for pid in children_of(self.process.pid):
             words = Path(f"/proc/{pid}/cmdline").read_text().split("\0")
             found[pid] = words[3] if len(words) > 3 else ""
         return found
@@ -216,7 +215,9 @@ def test_a_stream_goes_on_to_the_same_bytes_though_what_served_it_was_killed(
             if int(last.partition(".")[0]) > 20:
                 break
         killed = [pid for pid, name in run.children().items() if name in victims]
-        for pid in killed:
+        # The web's worker first: it would tell the head that its client has left
+        workers = [pid for parent in killed for pid in children_of(parent)]
+        for pid in (*workers, *killed):
             os.kill(pid, signal.SIGKILL)
     assert text and text != wanted
     while set(killed) & set(run.children()):
@@ -227,6 +228,10 @@ def test_a_stream_goes_on_to_the_same_bytes_though_what_served_it_was_killed(
         rest = list(read_events(stream))
     assert text + "".join(event.text for event in rest) == wanted
     assert {event.reply_id for event in rest} == {reply_id}
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
 @dataclass
