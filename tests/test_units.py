@@ -6,11 +6,13 @@ import os
 import re
 import shutil
 import subprocess
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from bramble.config import HeadConfig, StageConfig, WebConfig
 from jinja2 import Environment, StrictUndefined
 
 UNITS = Path(__file__).parent.parent / "systemd"
@@ -57,6 +59,20 @@ def test_the_loop_is_watched_and_comes_back(name: str) -> None:
         assert f"\n{line}\n" in text
     assert re.search(r"\nWatchdogSec=\d+\n", text)
     assert re.search(r"\nMemoryMax=\d+[%G]\n", text)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [*zip(SERVICES, (StageConfig, HeadConfig, WebConfig), strict=True)]
+)
+def test_a_unit_gives_no_flag_that_belongs_into_its_file_of_settings(
+    name: str, kind: type[Any]
+) -> None:
+    (line,) = re.findall(
+        r"^ExecStart=(.*)$", (UNITS / name.replace("@0", "@")).read_text(), re.MULTILINE
+    )
+    flags = {flag.replace("-", "_") for flag in re.findall(r" --([\w-]+)", line)}
+    assert "config" in flags
+    assert not flags & {each.name for each in fields(kind)}
 
 
 @pytest.mark.parametrize("name", SERVICES)

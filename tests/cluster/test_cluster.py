@@ -65,6 +65,7 @@ def test_the_units_run_as_they_should(cluster: Cluster) -> None:
             host.ssh("systemctl status --no-pager bramble-stage@0"),
         )
         assert host.ssh("systemctl list-units --failed --no-legend 'bramble*'") == ""
+        assert host.ssh("sudo stat -c %s /run/bramble-stage-0/step") == "8\n"
 
 
 def test_the_cli_answers_root_on_the_head_and_tells_others_where_to_ask(cluster: Cluster) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 
 from bramble.commands.flags import add_flags, to_config
 from bramble.commands.keyring import add_secret, read_keyring
@@ -10,6 +11,7 @@ from bramble.commands.lives import add_restarts, counted
 from bramble.config import StageConfig
 from bramble.observe import log, notify
 
+LAST_STEP = "step"  # in the folder of what is remembered between restarts
 EXAMPLE = """example:
   bramble stage --config /etc/bramble/stage.yml --secret /etc/bramble/secrets/node.key
 """
@@ -35,5 +37,7 @@ def run(args: argparse.Namespace) -> int:
         from bramble.stage.service import serve
 
         config = to_config(StageConfig, args)
+        if config.last_step is None and args.restarts is not None:
+            config = replace(config, last_step=args.restarts / LAST_STEP)
         serve(config, read_keyring(config.keys, args.secret, config.node), notifier)
     return 0
