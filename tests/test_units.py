@@ -61,6 +61,13 @@ def test_the_loop_is_watched_and_comes_back(name: str) -> None:
     assert re.search(r"\nMemoryMax=\d+[%G]\n", text)
 
 
+def test_a_stage_may_ask_which_pages_are_in_memory() -> None:
+    """A filter that denies it would have each pass of the scrub read whole files."""
+    text = (UNITS / "bramble-stage@.service").read_text()
+    allowed = re.findall(r"^SystemCallFilter=([^~\n]*)$", text, re.MULTILINE)
+    assert "mincore" in " ".join(allowed).split()
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [*zip(SERVICES, (StageConfig, HeadConfig, WebConfig), strict=True)]
 )

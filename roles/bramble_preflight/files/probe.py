@@ -33,7 +33,7 @@ def output(*words):
 
 def read(path):
     try:
-        with open(path) as file:  # noqa: PTH123  also a node's oldest Python reads this
+        with open(path, errors="replace") as file:  # noqa: PTH123  also a node's oldest Python reads this
             return file.read()
     except OSError:
         return ""
@@ -88,7 +88,8 @@ def package_lists():
     """
     lists, releases = glob.glob(LISTS + "/*_Packages*"), glob.glob(LISTS + "/*_InRelease")  # noqa: PTH207
     sizes = {path: size for release in releases for path, size in sizes_of(release)}
-    is_cut_off = any(os.path.getsize(path) != sizes.get(path, os.path.getsize(path)) for path in lists)  # noqa: PTH202
+    # None is empty that no release says is
+    is_cut_off = any(os.path.getsize(path) != sizes.get(path, os.path.getsize(path) or 1) for path in lists)  # noqa: PTH202
     if is_cut_off or not all(map(os.path.getsize, releases)):  # noqa: PTH202
         return "cut off"
     return "whole" if lists else "missing"
