@@ -145,7 +145,14 @@ def test_who_waits_says_so_and_starts_at_once_when_its_settings_change(
 def test_what_is_remembered_and_cannot_be_read_is_forgotten(
     tmp_path: Path, told: Callable[[], list[str]]
 ) -> None:
-    for content in ("", "[]", '{"count": 1, "colour": 2}', "\0"):
+    for content in (
+        "",
+        "[]",
+        '{"count": 1, "colour": 2}',
+        "\0",
+        '{"began": "x"}',
+        '{"count": 1.5}',
+    ):
         (tmp_path / lives.FILE_NAME).write_text(content)
         start(tmp_path)
     assert json.loads((tmp_path / lives.FILE_NAME).read_text())["count"] == 0

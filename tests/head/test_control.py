@@ -207,6 +207,46 @@ def test_a_stage_that_starts_anew_suspects_only_the_step_that_it_ended_over(
     assert (sequence.suspicion is not None, sequence.deaths) == (is_suspected, is_suspected)
 
 
+def test_a_stage_that_ends_and_takes_the_quorum_along_leaves_suspects() -> None:
+    """It is away for longer than its lease: the head stands still before it is back."""
+    head, now = Head(is_serving=False, heads=("", "other")), 1.0
+
+    def beat(*nodes: str) -> None:
+        term = head.control._role.term
+        vow = Vow(term, "", 7, now - 0.01, is_free=False) if term else Vow()
+        for node in nodes:
+            head.hear(m.Beat(node, 1, vow=vow), now)
+            if head.ring.state == "loading":
+                head.hear(ready(head, node), now)
+        head.control.tick(now)
+        head.fleet.pump(now)
+
+    for node in NODES:
+        head.hear(hello(node, Vow()), now)
+    while head.ring.state != "serving":
+        now += 0.5
+        assert now < 20
+        beat(*NODES)
+    sequence = Sequence("r", [3, 4, 5], 3, 9)
+    head.fleet.add(sequence)
+    head.fleet.pump(now)
+    while head.ring.state == "serving":
+        now += 0.5
+        assert now < 40
+        beat("b")
+    assert sequence.deaths == 1 and sequence.suspicion is not None
+
+
+def test_who_says_hello_again_once_it_obeys_has_the_ring_begin() -> None:
+    head = Head(is_serving=False)
+    for node in NODES:
+        head.hear(hello(node, Vow()), 1.0)
+    term = head.control._role.term
+    for node in NODES:  # the head was held up, and missed that they connected anew
+        head.hear(hello(node, Vow(term, "", 7, 1.0, is_free=False)), 12.0)
+    assert head.ring.state == "loading"
+
+
 def test_a_stage_that_does_not_know_what_it_ended_over_suspects_all_that_was_on_its_way() -> None:
     head = Head(is_serving=True)
     (sequence,) = head.fleet.rings[0].scheduler.running

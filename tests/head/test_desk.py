@@ -564,3 +564,33 @@ def test_another_model_than_the_served_one_is_refused_by_the_head(
     client.ask(model="other")
     read(desk, client, 0.0)
     assert client.heard[0].family == "ModelNotFound"
+
+
+@pytest.mark.parametrize("is_early", [False, True], ids=["with a plan", "before the first plan"])
+def test_what_was_accepted_once_waits_for_a_ring_that_has_failed(
+    is_early: bool, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, ring = opened
+    ring.is_serving, ring.has_failed = False, True
+    if is_early:
+        ring.max_length = None
+    client.ask("new")
+    client.ask("accepted before", export="sha", accepted_at_us=5)
+    desk.read(0.0)
+    desk.tick(0.3)
+    refused = [event.request for event in client.heard if isinstance(event, m.Refused)]
+    assert refused == ["new"]
+
+
+def test_a_head_that_stands_by_says_who_may_know_a_reply(
+    opened: tuple[Client, Desk, StandIn],
+) -> None:
+    client, desk, _ = opened
+    desk._fleet.standing_by = "the head on b has the role (term 3), this one stands by"
+    client.asked.append((b"client", m.Resume("r")))
+    client.asked.append((b"client", m.Cancel("r", is_for_all=True)))
+    desk.read(0.0)
+    for event in client.heard:
+        assert isinstance(event, m.Refused) and event.family == "Unavailable"
+        assert "the head on b" in event.message
+    assert len(client.heard) == 2

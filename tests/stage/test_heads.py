@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bramble.config import StageConfig
 from bramble.errors import BadInput
+from bramble.stage.allegiance import Allegiance
 from bramble.stage.heads import Heads
 from bramble.wire import messages as m
 from bramble.wire.terms import Claim, Kept, Vow, epoch_of
@@ -41,6 +42,13 @@ class Head:
         assign = m.Assign("ab" * 16, 3, "m", "cd" * 32, 0, 1, 0, 5, True, True, last, 1, 8, 1)
         self.router.send(self.peer, m.Beat("head", self.incarnation))
         self.router.send(self.peer, replace(assign, term=term))
+
+
+def test_a_term_that_cannot_be_kept_is_granted_where_no_other_head_is_known() -> None:
+    for is_alone in (True, False):
+        allegiance = Allegiance(Kept(Path("/proc/nowhere/term.json")), 0.0, is_alone)
+        allegiance.hear("a", 7, Claim(1, 20.0), 20.0)
+        assert allegiance.obeys("a", 7) is is_alone
 
 
 class World:

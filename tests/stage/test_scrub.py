@@ -131,6 +131,24 @@ def test_a_file_that_is_gone_stops_nobody_who_has_it_mapped(
     assert not watching.wrong(serving=True)
 
 
+def test_a_file_that_goes_amid_a_pass_does_not_end_the_watch_over_the_others(
+    tmp_path: Path,
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    for path in (first, second):
+        path.write_bytes(os.urandom(6 * PIECE_BYTES))
+    watch = Scrub(Proofs(None), replace(FAST, bytes_s=60e6))  # a pass takes 0.2 s
+    watch.begin(entry(first) | entry(second), {})
+    try:
+        wait(lambda: all(sheet.pieces for sheet in watch._sheets))
+        first.unlink()
+        wait(lambda: not watch._sheets[0].pieces)
+        flip(second, 5)
+        wait(lambda: second in watch.wrong(serving=True))
+    finally:
+        watch.stop()
+
+
 def test_what_only_lies_there_is_told_apart_from_what_serves(
     watching: Scrub, weights: Path, tmp_path: Path
 ) -> None:

@@ -82,7 +82,16 @@ def _take_reason(folder: Path) -> str:
 
 def _read(path: Path) -> Restarts:
     try:
-        return Restarts(**json.loads(path.read_text(encoding="utf-8")))
+        kept = Restarts(**json.loads(path.read_text(encoding="utf-8")))
+        is_sound = [type(value) for value in asdict(kept).values()] == [
+            int,
+            int,
+            float,
+            str,
+            str,
+            float,
+        ]
+        return kept if is_sound else Restarts()
     except (OSError, ValueError, TypeError, RecursionError):
         return Restarts()
 

@@ -55,7 +55,7 @@ class Candidacy:
         self._stages = stages
         self._heard: dict[str, _Heard] = {}
         self._leases: dict[str, float] = {}  # stage → until when it obeys this head, for certain
-        self._led_at = now
+        self._led_at = self._now = now
         self._free_since: float | None = None
         self._aside_until = now
         self._first_term = 0  # of this time in the role
@@ -71,8 +71,8 @@ class Candidacy:
         """The node whose head has the role, as far as this one knows."""
         if self.term:
             return self.node
-        vows = [heard.vow for heard in self._heard.values() if heard.vow is not None]
-        bound = [vow for vow in vows if not vow.is_free]
+        heard = [each for each in self._heard.values() if self._now - each.at < FEW_S]
+        bound = [each.vow for each in heard if each.vow is not None and not each.vow.is_free]
         return max(bound, key=lambda vow: vow.term).head if bound else None
 
     @property
@@ -142,6 +142,7 @@ class Candidacy:
 
     def tick(self, now: float) -> bool:
         """Take the role if it is free, give it up if too few obey; True if either is done."""
+        self._now = now
         if self.leads(now):
             self._led_at = now
         if self.term and now - max(self._led_at, self._since) > FEW_S:
@@ -154,7 +155,8 @@ class Candidacy:
 
     def hand_over(self, now: float) -> None:
         """Give the role up, and leave it to the others for a while."""
-        self._hand_over("it leaves", now)
+        if self.term:
+            self._hand_over("it leaves", now)
 
     def _hand_over(self, reason: str, now: float) -> None:
         self._stand_by(reason, now)

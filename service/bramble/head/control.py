@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection
 
 import bramble
 from bramble.errors import BadFrame
-from bramble.head.candidacy import Candidacy
+from bramble.head.candidacy import HEARD_S, Candidacy
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
@@ -78,11 +78,12 @@ class Control:
         self._answer(peer, hello.node, self._incarnation, now)
         if hello.version != bramble.__version__:
             log.warning("event=version_differs node=%s version=%s", hello.node, hello.version)
-        registry.note_doubt(hello.node, self._doubt(hello.node, now))
         if is_new:
+            registry.note_doubt(hello.node, self._doubt(hello.node, now))
             log.info("event=hello node=%s endpoint=%s", hello.node, hello.endpoint)
             served.restart(now, reason, ())
         else:
+            self.follow(now)
             self._repeat(peer, served, hello.node)
 
     def _beat(self, peer: bytes, beat: m.Beat, now: float) -> None:
@@ -134,7 +135,9 @@ class Control:
             was_led, is_led = served.ring.state is not State.WAITING, registry.is_complete
             if was_led or is_led:
                 reason = "all stages obey this head" if is_led else "not all stages obey this head"
-                has_ended = was_led and not is_led and self._role.leads(now)  # a stage, maybe
+                # A stage, maybe: also where, without it, too few are left to lead
+                is_silent = any(now - entry.heard_at > HEARD_S for entry in registry.stages)
+                has_ended = was_led and not is_led and (is_silent or self._role.leads(now))
                 served.restart(now, reason, None if has_ended else ())
 
     def _hear(self, node: str, vow: Vow | None, now: float) -> None:

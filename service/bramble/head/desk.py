@@ -11,7 +11,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from bramble import __version__
-from bramble.errors import BadFrame, BrambleError, PoisonRequest, QueueFull, Unavailable
+from bramble.errors import (
+    BadFrame,
+    BrambleError,
+    PoisonRequest,
+    QueueFull,
+    ReplyNotFound,
+    Unavailable,
+)
 from bramble.head.audiences import Audiences
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
@@ -113,7 +120,7 @@ class Desk:
                 case m.Resume():
                     self._join(peer, message)
                 case m.Cancel(request=name, is_for_all=True):
-                    self._router.send(peer, m.Cancelled(name, self._cancel(name)))
+                    self._end_for_all(peer, name)
                 case m.Cancel(request=name):
                     if self._audiences.leave(peer, name):
                         self._cancel(name)
@@ -143,7 +150,7 @@ class Desk:
             problem = Unavailable("the model was changed during this reply; ask again", 1)
         elif self._join(peer, asked):
             return
-        elif self._fleet.is_given_up(now):
+        elif self._is_given_up(asked, now):
             problem = Unavailable(f"no ring serves: {self._fleet.reason}", RETRY_AFTER_S)
         if problem is not None:
             self._router.send(peer, refusal(asked.request, problem))
@@ -157,6 +164,11 @@ class Desk:
         self._asked[asked.request] = held
         if self._is_open and self._fleet.max_length is not None and not self._is_leaving:
             self._submit(held, self._fleet.max_length)
+
+    def _is_given_up(self, asked: m.Generate, now: float) -> bool:
+        """True if it should not wait. What was accepted once waits for a ring that has failed."""
+        fleet = self._fleet
+        return fleet.is_down_for_long(now) if asked.export else fleet.is_given_up(now)
 
     def _lack_of_room(self, asked: _Asked) -> QueueFull | None:
         """What is wrong with one more request, if too much text waits already."""
@@ -173,8 +185,21 @@ class Desk:
         try:
             return self._audiences.join(peer, asked)
         except BrambleError as problem:
+            if isinstance(problem, ReplyNotFound):
+                problem = self._elsewhere() or problem
             self._router.send(peer, refusal(asked.request, problem))
             return True
+
+    def _end_for_all(self, peer: bytes, name: str) -> None:
+        if not (was_known := self._cancel(name)) and (problem := self._elsewhere()) is not None:
+            self._router.send(peer, refusal(name, problem))
+            return
+        self._router.send(peer, m.Cancelled(name, was_known))
+
+    def _elsewhere(self) -> Unavailable | None:
+        """Say who may know a reply that this head does not; None if it has the role."""
+        other = self._fleet.standing_by
+        return None if other is None else Unavailable(f"no ring serves: {other}", RETRY_AFTER_S)
 
     def _submit(self, asked: _Asked, max_length: int) -> None:
         tokenizer, manifest = self._model.tokenizer, self._model.manifest
@@ -300,8 +325,8 @@ class Desk:
         """End what is not tried again, and keep nobody waiting for rings that are given up."""
         reason = self._fleet.reason or "it came back with a shorter context; ask again"
         problem = Unavailable(f"the ring stopped: {reason}", RETRY_AFTER_S)
-        if self._fleet.is_given_up(now):
-            for name in list(self._asked):
+        for name, asked in list(self._asked.items()):
+            if self._is_given_up(asked.message, now):
                 self._drop(name)
                 self._audiences.end(name, refusal(name, problem), now)
         for name, request in list(self._requests.items()):

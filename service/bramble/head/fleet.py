@@ -61,6 +61,11 @@ class Fleet:
         for long."""
         return self.standing_by is not None or all(served.is_given_up(now) for served in self.rings)
 
+    def is_down_for_long(self, now: float) -> bool:
+        """True if nobody should wait any longer, accepted or not."""
+        down = all(served.is_down_for_long(now) for served in self.rings)
+        return self.standing_by is not None or down
+
     # --------------------------------------------------------------------------------- sequences
 
     def add(self, sequence: Sequence) -> None:

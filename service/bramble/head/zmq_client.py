@@ -69,6 +69,8 @@ class ZmqClient:
                 answer = channel.receive()
                 if isinstance(answer, m.Status | m.Cancelled):
                     return answer
+                if isinstance(answer, m.Refused):
+                    raise _error(answer)
         finally:
             channel.close()
         raise errors.Unavailable(

@@ -13,8 +13,9 @@ log = logging.getLogger(__name__)
 
 
 class Allegiance:
-    def __init__(self, kept: Kept, now: float) -> None:
-        self._kept = kept
+    def __init__(self, kept: Kept, now: float, is_alone: bool = False) -> None:
+        """is_alone  only one head is known: a term that cannot be kept is granted all the same"""
+        self._kept, self._is_alone = kept, is_alone
         vow = kept.read()
         self.term, self.head, self._incarnation = vow.term, vow.head, vow.incarnation
         self._sent_s = 0.0
@@ -67,10 +68,13 @@ class Allegiance:
             self._kept.write(Vow(claim.term, head, incarnation, is_free=False))
         except OSError as error:
             if not self._is_complaining:
-                log.error("event=term_not_kept reason=%r now='not granted'", str(error))
+                now_what = "granted until this process ends" if self._is_alone else "not granted"
+                log.error("event=term_not_kept reason=%r now=%r", str(error), now_what)
             self._is_complaining = True
-            return False
-        self._is_complaining = False
+            if not self._is_alone:
+                return False
+        else:
+            self._is_complaining = False
         log.info("event=term term=%d head=%s before=%s", claim.term, head, self.head or "none")
         self.term, self.head, self._incarnation = claim.term, head, incarnation
         self._sent_s = 0.0

@@ -56,7 +56,7 @@ class Heads:
         now = time.monotonic()
         places = {config.head_node: config.head, **config.other_heads}
         self.all = [Head(transport, place, node, now) for node, place in places.items()]
-        self.allegiance = Allegiance(Kept(config.term), now)
+        self.allegiance = Allegiance(Kept(config.term), now, is_alone=not config.other_heads)
         self._hello = hello
         self.has_news = False  # whom it obeys has changed since it last beat
         self._assigns: list[tuple[Head, m.Assign]] = []  # that came, maybe amid a step

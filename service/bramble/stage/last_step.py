@@ -59,6 +59,7 @@ class LastStep:
         try:
             left = os.read(descriptor, BYTES + 1)
             os.truncate(descriptor, BYTES)
+            os.posix_fallocate(descriptor, 0, BYTES)  # on a full disk a store would end the process
             mapped = mmap.mmap(descriptor, BYTES)
         finally:
             os.close(descriptor)

@@ -177,13 +177,13 @@ class Scrub:
         count = 0
         try:
             with opened(sheet.path) as descriptor:
-                pages = resident(descriptor, sheet.file.bytes)
+                pages, pieces = resident(descriptor, sheet.file.bytes), sheet.pieces
                 for offset, piece in _read(descriptor, sheet.file.bytes, pages):
                     count += len(piece)
-                    if sheet.pieces[offset // PIECE_BYTES] != zlib.crc32(piece):
+                    if pieces[offset // PIECE_BYTES] != zlib.crc32(piece):
                         return count + self._hash(sheet, stopped, is_slow=False)
                     self._pay(len(piece), stopped)
-                    if stopped.is_set():
+                    if stopped.is_set() or sheet.pieces is not pieces:  # hashed anew, or gone
                         break
         except FileNotFoundError:
             self._miss(sheet)
