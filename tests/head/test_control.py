@@ -279,7 +279,8 @@ def test_a_shard_that_cannot_be_loaded_is_tried_every_few_seconds_and_told_rarel
         head.hear(m.Beat("b", 1), float(second))
         epochs.add(head.ring.epoch)
     assert len(epochs) > 100
-    assert len(caplog.records) < 25
+    told = [each for each in caplog.records if each.name.startswith("bramble.head")]
+    assert len(told) < 30
     assert "(a): disk full' times=" in caplog.text
 
 

@@ -46,8 +46,18 @@ const parser = (isGrowing) => new Marked({ gfm: true, breaks: true, renderer: {
 } }, formula.formulas(isGrowing, Tokenizer));
 const PARSERS = { growing: parser(true), finished: parser(false) };
 
+const MAX_DEPTH = 100; // of what stands in one another; what a browser's stack holds differs from run to run
+
+function checkDepth(tokens) {
+  for (let [level, depth] = [tokens, 0]; level.length; depth++) {
+    if (depth > MAX_DEPTH) throw new RangeError("nested too deep");
+    level = level.flatMap((token) => [...(token.items ?? []), ...(token.tokens ?? [])]);
+  }
+}
+
 /** @returns {DocumentFragment} */
 function render(marked, tokens) {
+  checkDepth(tokens);
   const fragment = DOMPurify.sanitize(marked.parser(tokens), ALLOWED);
   for (const link of fragment.querySelectorAll("a")) { link.target = "_blank"; link.rel = "noopener noreferrer"; }
   for (const node of fragment.querySelectorAll("p, ul, ol, blockquote, table, h1, h2, h3, h4, h5, h6")) node.dir = "auto"; // right to left where its text is
@@ -112,7 +122,7 @@ export class GrowingMarkdown {
 
   /** @param {string} text the whole text so far */
   show(text) {
-    try { this.#grow(text); } catch { // nested deeper than the stack: a RangeError, in Firefox an InternalError, out of a regular expression a SyntaxError
+    try { this.#grow(text); } catch { // nested too deep, for us or for the stack: a RangeError, in Firefox an InternalError, out of a regular expression a SyntaxError
       const plain = make("div", { className: "plain", textContent: text });
       this.element.replaceChildren(plain);
       this.settled = 0;
