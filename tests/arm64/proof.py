@@ -149,9 +149,13 @@ def test_a_ring_of_engines_gives_the_tokens_of_x86(kind: str, machines: Machines
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_replayed_reply_has_the_bits_of_a_decoded_one(kind: str, machines: Machines) -> None:
-    for found in (machines.x86, machines.arm):
+    for name, found in (("x86", machines.x86), ("arm", machines.arm)):
         want = found[f"{kind}/replayed-0"]
-        np.testing.assert_array_equal(found[f"{kind}/logits-0"][-len(want) :], want)
+        got = found[f"{kind}/logits-0"][-len(want) :]
+        if (name, kind) == ("x86", "int4-128"):  # rounded otherwise there (service/WIRE.md)
+            np.testing.assert_allclose(got, want, atol=1e-4)
+        else:
+            np.testing.assert_array_equal(got, want)
 
 
 @pytest.mark.parametrize("kind", [*KINDS, *UNROUNDED])
