@@ -13,7 +13,7 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, astuple
 from pathlib import Path
 
 from bramble.model.disk import write_whole
@@ -82,16 +82,9 @@ def _take_reason(folder: Path) -> str:
 
 def _read(path: Path) -> Restarts:
     try:
-        kept = Restarts(**json.loads(path.read_text(encoding="utf-8")))
-        is_sound = [type(value) for value in asdict(kept).values()] == [
-            int,
-            int,
-            float,
-            str,
-            str,
-            float,
-        ]
-        return kept if is_sound else Restarts()
+        kept, none = Restarts(**json.loads(path.read_text(encoding="utf-8"))), Restarts()
+        pairs = zip(astuple(kept), astuple(none), strict=True)
+        return kept if all(type(value) is type(default) for value, default in pairs) else none
     except (OSError, ValueError, TypeError, RecursionError):
         return Restarts()
 
