@@ -11,17 +11,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
-from urllib.parse import urlsplit
 
-import bramble
 import pytest
 from bramble.config import WebConfig
 from bramble.web.app import create_app
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Browser, Page
 from werkzeug.serving import make_server
-
-VENDOR_URL = "/static/vendor"
-VENDOR = Path(bramble.__file__).parent / "web" / "static" / "vendor"
 
 
 def _load(name: str) -> ModuleType:
@@ -39,7 +34,9 @@ def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
 
     def start(**options: Any) -> tuple[str, Any]:
         client = _load("scripted_client").ScriptedClient(**options)
-        server = make_server("127.0.0.1", 0, create_app(WebConfig(), client), threaded=True)
+        app = create_app(WebConfig(), client)
+        app.wsgi_app = _whole_files(app.wsgi_app)  # type: ignore[method-assign]
+        server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         servers.append((server, thread))
@@ -55,7 +52,6 @@ def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
 @pytest.fixture
 def page(browser: Browser) -> Iterator[Page]:
     context = browser.new_context(viewport={"width": 1100, "height": 760})
-    context.route("**/*.woff2", _give_font)
     page = context.new_page()
     faults: list[str] = []
     page.on("pageerror", lambda error: faults.append(str(error)))
@@ -66,9 +62,19 @@ def page(browser: Browser) -> Iterator[Page]:
     assert not [fault for fault in faults if "Failed to load resource" not in fault]
 
 
-def _give_font(route: Route) -> None:
-    """Werkzeug leaves a file open whose reader is gone, as a page is that a test leaves early."""
-    route.fulfill(path=VENDOR / Path(urlsplit(route.request.url).path).relative_to(VENDOR_URL))
+def _whole_files(application: Any) -> Callable[..., Any]:
+    """Read files before they are sent: Werkzeug leaves one open whose reader goes away."""
+
+    def answer(environ: dict[str, Any], start_response: Any) -> Any:
+        pieces = application(environ, start_response)
+        if not environ["PATH_INFO"].startswith("/static/"):
+            return pieces
+        try:
+            return [b"".join(pieces)]
+        finally:
+            pieces.close()
+
+    return answer
 
 
 def _is_local(url: str) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from bramble.errors import BadInput
-from bramble.export.architectures import describe
+from bramble.export.architectures import OTHER_KINDS, describe
 from bramble.export.config_file import ConfigFile, plain
 from bramble.export.harmless import ANY, ONLY
 from hypothesis import given
@@ -60,7 +60,7 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner),
     max_leaves=3,
 )
-KNOWN = {*BASE, *ANY, *ONLY, "rope_parameters", "mlp_bias", "type", "rope_type"}
+KNOWN = {*BASE, *ANY, *ONLY, *OTHER_KINDS, "rope_parameters", "mlp_bias", "type", "rope_type"}
 unknown = st.text(min_size=1, max_size=12).filter(lambda key: key not in KNOWN)
 
 
