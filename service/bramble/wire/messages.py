@@ -58,6 +58,14 @@ class Sampling:
 
 
 @dataclass(frozen=True, slots=True)
+class Constraint:
+    """What a reply has to be, from its first token on: the sampler allows no other token."""
+
+    kind: str  # json_schema, regex, or lark: a grammar as llguidance reads it
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class Open:
     """Tell the last stage's sampler of a sequence, with the step that samples its first token.
 
@@ -274,6 +282,12 @@ class Generate:
     key: str = ""  # a hash of the client's Idempotency-Key: it can come back for the reply
     received: int = 0  # tokens that the client has seen: a Delta ends behind them
     about: dict[str, Any] = field(default_factory=dict)  # told to whoever resumes by name alone
+    constraint: Constraint | None = None
+    tools: list[dict[str, Any]] | None = None  # of messages; as in OpenAI's chat API
+    tool_choice: str = "auto"  # or none, required, or function:NAME
+    parallel_calls: bool = True  # the reply may call several tools
+    template_options: dict[str, Any] = field(default_factory=dict)  # for the chat template, such as
+    # enable_thinking
 
 
 @dataclass(frozen=True, slots=True)
@@ -313,6 +327,7 @@ class Accepted:
     model: str = ""  # the name of the model that replies
     mark: str = ""  # a hash of that model and of the release: where it is equal, so are the tokens
     asked: Generate | None = None  # for who knew only the name; of an ended one without its prompt
+    reply_format: str = ""  # how this model writes thoughts and calls, see model/replies.py
 
 
 @dataclass(frozen=True, slots=True)
@@ -354,6 +369,7 @@ class Done:
     total_s: float
     preemptions: int = 0
     is_repeat: bool = False  # somebody has heard it before
+    cached_tokens: int = 0  # of the prompt: their keys and values were there already
 
 
 @dataclass(frozen=True, slots=True)
