@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import platform
+import signal
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -48,7 +50,9 @@ def serve(config: StageConfig, keyring: Keyring | None, notifier: Notifier) -> N
     """Run a stage's process until it is interrupted."""
     memory.share_heap()  # before the transport has threads
     with Transport(keyring) as transport:
-        Service(config, transport, notifier).run()
+        service = Service(config, transport, notifier)
+        signal.signal(signal.SIGTERM, service.be_stopped)
+        service.run()
 
 
 class Service:
@@ -98,6 +102,12 @@ class Service:
         _settle()
         while True:
             self.turn()
+
+    def be_stopped(self, number: int, _: object) -> None:
+        """End by a signal from a person or systemd: no step that is under way is to blame."""
+        self._last.end()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def turn(self) -> None:
         """Wait, then handle what has arrived, and beat if it is time."""
