@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import http.client
 import json
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -149,3 +151,18 @@ def test_the_pages_own_document_keeps_its_error_shape(http: FlaskClient, fake: F
     error = http.get("/api/status").json["error"]  # type: ignore[index]
     assert isinstance(error["message"], str)
     assert isinstance(http.get("/api/tags").json["error"], str)  # type: ignore[index]
+
+
+@pytest.mark.parametrize("path", ["/api/chat", "/v1/chat/completions"])
+def test_a_body_that_is_turned_away_unread_is_answered_in_the_shape_of_its_url(
+    url: str, path: str
+) -> None:
+    host, port = url.removeprefix("http://").split(":")
+    with closing(http.client.HTTPConnection(host, int(port), timeout=10)) as connection:
+        connection.putrequest("POST", path)
+        connection.putheader("Content-Length", "2000000")
+        connection.endheaders()
+        response = connection.getresponse()
+        error = json.loads(response.read())["error"]
+    assert response.status == 413
+    assert "1000000 bytes" in (error if path == "/api/chat" else error["message"])
