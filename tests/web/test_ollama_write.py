@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bramble.model.replies import Arguments, Call, Piece, PlainReader, Said, Thought
+from bramble.model.replies import Arguments, Call, Piece, Said, Thought, open_reader
 from bramble.web.about import About
 from bramble.web.ollama import OllamaChat, OllamaGenerate
 from bramble.web.part import Part
@@ -32,7 +32,7 @@ def written(
     dialect: OllamaChat | OllamaGenerate, pieces: Sequence[Piece], done: Done = DONE
 ) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Return a reply's lines, and the same as a whole."""
-    part = Part(PlainReader(), pieces=[*pieces], done=done)
+    part = Part(open_reader("", False), pieces=[*pieces], done=done)
     writer = dialect.writer(ABOUT, ACCEPTED)
     events = [*writer.opening(0)]
     for piece in pieces:
