@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
@@ -144,6 +145,14 @@ def test_an_error_amid_a_stream_is_its_last_line(http: FlaskClient) -> None:
     *said, last = lines_of(http.post("/api/chat", json=asking("break")))
     assert [line["message"]["content"] for line in said] == WORDS[:2]
     assert last == {"error": "the ring ended it"}
+
+
+def test_a_reply_that_is_asked_again_with_its_key_is_the_same_to_the_byte(
+    http: FlaskClient, fake: FakeClient
+) -> None:
+    ask = partial(http.post, "/api/chat", json=asking("hi"), headers={"Idempotency-Key": "k"})
+    assert ask().data == ask().data
+    assert fake.asked[0].request == fake.asked[1].request and fake.asked[0].key
 
 
 def test_the_pages_own_document_keeps_its_error_shape(http: FlaskClient, fake: FakeClient) -> None:
