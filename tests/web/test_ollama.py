@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 from flask.testing import FlaskClient
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from tests.web.fake_client import WORDS, FakeClient
@@ -175,3 +177,32 @@ def test_a_body_that_is_turned_away_unread_is_answered_in_the_shape_of_its_url(
         error = json.loads(response.read())["error"]
     assert response.status == 413
     assert "1000000 bytes" in (error if path == "/api/chat" else error["message"])
+
+
+NAMES = """messages prompt system raw suffix images tools format options think stream keep_alive
+logprobs top_logprobs role content thinking tool_calls tool_name tool_call_id function name
+arguments temperature top_p num_predict stop seed repeat_penalty repeat_last_n num_ctx"""
+names = st.sampled_from(NAMES.split())
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(names, inner, max_size=4),
+    max_leaves=12,
+)
+
+
+@pytest.mark.parametrize(
+    ("path", "valid"),
+    [
+        ("/api/chat", {"messages": [{"role": "user", "content": "hi"}]}),
+        ("/api/generate", {"prompt": "hi"}),
+    ],
+)
+@settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(names, values, max_size=5), st.booleans())
+def test_no_body_makes_a_500(
+    http: FlaskClient, path: str, valid: dict[str, Any], body: dict[str, Any], is_valid: bool
+) -> None:
+    body |= {"model": "fake", **(valid if is_valid else {})}
+    response = http.post(path, data=json.dumps(body))
+    response.close()
+    assert response.status_code in (200, 400)
