@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from bramble.errors import BadInput
-from bramble.web.ollama_messages import read_messages
 from bramble.web.ollama_read import read_chat, read_generate, read_load
 from bramble.wire.messages import Constraint, Generate
 
 USER = {"role": "user", "content": "hi"}
+TOOL = {"type": "function", "function": {"name": "on", "parameters": {"type": "object"}}}
 CALL = {"function": {"name": "on", "arguments": {"room": "kitchen"}}}
 
 
@@ -23,6 +23,10 @@ def chat(**members: Any) -> Generate:
 def generate(**members: Any) -> Generate:
     (request,) = read_generate({"model": "fake", "prompt": "hi", **members}).requests
     return request
+
+
+def read_messages(messages: list[Any]) -> list[dict[str, Any]]:
+    return chat(messages=messages).messages or []
 
 
 def called(*names: str) -> dict[str, Any]:
@@ -118,6 +122,34 @@ def test_what_is_wrong_is_named_with_its_path(members: dict[str, Any], path: str
     assert refused.value.param == path and path in str(refused.value)
 
 
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    messages = [USER | {"images": ["aGk="]}, {"role": "king"}]
+    with pytest.raises(BadInput) as refused:
+        chat(messages=messages, format="yaml", think="hard", options={"seed": "x", "stop": [1]})
+    paths = ("messages[0].images", "messages[1].role", "format", "think", "options.seed")
+    assert all(path in str(refused.value) for path in (*paths, "options.stop[0]"))
+
+
+@pytest.mark.parametrize(
+    ("tools", "path"),
+    [
+        ([1], "tools[0]"),
+        ([{"function": {}}], "tools[0].function.name"),
+        ([TOOL, TOOL], "tools[1].function.name"),
+        ([{"function": {"name": "on", "parameters": []}}], "tools[0].function.parameters"),
+    ],
+)
+def test_a_tool_that_is_none_is_refused(tools: list[Any], path: str) -> None:
+    with pytest.raises(BadInput) as refused:
+        chat(tools=tools)
+    assert refused.value.param == path
+
+
+def test_tools_are_told_as_in_openais_api() -> None:
+    assert chat(tools=[{"function": TOOL["function"]}]).tools == [TOOL]
+    assert chat(tools=[]).tools is None
+
+
 @pytest.mark.parametrize(
     ("call", "path"),
     [
@@ -211,7 +243,7 @@ def test_a_schema_and_json_become_a_constraint() -> None:
         (False, {"enable_thinking": False}),
         (True, {"enable_thinking": True}),
         ("low", {"enable_thinking": True, "reasoning_effort": "low"}),
-        ("max", {"enable_thinking": True, "reasoning_effort": "high"}),
+        ("none", {"enable_thinking": False, "reasoning_effort": "none"}),
     ],
 )
 def test_thinking_is_told_to_the_template(think: Any, options: dict[str, Any]) -> None:

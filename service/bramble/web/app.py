@@ -6,7 +6,17 @@ from flask import Flask
 
 from bramble.config import WebConfig
 from bramble.head.client import Client
-from bramble.web import access, api, authority, errors, files, ollama_api, pages, probes
+from bramble.web import (
+    access,
+    api,
+    authority,
+    errors,
+    files,
+    ollama_api,
+    pages,
+    paths,
+    probes,
+)
 from bramble.web.service import EXTENSION, make_service
 
 
@@ -25,4 +35,5 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     app.register_blueprint(ollama_api.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(files.blueprint)
+    paths.register(app)
     return app

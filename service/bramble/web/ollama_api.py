@@ -12,6 +12,7 @@ from bramble.web import ollama_models as models
 from bramble.web.completion import complete, read_document
 from bramble.web.dialect import JSON_LINES, Dialect, Event
 from bramble.web.dialects import OLLAMA_CHAT, OLLAMA_GENERATE
+from bramble.web.fields import Fields
 from bramble.web.framing import frame
 from bramble.web.ollama import Members, in_message, in_response
 from bramble.web.ollama_read import read_load, read_name, read_streams
@@ -59,7 +60,7 @@ def pull() -> Response:
     """Succeed at once for the model that is served."""
     document = read_document()
     _check_name(document)
-    if not read_streams(document):
+    if not read_streams(Fields(document)):
         return jsonify({"status": "success"})
     said = ("pulling manifest", "success")
     lines = frame(OLLAMA_CHAT, [Event({"status": status}) for status in said])

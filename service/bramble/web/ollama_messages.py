@@ -7,9 +7,12 @@ result belongs to the first call of the last turn that has none yet, or to the o
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.body import check_depth
+from bramble.web.faults import Faults
 from bramble.web.fields import Fields, refusal
 
 ROLES = {
@@ -25,20 +28,26 @@ _KNOWN = (
 )
 
 
-def read_messages(messages: list[Any]) -> list[dict[str, Any]]:
-    """Return them as in OpenAI's chat API. Raises BadInput with the path of what is wrong."""
+def read_messages(body: Fields, faults: Faults) -> list[dict[str, Any]]:
+    """Return them as in OpenAI's chat API. Faults of single messages are kept; raises BadInput."""
+    messages = body.get("messages")
+    if not isinstance(messages, list) or not messages:
+        raise body.refuse("messages", "a list of at least one message")
     conversation = _Conversation(starts_at=_start(messages))
-    return [conversation.read(i, message) for i, message in enumerate(messages)]
+    return [
+        faults.attempt(partial(conversation.read, i, message), {})
+        for i, message in enumerate(messages)
+    ]
 
 
-def read_images(fields: Fields) -> None:
+def check_images(fields: Fields) -> None:
     """Raise BadInput if there are images."""
     images = fields.get("images")
     if images is not None and not isinstance(images, list):
         raise fields.refuse("images", "a list")
     if images:
         path = fields.path + "images"
-        raise BadInput(f"{path}: this model reads no images; send text alone", path)
+        raise BadInput(f"{path}: the model served here reads no images; send text alone", path)
 
 
 class _Conversation:
@@ -61,7 +70,7 @@ class _Conversation:
         fields = Fields(message, path + ".")
         fields.check_names(_KNOWN)
         role = _read_role(fields)
-        read_images(fields)
+        check_images(fields)
         read = {"role": role, "content": fields.text("content") or ""}
         if role == "assistant":
             return read | self._read_turn(fields)
@@ -153,6 +162,7 @@ def _read_arguments(function: Fields) -> str:
         raise function.refuse("arguments", "an object of JSON in UTF-8") from None
     if not isinstance(parsed, dict):
         raise function.refuse("arguments", "an object")
+    check_depth(parsed, function.path + "arguments")
     return text
 
 
