@@ -46,6 +46,7 @@ MODEL = {
     "num_parameters": 1_500_000_000,
     "max_length": 100,
     "quantization": "int4",
+    "capabilities": {"tools": True, "thinking": False},
     "defaults": {"temperature": 0.6},
 }
 RING = {

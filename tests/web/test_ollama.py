@@ -60,7 +60,7 @@ def test_the_model_is_listed_shown_and_running(http: FlaskClient) -> None:
     assert listed["details"]["family"] == shown["model_info"]["general.architecture"] == "llama"
     assert listed["details"]["parameter_size"] == "1.5B"
     assert shown["model_info"]["llama.context_length"] == running["context_length"] == 100
-    assert "completion" in shown["capabilities"]
+    assert shown["capabilities"] == listed["capabilities"] == ["completion", "tools"]
 
 
 @pytest.mark.parametrize("path", ["/", "/api/version", "/api/tags"])
@@ -100,6 +100,14 @@ def test_another_model_is_not_found(http: FlaskClient, path: str) -> None:
     assert response.status_code == 404 and response.json is not None
     assert response.json["error"].startswith("model 'llama3.2' not found")
     assert http.post(path, json={}).status_code == 400
+
+
+@pytest.mark.parametrize("think", [True, "low", False, "none", None])
+def test_a_model_without_thoughts_is_not_asked_for_them(http: FlaskClient, think: Any) -> None:
+    response = http.post("/api/chat", json=asking("hi", think=think, stream=False))
+    assert response.status_code == (400 if think in (True, "low") else 200)
+    if response.status_code == 400:
+        assert "does not support thinking" in response.json["error"]  # type: ignore[index]
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from bramble.web.framing import frame
 from bramble.web.ollama import Members, in_message, in_response
 from bramble.web.ollama_read import read_load, read_name, read_streams
 from bramble.web.service import current_service
+from bramble.web.thinking import EFFORTS
 
 blueprint = Blueprint("ollama", __name__, url_prefix="/api")
 
@@ -93,6 +94,7 @@ def _answer(dialect: Dialect, name: str, members: Members) -> Response:
     _check_name(document)
     done_reason = read_load(document, name)
     if done_reason is None:
+        _check_thinking(document)
         return complete(dialect, document)
     _check_serving()
     return jsonify(
@@ -111,19 +113,29 @@ def _model() -> dict[str, Any]:
 
 
 def _check_name(document: dict[str, Any]) -> None:
-    """Raise ModelNotFound for another model than the served one, in Ollama's words.
+    """Raise ModelNotFound for another model than the served one, in Ollama's words."""
+    name, model = read_name(document), _known_model()
+    if model and models.untagged(name) != model["name"]:
+        served = models.tagged(model["name"])
+        raise ModelNotFound(f"model '{name[:80]}' not found; '{served}' is served here", "model")
 
-    Of a head that has not answered yet nothing is known: who asks it waits.
-    """
-    name = read_name(document)
+
+def _check_thinking(document: dict[str, Any]) -> None:
+    """Refuse to ask for thoughts of a model that has none, as Ollama does."""
+    think, model = document.get("think"), _known_model()
+    is_wanted = think is True or (isinstance(think, str) and think in EFFORTS[1:])
+    is_known = bool(model.get("capabilities"))  # heads of older releases do not say
+    if is_wanted and is_known and "thinking" not in models.capabilities(model):
+        name = read_name(document)
+        raise BadInput(f"think: '{name[:80]}' does not support thinking; leave it out", "think")
+
+
+def _known_model() -> dict[str, Any]:
+    """Return what is known of the model; {} of a head that never answered: who asks it waits."""
     try:
-        served = _model()["name"]
+        return _model()
     except Unavailable:
-        return
-    if models.untagged(name) != served:
-        raise ModelNotFound(
-            f"model '{name[:80]}' not found; '{models.tagged(served)}' is served here", "model"
-        )
+        return {}
 
 
 def _check_serving() -> None:

@@ -69,8 +69,9 @@ def shown(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def capabilities(model: dict[str, Any]) -> list[str]:
-    """Return what Ollama calls them: completion, tools, thinking."""
-    return list(model.get("capabilities") or ("completion", "tools"))
+    """Return what the model can do in Ollama's words: completion, tools, thinking."""
+    can = model.get("capabilities") or {}
+    return ["completion", *(word for word in ("tools", "thinking") if can.get(word))]
 
 
 def _identity(model: dict[str, Any]) -> dict[str, Any]:
