@@ -63,6 +63,12 @@ def test_the_model_is_listed_shown_and_running(http: FlaskClient) -> None:
     assert shown["capabilities"] == listed["capabilities"] == ["completion", "tools"]
 
 
+def test_openais_api_takes_the_name_that_is_listed_here(http: FlaskClient) -> None:
+    assert http.get("/v1/models/fake:latest").status_code == 200
+    body = asking("hi", model="fake:latest")
+    assert http.post("/v1/chat/completions", json=body).status_code == 200
+
+
 @pytest.mark.parametrize("path", ["/", "/api/version", "/api/tags"])
 def test_clients_look_whether_somebody_is_there(http: FlaskClient, path: str) -> None:
     assert http.head(path).status_code == 200

@@ -8,6 +8,7 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.model.sampling import RANGES
 from bramble.web.fields import INT32_MAX, Fields, is_number, refusal, whole
+from bramble.web.ollama_models import untagged
 from bramble.wire.messages import Sampling
 
 MAX_STOPS = 16  # OpenAI allows 4, but clients of local servers send their whole list
@@ -41,7 +42,7 @@ def read_sampling(body: Fields, top_logprobs: int) -> dict[str, Any]:
         "sampling": sampling,
         "chosen": tuple(chosen),
         "is_seeded": seed is not None,
-        "model": body.text("model") or "",
+        "model": untagged(body.text("model") or ""),
     }
 
 
