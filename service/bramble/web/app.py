@@ -6,7 +6,17 @@ from flask import Flask
 
 from bramble.config import WebConfig
 from bramble.head.client import Client
-from bramble.web import access, api, authority, errors, files, pages, paths, probes
+from bramble.web import (
+    access,
+    api,
+    authority,
+    errors,
+    files,
+    ollama_api,
+    pages,
+    paths,
+    probes,
+)
 from bramble.web.service import EXTENSION, make_service
 
 
@@ -22,6 +32,7 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     errors.register(app)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(ollama_api.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(files.blueprint)
     paths.register(app)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from bramble.web.dialect import Dialect
+from bramble.web.ollama import OllamaChat, OllamaGenerate
 from bramble.web.openai import ChatDialect, TextDialect
 
 CHAT = ChatDialect()
 TEXT = TextDialect()
+OLLAMA_CHAT = OllamaChat()
+OLLAMA_GENERATE = OllamaGenerate()
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
     TEXT,
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
 )
 
 
