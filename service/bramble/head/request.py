@@ -67,6 +67,7 @@ class Request:
             first_token_s=first - self.arrived_at,
             total_s=now - self.arrived_at,
             preemptions=sequence.preemptions,
+            stop_string=self.stops.met,
         )
 
     def _text(self, token_id: int, is_last: bool) -> str:
@@ -88,7 +89,8 @@ def open_request(
     """Tokenize what was asked and check it against the context. Raises BadInput.
 
     Tokens that a reader has already (after the head was lost) are put on record first; where they
-    are the whole reply, the sequence is finished.
+    are the whole reply, the sequence is finished. So is one of no tokens, whose prompt is only
+    counted.
     """
     if asked.model not in ("", manifest.name):
         raise ModelNotFound(
@@ -162,8 +164,8 @@ def _check(asked: Generate, sampling: Sampling, vocab_size: int) -> None:
     _check_ids("generated", asked.generated, vocab_size)
     if asked.accepted_at_us < 0:
         raise BadInput(f"accepted_at_us: got {asked.accepted_at_us}, need 0 or more")
-    if asked.max_tokens is not None and asked.max_tokens < 1:
-        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
+    if asked.max_tokens is not None and asked.max_tokens < 0:
+        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 0 or more", "max_tokens")
 
 
 def _read_prompt(
@@ -206,6 +208,8 @@ def _check_ids(name: str, ids: Several[int], vocab_size: int) -> None:
 
 def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:
     """Most tokens of prompt and reply together. Raises BadInput with the numbers."""
+    if asked.max_tokens == 0:  # a prompt that is only counted may be longer than the context
+        return num_prompt
     param = "prompt" if asked.messages is None else "messages"
     wanted = 1 if asked.max_tokens is None else asked.max_tokens
     if num_prompt + wanted > max_length:
