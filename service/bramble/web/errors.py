@@ -1,42 +1,14 @@
-"""Every error as OpenAI's JSON: {"error": {"message", "type", "param", "code"}}."""
+"""Every error as JSON, in the shape of the dialect whose URL was asked."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from bramble.errors import (
-    BadInput,
-    BrambleError,
-    Elsewhere,
-    KeyReused,
-    ModelNotFound,
-    OtherSite,
-    PoisonRequest,
-    QueueFull,
-    ReplyNotFound,
-    TooLarge,
-    Unavailable,
-)
+from bramble.errors import BrambleError, PoisonRequest, Unavailable
+from bramble.web.dialects import of_path
+from bramble.web.problem import Problem, http_problem, problem_of
 from bramble.web.service import current_service
-
-# The first class that an error is an instance of decides: (class, HTTP status, type, code).
-_FAMILIES: tuple[tuple[type[BrambleError], int, str, str | None], ...] = (
-    (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
-    (ReplyNotFound, 404, "invalid_request_error", "reply_not_found"),
-    (KeyReused, 422, "invalid_request_error", "idempotency_key_reused"),
-    (TooLarge, 413, "invalid_request_error", "request_too_large"),
-    (Elsewhere, 421, "invalid_request_error", "misdirected_request"),
-    (OtherSite, 403, "invalid_request_error", "other_site"),
-    (BadInput, 400, "invalid_request_error", None),
-    (QueueFull, 429, "rate_limit_error", "rate_limit_exceeded"),
-    (Unavailable, 503, "server_error", "unavailable"),
-    (PoisonRequest, 500, "server_error", "poison_request"),
-    (BrambleError, 500, "server_error", "internal_error"),
-)
-_HTTP_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}
 
 
 def register(app: Flask) -> None:
@@ -44,27 +16,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
 
 
-def status_of(error: BrambleError) -> int:
-    return next(status for family, status, _, _ in _FAMILIES if isinstance(error, family))
-
-
-def describe(error: BrambleError) -> dict[str, Any]:
-    """Return the body that tells a client of `error`."""
-    kind, code = next(
-        (kind, code) for family, _, kind, code in _FAMILIES if isinstance(error, family)
-    )
-    if isinstance(error, BadInput):
-        return _body(str(error), kind, error.param, error.code or code)
-    return _body(str(error), kind, None, code)
-
-
-def _body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
 def _bramble_error(error: BrambleError) -> Response:
-    response = jsonify(describe(error))
-    response.status_code = status_of(error)
+    response = _respond(problem_of(error))
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, PoisonRequest):  # which clients of OpenAI's heed before the status
@@ -74,13 +27,16 @@ def _bramble_error(error: BrambleError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     """Answer what Flask refused: unknown paths, methods, bodies too large, and our own faults."""
-    status = error.code or 500
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    response = jsonify(_body(_explain(error), kind, None, _HTTP_CODES.get(status)))
-    response.status_code = status
+    response = _respond(http_problem(error.code or 500, _explain(error)))
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
+    return response
+
+
+def _respond(problem: Problem) -> Response:
+    response = jsonify(of_path(request.path).error(problem))
+    response.status_code = problem.status
     return response
 
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from bramble.errors import BadInput
 from bramble.model.sampling import RANGES
 from bramble.web.conversation import read_messages
+from bramble.web.dialect import MAX_CHOICES, Asked
 from bramble.web.fields import INT32_MAX, Fields, is_number, refusal
 from bramble.wire.messages import Generate, Sampling
 
-MAX_CHOICES = 8  # replies of one HTTP request; each takes a row of the KV cache
 MAX_STOPS = 16  # OpenAI allows 4, but clients of local servers send their whole list
 MAX_STOP_CHARACTERS = 1000
 MAX_TOP_LOGPROBS = 20  # as OpenAI
@@ -52,20 +52,6 @@ _NEUTRAL_CHAT: Mapping[str, tuple[Any, ...]] = {
     "web_search_options": (),
 }
 _NEUTRAL_TEXT: Mapping[str, tuple[Any, ...]] = {"suffix": ("",), "best_of": (1,)}
-
-
-@dataclass(frozen=True, slots=True)
-class Asked:
-    """One HTTP request, checked. `requests` holds one Generate per choice, prompts outermost.
-
-    They name the sampling parameters that were chosen: the rest is for the head to look up.
-    """
-
-    requests: tuple[Generate, ...]
-    is_streamed: bool
-    includes_usage: bool
-    choices_per_prompt: int
-    echoes: tuple[str, ...]  # per choice: the prompt's text that the reply repeats, or ""
 
 
 def read_chat(document: dict[str, Any]) -> Asked:
@@ -116,9 +102,11 @@ def _ask(body: Fields, requests: list[Generate], echoes: list[str]) -> Asked:
     return Asked(
         requests=tuple(_with_seed(request, i) for request in requests for i in range(n)),
         is_streamed=is_streamed,
-        includes_usage=_read_includes_usage(body, is_streamed),
         choices_per_prompt=n,
-        echoes=tuple(echo for echo in echoes for _ in range(n)),
+        shown={
+            "includes_usage": _read_includes_usage(body, is_streamed),
+            "echoes": [echo for echo in echoes for _ in range(n)],
+        },
     )
 
 

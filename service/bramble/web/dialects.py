@@ -1,0 +1,30 @@
+"""The protocols that are spoken here: by name, and by the URL that was asked."""
+
+from __future__ import annotations
+
+from bramble.web.dialect import Dialect
+from bramble.web.openai import ChatDialect, TextDialect
+
+CHAT = ChatDialect()
+TEXT = TextDialect()
+
+DIALECTS: tuple[Dialect, ...] = (
+    CHAT,
+    TEXT,
+)
+
+
+def named(name: str) -> Dialect:
+    """Return the dialect of an About.kind."""
+    return next(dialect for dialect in DIALECTS if dialect.name == name)
+
+
+def of_path(path: str) -> Dialect:
+    """Return the dialect whose shape errors take at a URL: where none claims it, OpenAI's chat."""
+    found: Dialect = CHAT
+    length = 0
+    for dialect in DIALECTS:
+        for start in dialect.paths:
+            if path.startswith(start) and len(start) > length:
+                found, length = dialect, len(start)
+    return found

@@ -1,0 +1,115 @@
+"""One choice of a reply while it grows: its text, read into what is said, thought and called."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from bramble.model.replies import (
+    Arguments,
+    Call,
+    Piece,
+    PlainReader,
+    ReplyReader,
+    Said,
+    Thought,
+    open_reader,
+)
+from bramble.web.about import About
+from bramble.wire.messages import Accepted, Delta, Done, TokenLogprob
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """One call of a tool, in all."""
+
+    index: int  # from 0, within its choice
+    name: str
+    arguments: str  # JSON, as the model wrote it
+
+
+@dataclass(slots=True)
+class Part:
+    reader: ReplyReader
+    pieces: list[Piece] = field(default_factory=list)  # in the order they came
+    logprobs: list[TokenLogprob] = field(default_factory=list)
+    done: Done | None = None
+
+    def add(self, delta: Delta) -> list[Piece]:
+        """Take the next tokens; return what they give."""
+        self.logprobs.extend(delta.logprobs)
+        return self._keep(self.reader.push(delta.text) if delta.text else [])
+
+    def end(self, done: Done) -> list[Piece]:
+        """Take the end; return what the reader held back."""
+        self.done = done
+        return self._keep(self.reader.end())
+
+    @property
+    def said(self) -> str:
+        return "".join(piece.text for piece in self.pieces if isinstance(piece, Said))
+
+    @property
+    def thought(self) -> str:
+        return "".join(piece.text for piece in self.pieces if isinstance(piece, Thought))
+
+    @property
+    def calls(self) -> list[Called]:
+        return [
+            Called(piece.index, piece.name, self._arguments(piece.index))
+            for piece in self.pieces
+            if isinstance(piece, Call)
+        ]
+
+    @property
+    def finish(self) -> str:
+        """Why it ended: stop, length, or tool_calls where it stopped behind a call."""
+        assert self.done is not None
+        finish = str(self.done.finish)
+        has_calls = any(isinstance(piece, Call) for piece in self.pieces)
+        return "tool_calls" if has_calls and finish == "stop" else finish
+
+    def _arguments(self, index: int) -> str:
+        some = (piece for piece in self.pieces if isinstance(piece, Arguments))
+        return "".join(piece.text for piece in some if piece.index == index)
+
+    def _keep(self, pieces: Sequence[Piece]) -> list[Piece]:
+        kept = merged(pieces)
+        self.pieces.extend(kept)
+        return kept
+
+
+def open_parts(about: About, accepted: Accepted) -> list[Part]:
+    """Return a part per choice, of which each reads the reply's text from its beginning."""
+    return [Part(_open_reader(about, accepted)) for _ in range(about.num_choices)]
+
+
+def merged(pieces: Iterable[Piece]) -> list[Piece]:
+    """Join neighbours of one kind, and leave out what is empty, save a call without arguments."""
+    joined: list[Piece] = []
+    for piece in pieces:
+        last = joined[-1] if joined else None
+        if isinstance(piece, Said) and isinstance(last, Said):
+            joined[-1] = Said(last.text + piece.text)
+        elif isinstance(piece, Thought) and isinstance(last, Thought):
+            joined[-1] = Thought(last.text + piece.text)
+        elif isinstance(piece, Arguments) and isinstance(last, Arguments):
+            if last.index == piece.index:
+                joined[-1] = Arguments(last.index, last.text + piece.text)
+            else:
+                joined.append(piece)
+        elif isinstance(piece, Call) or piece.text:
+            joined.append(piece)
+    return joined
+
+
+def call_digits(about: About, choice: int, call: int) -> str:
+    """Return what follows the prefix in the id of a call: the same whenever the reply is read."""
+    return hashlib.sha256(f"{about.name}-{choice}-{call}".encode()).hexdigest()[:24]
+
+
+def _open_reader(about: About, accepted: Accepted) -> ReplyReader:
+    if not about.is_chat:
+        return PlainReader()
+    return open_reader(accepted.reply_format, about.has_tools)
