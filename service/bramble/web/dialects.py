@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from bramble.web.anthropic import AnthropicDialect
 from bramble.web.dialect import Dialect
 from bramble.web.openai import ChatDialect, TextDialect
 
 CHAT = ChatDialect()
 TEXT = TextDialect()
+ANTHROPIC = AnthropicDialect()
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
     TEXT,
+    ANTHROPIC,
 )
 
 
