@@ -49,7 +49,8 @@ Change = Begun | Grown | Ended
 class Blocks:
     """`push` pieces as they come, then `end`.
 
-    White space alone is no text: it is held back until something is said behind it.
+    White space alone is no text: it is held back until something is said behind it. A call without
+    arguments has those of an empty object.
     """
 
     def __init__(self) -> None:
@@ -105,5 +106,7 @@ class Blocks:
 
     def _close(self) -> Iterator[Change]:
         if self._open is not None:
+            if self._open.kind is Kind.CALL:
+                yield from self._grow("" if self._open.text else "{}")
             yield Ended(self._open)
         self._open = None

@@ -5,14 +5,17 @@ from __future__ import annotations
 from bramble.web.anthropic import AnthropicDialect
 from bramble.web.dialect import Dialect
 from bramble.web.openai import ChatDialect, TextDialect
+from bramble.web.responses import ResponsesDialect
 
 CHAT = ChatDialect()
 TEXT = TextDialect()
+RESPONSES = ResponsesDialect()
 ANTHROPIC = AnthropicDialect()
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
     TEXT,
+    RESPONSES,
     ANTHROPIC,
 )
 
