@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bramble.model.replies import Arguments, Call, Piece, PlainReader, Said, Thought
+from bramble.model.replies import Arguments, Call, Piece, Said, Thought, open_reader
 from bramble.web.about import About
 from bramble.web.anthropic import AnthropicDialect
 from bramble.web.dialect import Event
@@ -33,7 +33,7 @@ def about(**shown: Any) -> About:
 def ended(pieces: Sequence[Piece], end: Done) -> tuple[Part, Tally]:
     tally = Tally(1, 1)
     tally.add(0, end)
-    return Part(PlainReader(), list(pieces), done=end), tally
+    return Part(open_reader("", False), list(pieces), done=end), tally
 
 
 def whole(pieces: Sequence[Piece], end: Done | None = None, **shown: Any) -> dict[str, Any]:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from bramble.model.replies import Arguments, Call, Piece, PlainReader, Said, Thought
+from bramble.model.replies import Arguments, Call, Piece, Said, Thought, open_reader
 from bramble.web.about import About
 from bramble.web.dialect import Event
 from bramble.web.part import Part
@@ -29,7 +29,7 @@ def ended(pieces: Sequence[Piece], finish: Finish) -> tuple[Part, Tally]:
     done = Done("r-0", finish, 7, 5, 0.0, 0.1, 0.2, cached_tokens=3)
     tally = Tally(1, 1)
     tally.add(0, done)
-    return Part(PlainReader(), list(pieces), done=done), tally
+    return Part(open_reader("", False), list(pieces), done=done), tally
 
 
 def about(**shown: Any) -> About:
