@@ -62,6 +62,12 @@ def test_another_model_is_refused_with_the_name_of_what_is_served(http: FlaskCli
     assert "'fake' is" in response.json["error"]["message"]
 
 
+def test_a_thread_is_refused_so_that_clients_send_the_whole_conversation(http: FlaskClient) -> None:
+    error = http.post("/v1/messages", json=body(thread={"type": "create"})).json["error"]
+    details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}
+    assert (error["type"], error["details"]) == ("invalid_request_error", details)
+
+
 def test_tokens_are_counted_without_a_reply(http: FlaskClient, fake: FakeClient) -> None:
     document = body() | {"max_tokens": None}
     assert http.post("/v1/messages/count_tokens", json=document).json == {"input_tokens": 7}

@@ -27,6 +27,8 @@ _WITHOUT_EFFECT = (
     *("context_management", "user_profile_id", "anthropic_version"),
 )
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {"container": (), "mcp_servers": ([],)}
+# By this code clients of Anthropic's know to send the conversation whole.
+NO_THREADS = "thread_unsupported_request"
 _THINKING = ("enabled", "disabled", "adaptive")
 
 
@@ -68,10 +70,14 @@ def read_count(document: dict[str, Any]) -> Generate:
 
 
 def _check_names(body: Fields) -> None:
+    if body.has("thread"):
+        raise BadInput(
+            "thread: conversations are not kept here; send all messages again", "thread", NO_THREADS
+        )
     for name, neutral in _NEUTRAL.items():
         if body.has(name) and body.get(name) not in neutral:
             raise BadInput(f"{name}: not offered by this server; leave it out", name)
-    body.check_names((*_OBEYED, *_WITHOUT_EFFECT, *_NEUTRAL))
+    body.check_names((*_OBEYED, *_WITHOUT_EFFECT, *_NEUTRAL, "thread"))
 
 
 def _read_prompt(body: Fields, thinking: dict[str, Any]) -> Generate:

@@ -7,6 +7,7 @@ from typing import Any
 
 from bramble.model.replies import Piece
 from bramble.web.about import About
+from bramble.web.anthropic_read import NO_THREADS
 from bramble.web.blocks import Begun, Block, Blocks, Change, Grown, Kind
 from bramble.web.dialect import Event
 from bramble.web.part import Part, call_digits
@@ -145,7 +146,9 @@ class MessageWriter:
 
 def error_of(problem: Problem) -> dict[str, Any]:
     kind = "invalid_request_error" if problem.status < 500 else "api_error"
-    error = {"type": _TYPES.get(problem.status, kind), "message": problem.message}
+    error: dict[str, Any] = {"type": _TYPES.get(problem.status, kind), "message": problem.message}
+    if problem.code == NO_THREADS:
+        error["details"] = {"error_code": problem.code, "unsupported": [problem.param]}
     return {"type": "error", "error": error, "request_id": None}
 
 
