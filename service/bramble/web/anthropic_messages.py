@@ -26,7 +26,7 @@ _BLOCKS = {
     "tool_result": ("text", "document"),
 }
 _MEMBERS = {  # beside type and cache_control, which all may have
-    "text": ("text", "citations"),
+    "text": ("text", "citations", "parsed_output"),  # the last is their client's own
     "document": ("source", "title", "context", "citations"),
     "thinking": ("thinking", "signature"),
     "redacted_thinking": ("data",),

@@ -18,8 +18,12 @@ _ROLES = {"user": "user", "assistant": "assistant", "system": "system", "develop
 _TYPES = ("message", "function_call", "function_call_output", "reasoning")
 _MESSAGE = ("type", "id", "role", "content", "status", "phase")
 _PARTS = {"input_text": "text", "output_text": "text", "text": "text", "refusal": "refusal"}
-_PART = ("type", "text", "refusal", "annotations", "logprobs", "prompt_cache_breakpoint")
-_CALL = ("type", "id", "call_id", "name", "arguments", "status", "async", "caller", "namespace")
+# Beside OpenAI's there is what their client adds to a reply, and sends back with it.
+_PART = ("type", "text", "refusal", "annotations", "logprobs", "prompt_cache_breakpoint", "parsed")
+_CALL = (
+    *("type", "id", "call_id", "name", "arguments", "status", "async", "caller", "namespace"),
+    *("async_", "parsed_arguments"),
+)
 _OUTPUT = ("type", "id", "call_id", "output", "status", "name", "caller", "namespace")
 _REASONING = ("type", "id", "summary", "content", "encrypted_content", "status")
 
