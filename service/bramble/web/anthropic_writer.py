@@ -120,7 +120,7 @@ class MessageWriter:
         """Return a block as it is before its first delta."""
         match block.kind:
             case Kind.TEXT:
-                return {"type": "text", "text": "", "citations": None}
+                return {"type": "text", "text": ""}
             case Kind.THOUGHT:
                 return {"type": "thinking", "thinking": "", "signature": ""}
             case Kind.CALL:
