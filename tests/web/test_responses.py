@@ -1,5 +1,7 @@
 """OpenAI's Responses by the real `openai` package, against real gunicorn with the fake head."""
 
+from collections.abc import Iterator
+
 import openai
 import pytest
 from flask.testing import FlaskClient
@@ -7,8 +9,9 @@ from openai import OpenAI
 
 
 @pytest.fixture
-def client(url: str) -> OpenAI:
-    return OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0)
+def client(url: str) -> Iterator[OpenAI]:
+    with OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        yield client
 
 
 def test_a_response_is_answered_whole(client: OpenAI) -> None:

@@ -207,19 +207,19 @@ def _check_ids(name: str, ids: Several[int], vocab_size: int) -> None:
 
 
 def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:
-    """Most tokens of prompt and reply together. Raises BadInput with the numbers."""
+    """Most tokens of prompt and reply together: what is asked beyond the context is cut to it.
+
+    Raises BadInput where not one token of a reply fits.
+    """
     if asked.max_tokens == 0:  # a prompt that is only counted may be longer than the context
         return num_prompt
-    param = "prompt" if asked.messages is None else "messages"
-    wanted = 1 if asked.max_tokens is None else asked.max_tokens
-    if num_prompt + wanted > max_length:
-        reply = "" if asked.max_tokens is None else f" and max_tokens is {asked.max_tokens}"
-        lower = f", or set max_tokens to {max_length - num_prompt} at most"
+    if num_prompt >= max_length:
         raise BadInput(
-            f"the context is {max_length} tokens; the prompt has {num_prompt}{reply}; "
-            f"shorten the prompt{lower if num_prompt < max_length else ''}, "
-            "or start a new conversation",
-            param,
+            f"the context is {max_length} tokens, and the prompt has {num_prompt}: no room is left "
+            "for a reply; shorten the prompt, or start a new conversation",
+            "prompt" if asked.messages is None else "messages",
             "context_length_exceeded",
         )
-    return max_length if asked.max_tokens is None else num_prompt + asked.max_tokens
+    if asked.max_tokens is None:
+        return max_length
+    return min(num_prompt + asked.max_tokens, max_length)

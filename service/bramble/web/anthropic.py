@@ -16,7 +16,7 @@ class AnthropicDialect:
     name = "anthropic"
     id_prefix = "msg_"
     media_type = EVENT_STREAM
-    paths: tuple[str, ...] = ("/v1/messages", "/messages")
+    paths: tuple[str, ...] = ("/v1/messages",)
 
     def read(self, document: dict[str, Any]) -> Asked:
         return read_message(document)

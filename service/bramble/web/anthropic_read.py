@@ -12,8 +12,7 @@ from bramble.web.anthropic_messages import read_conversation
 from bramble.web.anthropic_tools import read_tools
 from bramble.web.dialect import Asked
 from bramble.web.fields import INT32_MAX, Fields
-from bramble.web.parameters import MAX_STOP_CHARACTERS, MAX_STOPS
-from bramble.web.parameters import _read_sampling as read_sampling
+from bramble.web.sampling_parameters import MAX_STOP_CHARACTERS, MAX_STOPS, read_sampling
 from bramble.wire.messages import Constraint, Generate
 
 _OBEYED = (

@@ -14,6 +14,7 @@ from bramble.web import (
     errors,
     files,
     pages,
+    paths,
     probes,
     responses_api,
 )
@@ -36,4 +37,5 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     app.register_blueprint(anthropic_api.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(files.blueprint)
+    paths.register(app)
     return app

@@ -88,7 +88,9 @@ def end(dialect: Dialect, reply_id: str) -> None:
 
 
 def _describe(asked: Asked, dialect: Dialect, name: str) -> About:
-    first = asked.requests[0]
+    first, is_inline = asked.requests[0], asked.has_inline_thoughts
+    if is_inline is None:
+        is_inline = current_service().config.inline_thoughts
     return About(
         kind=dialect.name,
         name=name,
@@ -97,6 +99,7 @@ def _describe(asked: Asked, dialect: Dialect, name: str) -> About:
         is_streamed=asked.is_streamed,
         is_chat=first.messages is not None,
         has_tools=bool(first.tools) and first.tool_choice != "none",
+        has_inline_thoughts=is_inline,
         shown=asked.shown,
     )
 

@@ -63,6 +63,7 @@ class Asked:
     choices_per_prompt: int = 1
     shown: dict[str, Any] = field(default_factory=dict)  # for the writer, in About: JSON values
     ignored: tuple[str, ...] = ()  # parameters without effect here, named in a header
+    has_inline_thoughts: bool | None = False  # thoughts stand in the text; None = as web.yml says
 
 
 class Writer(Protocol):

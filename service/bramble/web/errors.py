@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from bramble.errors import BrambleError, PoisonRequest, Unavailable
 from bramble.web.dialects import of_path
 from bramble.web.problem import Problem, http_problem, problem_of
 from bramble.web.service import current_service
+
+# What OpenAI's API has elsewhere, for models of other kinds.
+_OTHER_KINDS = ("embeddings", "images", "audio", "moderations", "rerank", "fine_tuning")
+
+# Whose clients add the whole path themselves, and a route that shows they are served.
+_PLAIN_ADDRESS = {"Anthropic's": "/v1/messages", "Ollama's": "/api/chat"}
 
 
 def register(app: Flask) -> None:
@@ -42,7 +48,7 @@ def _respond(problem: Problem) -> Response:
 
 def _explain(error: HTTPException) -> str:
     if error.code == 404 and error.description == NotFound.description:
-        return f"no such URL: {request.method} {request.path[:80]}; the API is below /v1"
+        return f"no such URL: {request.method} {request.path[:80]}; {_offers()}"
     if isinstance(error, MethodNotAllowed):
         methods = " or ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"}))
         return f"{request.method} is not allowed here; use {methods}"
@@ -50,3 +56,17 @@ def _explain(error: HTTPException) -> str:
         allowed = current_service().config.max_body_bytes
         return f"the body is larger than the {allowed} bytes that are read; send a shorter one"
     return error.description or error.name
+
+
+def _offers() -> str:
+    """Say what there is instead, and at which address a client finds it."""
+    rules = [rule for rule in current_app.url_map.iter_rules() if "POST" in (rule.methods or ())]
+    paths = sorted({rule.rule for rule in rules if "<" not in rule.rule})
+    found = [word for word in request.path.split("/") if word in _OTHER_KINDS]
+    lack = f"the model served here writes text and has no {found[0]}; " if found else ""
+    others = [name for name, path in _PLAIN_ADDRESS.items() if path in paths]
+    plain = f", one of {' or '.join(others)} {request.host_url[:-1]}" if others else ""
+    return (
+        f"{lack}POST goes to {', '.join(paths)}; "
+        f"a client of OpenAI's API takes {request.host_url}v1 as its base URL{plain}"
+    )

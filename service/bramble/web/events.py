@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from bramble.errors import BrambleError
 from bramble.head.client import Event, Pulse
 from bramble.web import dialect as seam
+from bramble.web.about import About
 from bramble.web.choices import Choices
 from bramble.web.dialects import named
 from bramble.web.framing import frame, frame_alive
@@ -33,6 +34,7 @@ class EventWriter:
 
     dialect  until the reply is known, which says its own
     count    hears of every choice that is done
+    open     makes what reads the text of each choice
     """
 
     def __init__(
@@ -42,12 +44,14 @@ class EventWriter:
         place: Place,
         count: Callable[[Done], None],
         clock: Callable[[], float] = time.monotonic,
+        open: Callable[[About, Accepted], list[Part]] = open_parts,
     ) -> None:
         self._dialect = dialect
         self._choices = choices
         self._place = place
         self._count = count
         self._clock = clock
+        self._open = open
         self._wrote_at = clock()
         self._positions: list[int] = []
         self._writer: seam.Writer | None = None
@@ -60,7 +64,7 @@ class EventWriter:
         self._mark = accepted.mark
         self._dialect = named(about.kind)
         self._writer = self._dialect.writer(about, accepted)
-        self._parts: list[Part] = open_parts(about, accepted)
+        self._parts = self._open(about, accepted)
         self._tally = Tally(about.num_choices, about.choices_per_prompt, self._count)
         self._positions = [0] * about.num_choices
 

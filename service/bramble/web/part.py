@@ -80,6 +80,27 @@ class Part:
         return kept
 
 
+class InlineReader:
+    """Says what another reader takes for a thought, in <think>…</think>."""
+
+    def __init__(self, reader: ReplyReader) -> None:
+        self._reader = reader
+        self._is_thinking = False
+
+    def push(self, text: str) -> list[Piece]:
+        return [inlined for piece in self._reader.push(text) for inlined in self._inline(piece)]
+
+    def end(self) -> list[Piece]:
+        return [inlined for piece in self._reader.end() for inlined in self._inline(piece)]
+
+    def _inline(self, piece: Piece) -> list[Piece]:
+        is_thought, was_thought = isinstance(piece, Thought), self._is_thinking
+        self._is_thinking = is_thought
+        tag = {(False, True): "<think>", (True, False): "</think>"}.get((was_thought, is_thought))
+        tags: list[Piece] = [Said(tag)] if tag else []
+        return [*tags, Said(piece.text) if isinstance(piece, Thought) else piece]
+
+
 def open_parts(about: About, accepted: Accepted) -> list[Part]:
     """Return a part per choice, of which each reads the reply's text from its beginning."""
     return [Part(_open_reader(about, accepted)) for _ in range(about.num_choices)]
@@ -112,4 +133,5 @@ def call_digits(about: About, choice: int, call: int) -> str:
 def _open_reader(about: About, accepted: Accepted) -> ReplyReader:
     if not about.is_chat:
         return PlainReader()
-    return open_reader(accepted.reply_format, about.has_tools)
+    reader = open_reader(accepted.reply_format, about.has_tools)
+    return InlineReader(reader) if about.has_inline_thoughts else reader

@@ -18,7 +18,7 @@ class ResponsesDialect:
     name = "responses"
     id_prefix = "resp_"
     media_type = EVENT_STREAM
-    paths: tuple[str, ...] = ("/v1/responses", "/responses")
+    paths: tuple[str, ...] = ("/v1/responses",)
 
     def read(self, document: dict[str, Any]) -> Asked:
         return read_response(document)

@@ -11,9 +11,9 @@ from bramble.errors import BadInput
 from bramble.web.dialect import Asked
 from bramble.web.fields import INT32_MAX, Fields
 from bramble.web.parameters import MAX_TOP_LOGPROBS
-from bramble.web.parameters import _read_sampling as read_sampling
 from bramble.web.responses_items import read_input
 from bramble.web.responses_tools import read_tools
+from bramble.web.sampling_parameters import read_sampling
 from bramble.wire.messages import Constraint, Generate
 
 _OBEYED = (
