@@ -29,6 +29,19 @@ def test_a_system_prompt_of_blocks_comes_first_a_block_a_line() -> None:
     assert request.messages == [{"role": "system", "content": "a\nb"}, USER]
 
 
+def test_a_label_for_billing_does_not_stand_before_the_system_prompt() -> None:
+    label = {"type": "text", "text": "x-anthropic-billing-header: cc_version=2.1.197.fa0;"}
+    request = read(system=[label, {"type": "text", "text": "a"}])
+    assert request.messages == [{"role": "system", "content": "a"}, USER]
+
+
+def test_all_that_is_wrong_is_told_at_once() -> None:
+    with pytest.raises(BadInput, match="5 parameters are wrong") as caught:
+        read(max_tokens=-1, top_k="x", tools=[{}, WEATHER | {"type": "bash_20250124"}], messages=3)
+    for param in ("max_tokens", "top_k", "tools[0]", "tools[1].type", "messages"):
+        assert param in str(caught.value)
+
+
 def test_a_call_and_its_result_are_a_message_each_that_templates_know() -> None:
     thought = {"type": "thinking", "thinking": "hm", "signature": "x"}
     said = {"type": "text", "text": "Let me see.", "citations": None}
@@ -176,6 +189,7 @@ IMAGE = {"type": "image", "source": {"type": "url", "url": "http://x"}}
         ({"system": [IMAGE]}, "system[0]"),
         ({"tools": {}}, "tools"),
         ({"tools": ["x"]}, "tools[0]"),
+        ({"tools": [WEATHER | {"input_schema": {"type": "array"}}]}, "tools[0].input_schema.type"),
         ({"tools": [{"input_schema": {}}]}, "tools[0].name"),
         ({"tools": [WEATHER | {"name": "a b"}]}, "tools[0].name"),
         ({"tools": [WEATHER, WEATHER]}, "tools[1].name"),

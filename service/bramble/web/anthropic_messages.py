@@ -11,10 +11,14 @@ import json
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.body import check_depth
 from bramble.web.fields import Fields, refusal
 
 Message = dict[str, Any]
 
+# Whom Anthropic bills: not for the model, and another for each conversation, none of which would
+# have its beginning in common with those before.
+_BILLING = "x-anthropic-billing-header:"
 _ROLES = ("user", "assistant", "system")
 # A reply that is sent back as it came has these too.
 _OF_A_REPLY = ("id", "type", "model", "stop_reason", "stop_sequence", "stop_details", "usage")
@@ -60,7 +64,8 @@ def _read_system(body: Fields) -> list[Message]:
     if system is None:
         return []
     blocks = _read_blocks(system, body.path + "system", "system")
-    text = _lines(block.values["text"] for block in blocks)
+    texts = [str(block.get("text")) for block in blocks]
+    text = _lines(text for text in texts if not text.startswith(_BILLING))
     return [{"role": "system", "content": text}] if text else []
 
 
@@ -163,6 +168,7 @@ def _read_call(block: Fields, calls: dict[str, str]) -> dict[str, Any]:
     call_id, name, given = _required(block, "id"), _required(block, "name"), block.get("input")
     if not isinstance(given, dict):
         raise block.refuse("input", "an object")
+    check_depth(given, block.path + "input")
     if call_id in calls:
         raise block.refuse("id", "an id that no other call has")
     calls[call_id] = name

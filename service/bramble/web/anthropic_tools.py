@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.faults import Faults
 from bramble.web.fields import Fields, refusal
 from bramble.web.toolbox import Toolbox
 
@@ -19,14 +21,19 @@ _NEUTRAL: dict[str, Any] = {
 _CHOICES = {"auto": "auto", "any": "required", "none": "none"}
 
 
-def read_tools(body: Fields) -> dict[str, Any]:
-    """Return the members of Generate that tools are about. Raises BadInput with the path."""
+def read_tools(body: Fields, faults: Faults) -> dict[str, Any]:
+    """Return the members of Generate that tools are about.
+
+    Faults of single tools are kept; raises BadInput with the path of what else is wrong.
+    """
     box = Toolbox()
     tools = body.get("tools")
     if tools is not None and not isinstance(tools, list):
         raise body.refuse("tools", "a list")
     for i, tool in enumerate(tools or []):
-        _read_tool(tool, f"tools[{i}]", box)
+        faults.attempt(partial(_read_tool, tool, f"tools[{i}]", box), None)
+    if len(box.tools) < len(tools or []):
+        return {}
     choice, parallel = _read_choice(body, box)
     return {"tools": box.tools or None, "tool_choice": choice, "parallel_calls": parallel}
 
@@ -48,7 +55,7 @@ def _read_tool(tool: Any, path: str, box: Toolbox) -> None:
     fields.check_names((*_KNOWN, *_WITHOUT_EFFECT, *_NEUTRAL))
     if not isinstance(fields.get("input_schema"), dict):
         raise fields.refuse("input_schema", "a JSON schema, which is an object")
-    box.add(fields, "input_schema", path)
+    box.add(fields, "input_schema")
 
 
 def _read_choice(body: Fields, box: Toolbox) -> tuple[str, bool]:

@@ -10,6 +10,7 @@ import json
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.body import check_depth
 from bramble.web.fields import Fields, refusal
 
 Message = dict[str, Any]
@@ -115,8 +116,7 @@ def _read_call(fields: Fields, calls: dict[str, str]) -> Message:
     fields.check_names(_CALL)
     call_id, name = _required(fields, "call_id"), _required(fields, "name")
     arguments = _required(fields, "arguments")
-    if not _is_object(arguments):
-        raise fields.refuse("arguments", "a text that is a JSON object")
+    check_depth(_parse(fields, arguments), fields.path + "arguments")
     if call_id in calls:
         raise fields.refuse("call_id", "an id that no other call has")
     calls[call_id] = name
@@ -147,11 +147,14 @@ def _read_reasoning(fields: Fields) -> Message:
     return {"role": "assistant", "content": "", "reasoning_content": "\n".join(texts)}
 
 
-def _is_object(text: str) -> bool:
+def _parse(fields: Fields, arguments: str) -> dict[str, Any]:
     try:
-        return isinstance(json.loads(text or "{}"), dict)
+        found = json.loads(arguments or "{}")
     except (ValueError, RecursionError):
-        return False
+        found = None
+    if not isinstance(found, dict):
+        raise fields.refuse("arguments", "a text that is a JSON object")
+    return found
 
 
 def _required(fields: Fields, name: str) -> str:

@@ -1,19 +1,25 @@
-"""Bodies of OpenAI's /v1/responses, checked: to Generate."""
+"""Bodies of OpenAI's /v1/responses and /v1/responses/input_tokens, checked: to Generate.
+
+All that is wrong is told in one error.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.constraints import ANY_OBJECT, schema_constraint
 from bramble.web.dialect import Asked
-from bramble.web.fields import INT32_MAX, Fields
+from bramble.web.faults import Faults
+from bramble.web.fields import Fields
 from bramble.web.parameters import MAX_TOP_LOGPROBS
 from bramble.web.responses_items import read_input
 from bramble.web.responses_tools import read_tools
-from bramble.web.sampling_parameters import read_sampling
+from bramble.web.sampling_parameters import read_length, read_sampling
+from bramble.web.thinking import effort_options
 from bramble.wire.messages import Constraint, Generate
 
 _OBEYED = (
@@ -24,15 +30,21 @@ _OBEYED = (
 )
 # They label or route a request at OpenAI, or say how caches and stores of theirs are to be used.
 _WITHOUT_EFFECT = (
-    *("metadata", "user", "safety_identifier", "service_tier", "store", "truncation"),
+    *("metadata", "client_metadata", "user", "safety_identifier", "service_tier", "store"),
     *("prompt_cache_key", "prompt_cache_retention", "prompt_cache_options", "max_tool_calls"),
+    "truncation",
 )
 _NEUTRAL: Mapping[str, tuple[Any, ...]] = {
     "background": (False,),
     "context_management": ([],),
     "conversation": (),
     "moderation": (),
+    "previous_response_id": (),
     "prompt": (),
+}
+_HINTS = {
+    "previous_response_id": "conversations are not kept here; send the earlier items again, "
+    "in input",
 }
 _LOGPROBS = "message.output_text.logprobs"
 _SHOWN = (  # in the reply, as they were sent
@@ -40,25 +52,32 @@ _SHOWN = (  # in the reply, as they were sent
     *("safety_identifier", "store", "temperature", "text", "top_p", "truncation", "user"),
     *("tools", "tool_choice", "parallel_tool_calls", "reasoning", "top_logprobs"),
 )
-_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 
 
 def read_response(document: dict[str, Any]) -> Asked:
-    """Check a body. Raises BadInput with the path of what is wrong."""
-    body = Fields(document)
-    _check_names(body)
+    """Check a body of /v1/responses. Raises BadInput with the path of what is wrong."""
+    faults = Faults()
+    body = Fields(document, faults=faults)
+    request = _read_prompt(body, faults)
     request = replace(
-        read_prompt(body),
-        **read_sampling(body, _read_logprobs(body)),
-        max_tokens=body.integer("max_output_tokens", 1, INT32_MAX),
-        constraint=_read_format(body),
+        request,
+        sampling=replace(
+            request.sampling, top_logprobs=faults.attempt(partial(_read_logprobs, body), -1)
+        ),
+        max_tokens=faults.attempt(partial(read_length, body, "max_output_tokens"), None),
+        constraint=faults.attempt(partial(_read_format, body), None),
     )
-    _read_stream_options(body)
+    if (options := body.object("stream_options")) is not None:
+        options.check_names(("include_obfuscation",))
+        options.flag("include_obfuscation")  # padding against eavesdroppers: not added
+    is_streamed = body.flag("stream")
+    faults.check()
     ignored = [name for name in _WITHOUT_EFFECT if body.has(name)]
-    ignored += ["text.verbosity"] if _member(body, "text").has("verbosity") else []
+    if (body.get("text") or {}).get("verbosity") is not None:
+        ignored.append("text.verbosity")
     return Asked(
         requests=(request,),
-        is_streamed=body.flag("stream"),
+        is_streamed=is_streamed,
         shown={name: document[name] for name in _SHOWN if body.has(name)},
         ignored=tuple(ignored),
     )
@@ -66,43 +85,30 @@ def read_response(document: dict[str, Any]) -> Asked:
 
 def read_count(document: dict[str, Any]) -> Generate:
     """Check a body of /v1/responses/input_tokens: a request whose prompt is only counted."""
-    body = Fields(document)
-    _check_names(body)
-    request = read_prompt(body)
-    return replace(request, **read_sampling(body, -1), max_tokens=0)
+    faults = Faults()
+    request = _read_prompt(Fields(document, faults=faults), faults)
+    faults.check()
+    return replace(request, max_tokens=0)
 
 
-def read_prompt(body: Fields) -> Generate:
-    """Return a request with all that the prompt depends on."""
+def _read_prompt(body: Fields, faults: Faults) -> Generate:
+    """Return a request with all that the prompt depends on, and how to sample."""
+    _check_names(body, faults)
     return Generate(
         request="",
-        sampling=read_sampling(body, -1)["sampling"],
-        messages=read_input(body),
-        **read_tools(body),
-        template_options=_read_reasoning(body),
+        messages=faults.attempt(partial(read_input, body), []),
+        **read_sampling(body, -1),
+        **faults.attempt(partial(read_tools, body, faults), {}),
+        template_options=faults.attempt(partial(_read_reasoning, body), {}),
     )
 
 
-def _check_names(body: Fields) -> None:
-    if body.has("previous_response_id"):
-        raise BadInput(
-            "previous_response_id: conversations are not kept here; send the earlier items again, "
-            "in input",
-            "previous_response_id",
-            "unsupported_parameter",
-        )
+def _check_names(body: Fields, faults: Faults) -> None:
     for name, neutral in _NEUTRAL.items():
         if body.has(name) and body.get(name) not in neutral:
-            message = f"{name}: not offered by this server; leave it out"
-            raise BadInput(message, name, "unsupported_parameter")
-    body.check_names((*_OBEYED, *_WITHOUT_EFFECT, *_NEUTRAL, "previous_response_id"))
-
-
-def _member(body: Fields, name: str) -> Fields:
-    value = body.get(name)
-    if value is not None and not isinstance(value, dict):
-        raise body.refuse(name, "an object")
-    return Fields(value or {}, f"{name}.")
+            hint = _HINTS.get(name, "not offered by this server; leave it out")
+            faults.keep(BadInput(f"{name}: {hint}", name, "unsupported_parameter"))
+    body.check_names((*_OBEYED, *_WITHOUT_EFFECT, *_NEUTRAL))
 
 
 def _read_logprobs(body: Fields) -> int:
@@ -113,43 +119,31 @@ def _read_logprobs(body: Fields) -> int:
     return (top or 0) if _LOGPROBS in (include or []) or top else -1
 
 
-def _read_stream_options(body: Fields) -> None:
-    options = _member(body, "stream_options")
-    options.check_names(("include_obfuscation",))
-    options.flag("include_obfuscation")  # padding against eavesdroppers: not added
-
-
 def _read_reasoning(body: Fields) -> dict[str, Any]:
-    reasoning = _member(body, "reasoning")
-    reasoning.check_names(("effort", "summary", "generate_summary", "context", "mode"))
-    effort = reasoning.text("effort")
-    if effort is None:
+    reasoning = body.object("reasoning")
+    if reasoning is None:
         return {}
-    if effort not in _EFFORTS:
-        raise reasoning.refuse("effort", f"one of {', '.join(_EFFORTS)}")
-    return {"reasoning_effort": effort, "enable_thinking": effort not in ("none", "minimal")}
+    reasoning.check_names(("effort", "summary", "generate_summary", "context", "mode"))
+    return effort_options(reasoning, "effort")
 
 
 def _read_format(body: Fields) -> Constraint | None:
-    text = _member(body, "text")
-    text.check_names(("format", "verbosity"))
-    asked = text.get("format")
-    if asked is None:
+    text = body.object("text")
+    asked = text.object("format") if text is not None else None
+    if text is None or asked is None:
         return None
-    if not isinstance(asked, dict):
-        raise text.refuse("format", 'an object such as {"type": "text"}')
-    fields = Fields(asked, "text.format.")
-    match fields.get("type"):
+    text.check_names(("format", "verbosity"))
+    match asked.get("type"):
         case "text":
-            fields.check_names(("type",))
+            asked.check_names(("type",))
             return None
         case "json_object":
-            fields.check_names(("type",))
-            return Constraint("json_schema", '{"type": "object"}')
+            asked.check_names(("type",))
+            return ANY_OBJECT
         case "json_schema":
-            fields.check_names(("type", "name", "schema", "strict", "description"))
-            fields.flag("strict")
-            if not isinstance(fields.get("schema"), dict):
-                raise fields.refuse("schema", "a JSON schema, which is an object")
-            return Constraint("json_schema", json.dumps(asked["schema"], ensure_ascii=False))
-    raise fields.refuse("type", "text, json_object or json_schema")
+            asked.check_names(("type", "name", "schema", "strict", "description"))
+            asked.flag("strict")
+            if not isinstance(asked.get("schema"), dict):
+                raise asked.refuse("schema", "a JSON schema: an object")
+            return schema_constraint(asked.get("schema"), asked.path + "schema")
+    raise asked.refuse("type", "text, json_object or json_schema")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.faults import Faults
 from bramble.web.fields import Fields, refusal
 from bramble.web.toolbox import Toolbox
 
@@ -19,16 +21,21 @@ _NEUTRAL: dict[str, Any] = {
 _CHOICES = ("auto", "none", "required")
 
 
-def read_tools(body: Fields) -> dict[str, Any]:
-    """Return the members of Generate that tools are about. Raises BadInput with the path."""
+def read_tools(body: Fields, faults: Faults) -> dict[str, Any]:
+    """Return the members of Generate that tools are about.
+
+    Faults of single tools are kept; raises BadInput with the path of what else is wrong.
+    """
     box = Toolbox()
     tools = body.get("tools")
     if tools is not None and not isinstance(tools, list):
         raise body.refuse("tools", "a list")
     for i, tool in enumerate(tools or []):
-        _read_tool(tool, f"tools[{i}]", box)
+        faults.attempt(partial(_read_tool, tool, f"tools[{i}]", box), None)
+    parallel = body.choice("parallel_tool_calls") is not False
+    if len(box.tools) < len(tools or []):
+        return {}
     choice = _read_choice(body, box)
-    parallel = body.flag("parallel_tool_calls") or not body.has("parallel_tool_calls")
     return {"tools": box.tools or None, "tool_choice": choice, "parallel_calls": parallel}
 
 
@@ -47,7 +54,7 @@ def _read_tool(tool: Any, path: str, box: Toolbox) -> None:
         if fields.has(name) and fields.get(name) != neutral:
             raise BadInput(f"{path}.{name}: not offered here; leave it out", f"{path}.{name}")
     fields.check_names((*_KNOWN, *_NEUTRAL))
-    box.add(fields, "parameters", path)
+    box.add(fields, "parameters")
 
 
 def _read_choice(body: Fields, box: Toolbox) -> str:

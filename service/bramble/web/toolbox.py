@@ -1,15 +1,14 @@
-"""The tools of one request, as OpenAI's chat API lists them, whatever protocol they came by."""
+"""The tools of one request, as OpenAI's chat API lists them, where a protocol has them flat."""
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from bramble.errors import BadInput
 from bramble.web.fields import Fields
+from bramble.web.tools import NAME, NAME_RULE, check_parameters
 
 MAX_TOOLS = 256
-_NAME = re.compile(r"[a-zA-Z0-9_.-]{1,128}")
 
 
 class Toolbox:
@@ -17,27 +16,27 @@ class Toolbox:
         self.tools: list[dict[str, Any]] = []
         self._names: set[str] = set()
 
-    def add(self, tool: Fields, schema: str, path: str) -> None:
+    def add(self, tool: Fields, schema: str) -> None:
         """Add a tool with name, description and strict; its JSON schema is the member `schema`.
 
-        Raises BadInput for a name that is none, or another tool's, and a schema that is no object.
+        Raises BadInput for a name that is none, or another tool's, and a schema of no object.
         """
         name = tool.text("name")
-        if name is None or not _NAME.fullmatch(name):
-            raise tool.refuse("name", "1 to 128 letters, digits, underscores, dots or hyphens")
+        if name is None or not NAME.fullmatch(name):
+            raise tool.refuse("name", NAME_RULE)
         if name in self._names:
             raise tool.refuse("name", "a name that no other tool has")
         if len(self.tools) == MAX_TOOLS:
+            path = tool.path.removesuffix(".")
             raise BadInput(f"{path}: more than {MAX_TOOLS} tools; send fewer", path)
         function: dict[str, Any] = {"name": name}
         if (description := tool.text("description")) is not None:
             function["description"] = description
         if (parameters := tool.get(schema)) is not None:
-            if not isinstance(parameters, dict):
-                raise tool.refuse(schema, "a JSON schema, which is an object")
+            check_parameters(parameters, tool.path + schema)
             function["parameters"] = parameters
-        if tool.has("strict"):
-            function["strict"] = tool.flag("strict")
+        if (is_strict := tool.choice("strict")) is not None:
+            function["strict"] = is_strict
         self._names.add(name)
         self.tools.append({"type": "function", "function": function})
 
