@@ -68,6 +68,14 @@ def test_a_thread_is_refused_so_that_clients_send_the_whole_conversation(http: F
     assert (error["type"], error["details"]) == ("invalid_request_error", details)
 
 
+def test_the_list_of_models_has_what_anthropics_clients_read(http: FlaskClient) -> None:
+    found = http.get("/v1/models", headers={"anthropic-version": "2023-06-01"}).json
+    (model,) = found["data"]
+    assert (model["id"], model["type"], model["display_name"]) == ("fake", "model", "fake")
+    assert model["created_at"] == "1970-01-01T00:00:00Z"
+    assert (found["first_id"], found["last_id"], found["has_more"]) == ("fake", "fake", False)
+
+
 def test_tokens_are_counted_without_a_reply(http: FlaskClient, fake: FakeClient) -> None:
     document = body() | {"max_tokens": None}
     assert http.post("/v1/messages/count_tokens", json=document).json == {"input_tokens": 7}

@@ -70,6 +70,14 @@ def test_parts_of_text_are_joined_and_a_developer_is_the_system() -> None:
     assert request.messages == [{"role": "system", "content": "ab"}, USER]
 
 
+def test_neighbouring_messages_of_one_role_are_one() -> None:
+    developer = {"role": "developer", "content": "and kind"}
+    assert read(input=[developer, USER, USER], instructions="be brief").messages == [
+        {"role": "system", "content": "be brief\nand kind"},
+        {"role": "user", "content": "hi\nhi"},
+    ]
+
+
 def test_tools_are_laid_out_as_the_chat_api_lists_them() -> None:
     request = read(tools=[WEATHER, CLOCK], parallel_tool_calls=False)
     assert request.tools == [

@@ -1,7 +1,8 @@
 """The `instructions` and `input` of OpenAI's Responses, as the chat templates read a conversation.
 
 What a model gave in one reply comes back as several items: thoughts, texts and calls of tools
-that follow one another are one message.
+that follow one another are one message. So are neighbouring messages of one role: many templates
+know no others than turns that alternate.
 """
 
 from __future__ import annotations
@@ -48,9 +49,9 @@ def read_input(body: Fields) -> list[Message]:
 
 
 def _append(conversation: list[Message], message: Message) -> None:
-    """Add a message; what goes on with the assistant's is joined to it."""
+    """Add a message; what continues a turn of the same role is joined to it."""
     last = conversation[-1] if conversation else {"role": ""}
-    if not message["role"] == last["role"] == "assistant":
+    if message["role"] == "tool" or message["role"] != last["role"]:
         conversation.append(message)
         return
     for name in ("reasoning_content", "content"):
