@@ -252,6 +252,8 @@ class Desk:
         self._audiences[name].accept(accepted, request.record)
         if request.sequence.finish is not None:
             self._end(request, request.done(now), now)
+        if request.asked.max_tokens == 0:  # nobody comes back for a count
+            self._audiences.drop(name)
 
     # --------------------------------------------------------------------------------- to clients
 

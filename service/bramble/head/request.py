@@ -68,6 +68,7 @@ class Request:
             total_s=now - self.arrived_at,
             preemptions=sequence.preemptions,
             cached_tokens=min(sequence.num_cached, sequence.num_prompt_tokens),
+            stop_string=self.stops.met,
         )
 
     def _text(self, token_id: int, is_last: bool) -> str:
@@ -89,7 +90,8 @@ def open_request(
     """Tokenize what was asked and check it against the context. Raises BadInput.
 
     Tokens that a reader has already (after the head was lost) are put on record first; where they
-    are the whole reply, the sequence is finished.
+    are the whole reply, the sequence is finished. So is one of no tokens, whose prompt is only
+    counted.
     """
     if asked.model not in ("", manifest.name):
         raise ModelNotFound(
@@ -163,8 +165,8 @@ def _check(asked: Generate, sampling: Sampling, vocab_size: int) -> None:
     _check_ids("generated", asked.generated, vocab_size)
     if asked.accepted_at_us < 0:
         raise BadInput(f"accepted_at_us: got {asked.accepted_at_us}, need 0 or more")
-    if asked.max_tokens is not None and asked.max_tokens < 1:
-        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
+    if asked.max_tokens is not None and asked.max_tokens < 0:
+        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 0 or more", "max_tokens")
 
 
 def _read_prompt(
@@ -210,6 +212,8 @@ def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:
 
     Raises BadInput where not one token of a reply fits.
     """
+    if asked.max_tokens == 0:  # a prompt that is only counted may be longer than the context
+        return num_prompt
     if num_prompt >= max_length:
         raise BadInput(
             f"the context is {max_length} tokens, and the prompt has {num_prompt}: no room is left "
