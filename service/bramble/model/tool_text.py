@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from bramble.errors import BadInput
 from bramble.model.tool_use import MISTRAL, ToolUse
 
 Message = dict[str, Any]
+
+MAX_DEPTH = 100  # levels of a tool's schema, or of a call's arguments
 
 # What a model is told whose template knows no tools. The calls are in the form of Hermes and Qwen,
 # which most models have met in training.
@@ -42,7 +44,7 @@ def lay_out(
 
     Raises BadInput for a call whose arguments are no JSON object.
     """
-    offered = [_function(tool) for tool in tools or ()]
+    offered = [_function(tool, f"tools[{i}]", use) for i, tool in enumerate(tools or ())]
     read = [_read_calls(message, f"messages[{i}]") for i, message in enumerate(messages)]
     if not has_own:
         return _as_text(read, offered, use), None
@@ -51,11 +53,44 @@ def lay_out(
     return [_native(message, use) for message in read], offered or None
 
 
-def _function(tool: Message) -> Message:
-    """A tool as templates expect it: no nulls, no `strict`, and parameters in any case."""
-    function = {k: v for k, v in tool["function"].items() if v is not None and k != "strict"}
-    function.setdefault("parameters", {"type": "object", "properties": {}})
+def _function(tool: Message, where: str, use: ToolUse) -> Message:
+    """A tool as templates expect it: no nulls and no `strict`; what they cannot do without."""
+    found = tool.get("function") if isinstance(tool, dict) else None
+    if not isinstance(found, dict) or not isinstance(found.get("name"), str):
+        raise BadInput(f"{where}.function: need an object with a name", f"{where}.function")
+    function = {k: v for k, v in found.items() if v is not None and k != "strict"}
+    if not isinstance(function.get("parameters", {}), dict):
+        path = f"{where}.function.parameters"
+        kind = type(function["parameters"]).__name__
+        raise BadInput(f"{path}: got a {kind}, need an object, a JSON schema", path)
+    _check_text(function, f"{where}.function")
+    if use.is_native and not use.takes_bare:
+        function = {"name": function["name"], "description": ""} | function
+        function.setdefault("parameters", {"type": "object", "properties": {}})
     return {"type": "function", "function": function}
+
+
+def _check_text(value: Any, where: str) -> None:
+    """Refuse what a template could not write: too deep, or half a character."""
+    level: list[Any] = [value]
+    for _ in range(MAX_DEPTH):
+        level = [inner for outer in level for inner in _inside(outer)]
+        if not level:
+            break
+    else:
+        raise BadInput(f"{where} is nested more than {MAX_DEPTH} levels deep", where)
+    try:
+        _json(value).encode()
+    except UnicodeEncodeError as error:
+        raise BadInput(
+            f"{where} holds half of a surrogate pair, which is no text", where
+        ) from error
+
+
+def _inside(value: Any) -> Iterable[Any]:
+    if isinstance(value, dict):
+        return value.values()
+    return value if isinstance(value, list) else ()
 
 
 # ------------------------------------------------------------------------------------------ calls
@@ -66,6 +101,9 @@ def _read_calls(message: Message, where: str) -> Message:
     calls = message.get("tool_calls")
     if not calls:
         return {k: v for k, v in message.items() if k != "tool_calls"}
+    if not isinstance(calls, list):
+        path = f"{where}.tool_calls"
+        raise BadInput(f"{path}: got a {type(calls).__name__}, need a list of calls", path)
     read = [_read_call(call, f"{where}.tool_calls[{i}]") for i, call in enumerate(calls)]
     return message | {"content": message.get("content") or "", "tool_calls": read}
 
@@ -84,6 +122,7 @@ def _read_call(call: Any, where: str) -> Message:
     if not isinstance(arguments, dict):
         kind = type(arguments).__name__
         raise BadInput(f"{path}: got a {kind}, need a JSON object of arguments", path)
+    _check_text(arguments, path)
     kept = {key: call[key] for key in ("id", "type") if call.get(key) is not None}
     return kept | {"function": {"name": function["name"], "arguments": arguments}}
 
@@ -125,7 +164,7 @@ def _leading_results(rest: list[Message]) -> list[Message]:
 
 def _native(message: Message, use: ToolUse) -> Message:
     if use.call_format == MISTRAL and message.get("tool_call_id"):
-        message = message | {"tool_call_id": _short_id(message["tool_call_id"])}
+        message = message | {"tool_call_id": _short_id(str(message["tool_call_id"]))}
     if not message.get("tool_calls"):
         return message
     return message | {"tool_calls": [_native_call(call, use) for call in message["tool_calls"]]}

@@ -8,17 +8,16 @@ conversation's text (see tool_text.py).
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from bramble.errors import BadInput
-from bramble.model.chat_template import TOOL_USE, ChatTemplate
+from bramble.model.chat_template import ChatTemplate
+from bramble.model.replies import Arguments, Call, open_reader
 
-HERMES, LLAMA, MISTRAL = "hermes", "llama", "mistral"  # the formats that replies.py reads
+HERMES, LLAMA, MISTRAL = "hermes", "llama", "mistral"  # the formats that replies/ reads
 
 Message = dict[str, Any]
-Render = Callable[[list[Message]], str]
 
 _NAME, _KEY, _VALUE, _RESULT = "zqtool", "zqkey", "zqvalue", "zqresult"
 _TOOL = {
@@ -29,6 +28,7 @@ _TOOL = {
         "parameters": {"type": "object", "properties": {_KEY: {"type": "string"}}},
     },
 }
+_BARE_TOOL = {"type": "function", "function": {"name": _NAME}}
 _USER: Message = {"role": "user", "content": "a"}
 
 
@@ -38,6 +38,7 @@ class ToolUse:
     is_native          the template lays out tools, calls and results itself
     takes_text         it wants a call's arguments as JSON text, not as an object
     takes_several      it takes a message with several calls
+    takes_bare         it takes a tool that is a name alone, without description and parameters
     takes_system       it takes a system message
     """
 
@@ -45,35 +46,49 @@ class ToolUse:
     is_native: bool = False
     takes_text: bool = False
     takes_several: bool = True
+    takes_bare: bool = True
     takes_system: bool = True
 
 
 def examine(template: ChatTemplate) -> ToolUse:
     """Find out what a template does with tools. Without one, nothing is asked of it."""
-
-    def render(messages: list[Message]) -> str:
-        try:
-            return template.render(messages, tools=[_TOOL])
-        except BadInput:
-            return ""
-
-    takes_system = "zqsystem" in render([{"role": "system", "content": "zqsystem"}, _USER])
-    if _NAME in render([_USER]):
-        for takes_text in (False, True):
-            call_format = _call_format(render(_example(1, takes_text)))
-            if call_format:
-                several = render(_example(2, takes_text))
-                takes_several = all(f"{_VALUE}{i}" in several for i in range(2))
-                return ToolUse(call_format, True, takes_text, takes_several, takes_system)
-    plain = template.name_for(None) if template.name_for([_TOOL]) == TOOL_USE else None
-    if plain is not None:  # tools written as text go to the template for conversations without
-        takes_system = "zqsystem" in _plain(template)
-    return ToolUse(takes_system=takes_system)
+    call_format = ""
+    for takes_text in (False, True):
+        call_format = call_format or _call_format(template, takes_text)
+        if call_format:
+            several = _render(template, _example(2, takes_text), _TOOL)
+            return ToolUse(
+                call_format=call_format,
+                is_native=True,
+                takes_text=takes_text,
+                takes_several=all(f"{_VALUE}{i}" in several for i in range(2)),
+                takes_bare=_NAME in _render(template, [_USER], _BARE_TOOL),
+            )
+    system = {"role": "system", "content": _RESULT}
+    return ToolUse(takes_system=_RESULT in _render(template, [system, _USER], None))
 
 
-def _plain(template: ChatTemplate) -> str:
+def _call_format(template: ChatTemplate, takes_text: bool) -> str:
+    """The format whose reader reads the example's call back; "" if there is none."""
+    before = _render(template, [_USER], _TOOL)
+    text = _render(template, _example(1, takes_text), _TOOL)
+    if _NAME not in before or _RESULT not in text:
+        return ""
+    reply = text.removeprefix(before)
+    for call_format in (HERMES, LLAMA, MISTRAL):
+        reader = open_reader(call_format, has_tools=True)
+        pieces = [*reader.push(reply), *reader.end()]
+        names = [piece.name for piece in pieces if isinstance(piece, Call)]
+        arguments = [piece.text for piece in pieces if isinstance(piece, Arguments)]
+        if names == [_NAME] and _VALUE in "".join(arguments):
+            return call_format
+    return ""
+
+
+def _render(template: ChatTemplate, messages: list[Message], tool: Message | None) -> str:
+    """The text, or none if the template refuses."""
     try:
-        return template.render([{"role": "system", "content": "zqsystem"}, _USER])
+        return template.render(messages, tools=[tool] if tool else None)
     except BadInput:
         return ""
 
@@ -90,19 +105,3 @@ def _example(num_calls: int, takes_text: bool) -> list[Message]:
         result = {"role": "tool", "tool_call_id": name, "name": _NAME, "content": _RESULT}
         results.append(result)
     return [_USER, {"role": "assistant", "content": "", "tool_calls": calls}, *results]
-
-
-def _call_format(text: str) -> str:
-    """The format of the call in a laid out example; "" if it is none that can be read."""
-    before, found, behind = text.partition(_VALUE + "0")
-    if not found or _RESULT not in behind or _NAME not in before:
-        return ""
-    call = before.rpartition(_NAME)[0][-60:] + _NAME + before.rpartition(_NAME)[2]
-    squeezed = "".join(call.split())
-    if "[TOOL_CALLS]" in squeezed:
-        return MISTRAL
-    if squeezed.endswith(f'<tool_call>{{"name":"{_NAME}","arguments":{{"{_KEY}":"'):
-        return HERMES
-    if squeezed.endswith(f'{{"name":"{_NAME}","parameters":{{"{_KEY}":"'):
-        return LLAMA
-    return ""
