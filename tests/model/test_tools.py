@@ -242,3 +242,21 @@ def test_markers_of_calls_are_shown_where_they_are_asked_for(tmp_path: Path) -> 
     assert "".join(map(Detokenizer(tokenizer).push, ids)) == "a"
     shown = Detokenizer(tokenizer, tokenizer.marker_ids)
     assert "".join(map(shown.push, ids)) == "[TOOL_CALLS]a"
+
+
+def test_a_tokenizer_tells_what_its_model_can_do(
+    tokenizers: dict[str, Tokenizer], tmp_path: Path
+) -> None:
+    keys = ("tools", "native_tools", "thinking", "format")
+    told = {name: tuple(each.capabilities[k] for k in keys) for name, each in tokenizers.items()}
+    assert told == {
+        "hermes": (True, True, False, "hermes"),
+        "thinking": (True, True, True, "hermes"),
+        "llama": (True, True, False, "llama"),
+        "mistral": (True, True, False, "mistral"),
+        "signatures": (True, True, False, "hermes"),
+    }
+    without = Tokenizer(Layout("byte_level", FAST).write(tmp_path / "none"))
+    assert tuple(without.capabilities[k] for k in keys) == (False, False, False, "")
+    known = plain(tmp_path / "plain").capabilities
+    assert tuple(known[k] for k in keys) == (True, False, False, "hermes")

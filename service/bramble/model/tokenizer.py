@@ -91,6 +91,27 @@ class Tokenizer:
         """How replies write calls, as `replies.open_reader` takes it."""
         return self.tool_use.call_format
 
+    @property
+    def thinks(self) -> bool:
+        """Whether its template knows of thoughts: the model may begin a reply with one."""
+        return any(opening in (self.chat_template.source or "") for opening, _ in TAGS)
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        """What the model can do beyond plain text, for those who choose among models.
+
+        tools         it can be told of tools: in its template, or in a text of ours
+        native_tools  its template lays them out
+        format        how it writes calls
+        """
+        has_template = self.chat_template.source is not None
+        return {
+            "tools": has_template,
+            "native_tools": self.tool_use.is_native,
+            "thinking": self.thinks,
+            "format": self.reply_format if has_template else "",
+        }
+
     def encode_chat(self, messages: Sequence[dict[str, Any]], chat: Chat = PLAIN) -> list[int]:
         """Encode a conversation up to the reply's first token."""
         return self.encode_rendered(self.render_chat(messages, chat))

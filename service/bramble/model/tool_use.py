@@ -36,6 +36,7 @@ _USER: Message = {"role": "user", "content": "a"}
 class ToolUse:
     """call_format        how the model writes calls
     is_native          the template lays out tools, calls and results itself
+    names_calls        it writes a call as its name and its arguments, not as an object (Mistral)
     takes_text         it wants a call's arguments as JSON text, not as an object
     takes_several      it takes a message with several calls
     takes_bare         it takes a tool that is a name alone, without description and parameters
@@ -44,6 +45,7 @@ class ToolUse:
 
     call_format: str = HERMES
     is_native: bool = False
+    names_calls: bool = False
     takes_text: bool = False
     takes_several: bool = True
     takes_bare: bool = True
@@ -56,10 +58,12 @@ def examine(template: ChatTemplate) -> ToolUse:
     for takes_text in (False, True):
         call_format = call_format or _call_format(template, takes_text)
         if call_format:
+            one = _render(template, _example(1, takes_text), _TOOL)
             several = _render(template, _example(2, takes_text), _TOOL)
             return ToolUse(
                 call_format=call_format,
                 is_native=True,
+                names_calls=f"[TOOL_CALLS]{_NAME}" in one,
                 takes_text=takes_text,
                 takes_several=all(f"{_VALUE}{i}" in several for i in range(2)),
                 takes_bare=_NAME in _render(template, [_USER], _BARE_TOOL),
