@@ -28,6 +28,7 @@ from tests.golden.tool_cases import (
 FILE = Path(__file__).parents[1] / "golden" / "tools" / "expected.json"
 EXPECTED: dict[str, dict[str, str | None]] = json.loads(FILE.read_text("utf-8"))["templates"]
 FAST = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": "<s>", "eos_token": "</s>"}
+DEEP = json.loads('{"a":' * 150 + "1" + "}" * 150)
 CALL = [USER, called(FIRST, SECOND), result(0, "weather", "18"), result(1, "light", "on")]
 
 
@@ -198,7 +199,13 @@ def test_to_think_or_not_is_true_or_false(value: object, tokenizers: dict[str, T
 
 # ---------------------------------------------------------------------------------------- bad input
 
-DEEP = json.loads('{"a":' * 150 + "1" + "}" * 150)
+
+@pytest.mark.parametrize("value", [DEEP, "\ud800", {"a": ["\udc00"]}])
+def test_an_option_that_cannot_be_written_is_named(
+    value: object, tokenizers: dict[str, Tokenizer]
+) -> None:
+    error = refused(tokenizers["hermes"], [USER], Chat((), {"x": value}))
+    assert error.param == "chat_template_kwargs.x"
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from jinja2 import TemplateError, meta
 from bramble.errors import BadInput
 from bramble.model.template_environment import TEMPLATE_ERRORS, environment
 from bramble.model.tokenizer_files import CONFIG, NAMED, read_object
+from bramble.model.writable import check_writable
 
 FILE = "chat_template.jinja"
 LEGACY_FILE = "chat_template.json"
@@ -169,6 +170,7 @@ def _named(found: Any, where: Path) -> dict[str, str]:
 def _check_option(name: str, value: Any) -> None:
     """Refuse what is no JSON value, and what would be taken for its contrary."""
     param = f"chat_template_kwargs.{name}"
+    check_writable({name: value}, param)
     if name == "enable_thinking" and type(value) is not bool:
         raise BadInput(f"{param}: got {value!r:.80}, need true or false", param)
     if name == "reasoning_effort" and not isinstance(value, str):

@@ -92,9 +92,10 @@ class Tokenizer:
         return self.tool_use.call_format
 
     @property
-    def thinks(self) -> bool:
-        """Whether its template knows of thoughts: the model may begin a reply with one."""
-        return any(opening in (self.chat_template.source or "") for opening, _ in TAGS)
+    def thought_tags(self) -> tuple[str, str] | None:
+        """The tags of a thought that its template knows: the model may begin a reply with one."""
+        source = self.chat_template.source or ""
+        return next((tags for tags in TAGS if tags[0] in source), None)
 
     @property
     def capabilities(self) -> dict[str, Any]:
@@ -108,7 +109,7 @@ class Tokenizer:
         return {
             "tools": has_template,
             "native_tools": self.tool_use.is_native,
-            "thinking": self.thinks,
+            "thinking": self.thought_tags is not None,
             "format": self.reply_format if has_template else "",
         }
 

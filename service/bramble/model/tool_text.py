@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from bramble.errors import BadInput
 from bramble.model.tool_use import MISTRAL, ToolUse
+from bramble.model.writable import check_writable
 
 Message = dict[str, Any]
-
-MAX_DEPTH = 100  # levels of a tool's schema, or of a call's arguments
 
 # What a model is told whose template knows no tools. The calls are in the form of Hermes and Qwen,
 # which most models have met in training.
@@ -63,34 +62,11 @@ def _function(tool: Message, where: str, use: ToolUse) -> Message:
         path = f"{where}.function.parameters"
         kind = type(function["parameters"]).__name__
         raise BadInput(f"{path}: got a {kind}, need an object, a JSON schema", path)
-    _check_text(function, f"{where}.function")
+    check_writable(function, f"{where}.function")
     if use.is_native and not use.takes_bare:
         function = {"name": function["name"], "description": ""} | function
         function.setdefault("parameters", {"type": "object", "properties": {}})
     return {"type": "function", "function": function}
-
-
-def _check_text(value: Any, where: str) -> None:
-    """Refuse what a template could not write: too deep, or half a character."""
-    level: list[Any] = [value]
-    for _ in range(MAX_DEPTH):
-        level = [inner for outer in level for inner in _inside(outer)]
-        if not level:
-            break
-    else:
-        raise BadInput(f"{where} is nested more than {MAX_DEPTH} levels deep", where)
-    try:
-        _json(value).encode()
-    except UnicodeEncodeError as error:
-        raise BadInput(
-            f"{where} holds half of a surrogate pair, which is no text", where
-        ) from error
-
-
-def _inside(value: Any) -> Iterable[Any]:
-    if isinstance(value, dict):
-        return value.values()
-    return value if isinstance(value, list) else ()
 
 
 # ------------------------------------------------------------------------------------------ calls
@@ -122,7 +98,7 @@ def _read_call(call: Any, where: str) -> Message:
     if not isinstance(arguments, dict):
         kind = type(arguments).__name__
         raise BadInput(f"{path}: got a {kind}, need a JSON object of arguments", path)
-    _check_text(arguments, path)
+    check_writable(arguments, path)
     kept = {key: call[key] for key in ("id", "type") if call.get(key) is not None}
     return kept | {"function": {"name": function["name"], "arguments": arguments}}
 
