@@ -132,7 +132,8 @@ def test_an_unknown_url_is_told_what_is_offered_and_at_which_address(
 
 
 @pytest.mark.parametrize(
-    "path", [CHAT + "/", "/v1///chat/completions//", "/chat/completions", "/v1/v1/chat/completions/"]
+    "path",
+    [CHAT + "/", "/v1///chat/completions//", "/chat/completions", "/v1/v1/chat/completions/"],
 )
 def test_a_path_is_found_with_slashes_too_many_and_without_v1(http: FlaskClient, path: str) -> None:
     assert http.post(path, json={"messages": USER}).status_code == 200
