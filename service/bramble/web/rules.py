@@ -133,6 +133,8 @@ def sift(
     ignored: list[str] = []
     for name, value in document.items():
         own_name = ALIASES.get(name, name)
+        if faults.is_full:
+            break
         if value is None:
             continue
         if own_name in names:
