@@ -169,7 +169,7 @@ def test_thinking_that_cannot_be_read_is_refused(members: dict[str, Any], param:
 def test_thoughts_are_where_the_setting_or_the_request_says(
     http: FlaskClient, fake: FakeClient
 ) -> None:
-    for members in ({}, {"reasoning_format": "none"}, {"reasoning_format": "deepseek"}):
+    for members in ({}, {"reasoning_format": "none"}, {"reasoning_format": "parsed"}):
         http.post(CHAT, json={"messages": USER, **members})
     found = [request.about["has_inline_thoughts"] for request in fake.asked]
     assert found == [False, True, False]
