@@ -10,6 +10,7 @@ from bramble.model.replies import (
     Arguments,
     Call,
     Piece,
+    PlainReader,
     ReplyReader,
     Said,
     Thought,
@@ -82,16 +83,6 @@ class Part:
         return kept
 
 
-class TextReader:
-    """Of the continuation of a text: all is said."""
-
-    def push(self, text: str) -> list[Piece]:
-        return [Said(text)] if text else []
-
-    def end(self) -> list[Piece]:
-        return []
-
-
 class InlineReader:
     """Says what another reader takes for a thought, in <think>…</think>."""
 
@@ -144,6 +135,6 @@ def call_digits(about: About, choice: int, call: int) -> str:
 
 def _open_reader(about: About, accepted: Accepted) -> ReplyReader:
     if not about.is_chat:
-        return TextReader()
+        return PlainReader()
     reader = open_reader(accepted.reply_format, about.has_tools)
     return InlineReader(reader) if about.has_inline_thoughts else reader
