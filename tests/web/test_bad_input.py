@@ -110,7 +110,7 @@ def test_neutral_values_pass(http: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; POST goes to "),
+        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; offered are "),
         (CHAT, 405, "GET is not allowed here; use POST"),
     ],
 )
