@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Blueprint, Response, jsonify
@@ -17,7 +18,9 @@ blueprint = Blueprint("api", __name__, url_prefix="/v1")
 
 @blueprint.get("/models")
 def models() -> Response:
-    return jsonify({"object": "list", "data": [_model()]})
+    found = _model()
+    ends = {"first_id": found["id"], "last_id": found["id"], "has_more": False}
+    return jsonify({"object": "list", "data": [found], **ends})
 
 
 @blueprint.get("/models/<path:name>")
@@ -59,13 +62,19 @@ def end_completion(reply_id: str) -> Response:
 
 
 def _model() -> dict[str, Any]:
+    """Return the served model, in OpenAI's members and in Anthropic's: both ask the same URL."""
     found = current_service().document.read_model()
+    created = found.get("created", 0)
     return {
         "id": found["name"],
         "object": "model",
-        "created": found.get("created", 0),
+        "created": created,
         "owned_by": "bramble",
         "max_model_len": found.get("max_length"),
+        "type": "model",
+        "display_name": found["name"],
+        "created_at": datetime.fromtimestamp(created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "max_input_tokens": found.get("max_length"),
     }
 
 

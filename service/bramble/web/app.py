@@ -8,6 +8,7 @@ from bramble.config import WebConfig
 from bramble.head.client import Client
 from bramble.web import (
     access,
+    anthropic_api,
     api,
     authority,
     errors,
@@ -16,6 +17,7 @@ from bramble.web import (
     pages,
     paths,
     probes,
+    responses_api,
 )
 from bramble.web.service import EXTENSION, make_service
 
@@ -33,6 +35,8 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)
     app.register_blueprint(ollama_api.blueprint)
+    app.register_blueprint(responses_api.blueprint)
+    app.register_blueprint(anthropic_api.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(files.blueprint)
     paths.register(app)

@@ -61,8 +61,11 @@ def complete(dialect: Dialect, document: dict[str, Any]) -> Response:
     return response
 
 
-def come_back(dialect: Dialect, reply_id: str) -> Response:
-    """Have a reply by its id, from behind Last-Event-ID if that is sent."""
+def come_back(dialect: Dialect, reply_id: str, is_streamed: bool | None = None) -> Response:
+    """Have a reply by its id, from behind Last-Event-ID if that is sent.
+
+    is_streamed  None: as it was asked for
+    """
     name = read_id(reply_id, dialect.id_prefix)
     place = read_place(request.headers.get("Last-Event-ID"))
     client, peer = current_service().client, connection()
@@ -71,7 +74,7 @@ def come_back(dialect: Dialect, reply_id: str) -> Response:
     )
     note(id=reply_id)
     wants_events = bool(place.positions) or "text/event-stream" in str(request.accept_mimetypes)
-    return _answer(dialect, choices, place, wants_events or None)
+    return _answer(dialect, choices, place, wants_events or is_streamed)
 
 
 def end(dialect: Dialect, reply_id: str) -> None:
@@ -112,7 +115,7 @@ def _answer(dialect: Dialect, choices: Choices, place: Place, is_streamed: bool 
         stack.enter_context(service.admission.slot())
         is_accepted = choices.accept(COMMENT_S if is_streamed else math.inf)
         about = choices.about
-        if not is_streamed and about is not None and not about.is_streamed:
+        if about is not None and not (about.is_streamed if is_streamed is None else is_streamed):
             return _whole(choices)
         dialect = dialect if about is None else named(about.kind)
         writer = EventWriter(dialect, choices, place, service.metrics.count_completion)

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from bramble.web.anthropic import AnthropicDialect
 from bramble.web.dialect import Dialect
 from bramble.web.ollama import OllamaChat, OllamaGenerate
 from bramble.web.openai import ChatDialect, TextDialect
+from bramble.web.responses import ResponsesDialect
 
 CHAT = ChatDialect()
 TEXT = TextDialect()
 OLLAMA_CHAT = OllamaChat()
 OLLAMA_GENERATE = OllamaGenerate()
+RESPONSES = ResponsesDialect()
+ANTHROPIC = AnthropicDialect()
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
     TEXT,
     OLLAMA_CHAT,
     OLLAMA_GENERATE,
+    RESPONSES,
+    ANTHROPIC,
 )
 
 
