@@ -6,12 +6,14 @@ cannot read is said: no word is lost.
 
 from bramble.model.replies.pieces import Arguments, Call, Piece, ReplyReader, Said, Thought
 from bramble.model.replies.reader import MARKERS, open_reader
+from bramble.model.replies.thoughts import PlainReader
 
 __all__ = [
     "MARKERS",
     "Arguments",
     "Call",
     "Piece",
+    "PlainReader",
     "ReplyReader",
     "Said",
     "Thought",
