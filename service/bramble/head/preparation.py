@@ -22,7 +22,8 @@ def text_bytes(asked: m.Generate) -> int:
     A constraint counts as a long text: it may be tried in a process of its own.
     """
     total = 0 if asked.constraint is None else SHORT_BYTES + 1 + len(asked.constraint.text)
-    stack: list[object] = [asked.prompt if isinstance(asked.prompt, str) else asked.messages]
+    prompt = asked.prompt if isinstance(asked.prompt, str) else asked.messages
+    stack: list[object] = [prompt, asked.tools, asked.template_options]
     while stack:  # without recursion: a client of the door may nest as deeply as JSON is read
         match stack.pop():
             case str() as text:
