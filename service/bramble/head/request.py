@@ -67,6 +67,7 @@ class Request:
             first_token_s=first - self.arrived_at,
             total_s=now - self.arrived_at,
             preemptions=sequence.preemptions,
+            cached_tokens=min(sequence.num_cached, sequence.num_prompt_tokens),
             stop_string=self.stops.met,
         )
 

@@ -10,6 +10,7 @@ from flask import Blueprint, Response, jsonify
 from bramble.errors import ModelNotFound
 from bramble.web.completion import come_back, complete, end, read_document
 from bramble.web.dialects import CHAT, TEXT
+from bramble.web.ollama_models import untagged
 from bramble.web.service import current_service
 
 blueprint = Blueprint("api", __name__, url_prefix="/v1")
@@ -79,5 +80,5 @@ def _model() -> dict[str, Any]:
 
 def _check_model(name: str) -> None:
     served = current_service().document.read_model()["name"]
-    if name not in ("", served):
+    if untagged(name) not in ("", served):
         raise ModelNotFound(f"model {name[:80]!r} is not served here; {served!r} is", "model")

@@ -13,6 +13,7 @@ from bramble.web import (
     authority,
     errors,
     files,
+    ollama_api,
     pages,
     paths,
     probes,
@@ -35,6 +36,7 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     app.register_blueprint(api.blueprint)
     app.register_blueprint(responses_api.blueprint)
     app.register_blueprint(anthropic_api.blueprint)
+    app.register_blueprint(ollama_api.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(files.blueprint)
     paths.register(app)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bramble.web.anthropic import AnthropicDialect
 from bramble.web.dialect import Dialect
+from bramble.web.ollama import OllamaChat, OllamaGenerate
 from bramble.web.openai import ChatDialect, TextDialect
 from bramble.web.responses import ResponsesDialect
 
@@ -11,12 +12,16 @@ CHAT = ChatDialect()
 TEXT = TextDialect()
 RESPONSES = ResponsesDialect()
 ANTHROPIC = AnthropicDialect()
+OLLAMA_CHAT = OllamaChat()
+OLLAMA_GENERATE = OllamaGenerate()
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
     TEXT,
     RESPONSES,
     ANTHROPIC,
+    OLLAMA_CHAT,
+    OLLAMA_GENERATE,
 )
 
 

@@ -34,6 +34,7 @@ class _OpenAI:
 class ChatDialect(_OpenAI):
     name = "chat"
     id_prefix = "chatcmpl-"
+    paths: tuple[str, ...] = ("/api/status",)  # our own pages read it, amid URLs of Ollama's
 
     def read(self, document: dict[str, Any]) -> Asked:
         return read_chat(document)

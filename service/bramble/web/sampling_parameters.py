@@ -8,6 +8,7 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.model.sampling import RANGES
 from bramble.web.fields import INT32_MAX, Fields, is_number, refusal, whole
+from bramble.web.ollama_models import untagged
 from bramble.wire.messages import Sampling
 
 MAX_STOPS = 16  # OpenAI allows 4, but clients of local servers send their whole list
@@ -41,7 +42,7 @@ def read_sampling(body: Fields, top_logprobs: int) -> dict[str, Any]:
         "sampling": sampling,
         "chosen": tuple(chosen),
         "is_seeded": seed is not None,
-        "model": body.text("model") or "",
+        "model": untagged(body.text("model") or ""),
     }
 
 
@@ -75,7 +76,7 @@ def read_stop(body: Fields) -> tuple[str, ...]:
         raise body.refuse("stop", f"a string or a list of at most {MAX_STOPS}")
     for i, text in enumerate(stops):
         if not isinstance(text, str) or not 1 <= len(text) <= MAX_STOP_CHARACTERS:
-            param = "stop" if isinstance(stop, str) else f"stop[{i}]"
+            param = body.path + ("stop" if isinstance(stop, str) else f"stop[{i}]")
             raise refusal(param, text, f"a string of 1 to {MAX_STOP_CHARACTERS} characters")
     return tuple(stops)
 
