@@ -146,7 +146,9 @@ class MessageWriter:
 
 def error_of(problem: Problem) -> dict[str, Any]:
     kind = "invalid_request_error" if problem.status < 500 else "api_error"
-    error: dict[str, Any] = {"type": _TYPES.get(problem.status, kind), "message": problem.message}
+    is_long = problem.code == "context_length_exceeded"  # agents look for Anthropic's own words
+    message = f"prompt is too long: {problem.message}" if is_long else problem.message
+    error: dict[str, Any] = {"type": _TYPES.get(problem.status, kind), "message": message}
     if problem.code == NO_THREADS:
         error["details"] = {"error_code": problem.code, "unsupported": [problem.param]}
     return {"type": "error", "error": error, "request_id": None}
