@@ -59,10 +59,12 @@ TOKENIZER = SimpleNamespace(
     strips_space=False,
     scheme="ByteLevel",
     special_ids=frozenset(),
+    marker_ids=frozenset(),
+    reply_format="",
     token=lambda token_id: "ab",
     token_bytes=lambda token_id: b"ab",
     encode=lambda text: ids_of(text),
-    render_chat=lambda messages: "".join(each["content"] for each in messages) + "<think>\n",
+    render_chat=lambda messages, chat: "".join(each["content"] for each in messages) + "<think>\n",
     encode_rendered=lambda text: ids_of(text),
 )
 CHAT = [{"role": "user", "content": "hi"}]

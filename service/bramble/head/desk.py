@@ -247,6 +247,7 @@ class Desk:
             request.sequence.arrival,
             self._model.manifest.name,
             self._model.mark,
+            reply_format=self._model.tokenizer.reply_format,
         )
         request.heard_at = now
         self._audiences[name].accept(accepted, request.record)

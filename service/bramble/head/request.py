@@ -15,7 +15,7 @@ from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
 from bramble.model.sampling import effective
-from bramble.model.tokenizer import Detokenizer, Tokenizer, opened_thought
+from bramble.model.tokenizer import Chat, Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
     BIASES,
     SAMPLING_RANGES,
@@ -100,7 +100,7 @@ def open_request(
     vocab_size = manifest.shape.vocab_size
     sampling = _sampling(asked, manifest)
     _check(asked, sampling, vocab_size)
-    prompt, flips, opening = _read_prompt(asked, tokenizer, vocab_size)
+    prompt, flips, opening = _read_prompt(asked, tokenizer, manifest)
     # Exact where whoever asked could tell it from another run's: greedy, or by a seed of theirs
     is_exact = sampling.temperature == 0 or asked.is_seeded
     if asked.generated and not is_exact:  # read as one prompt it goes on sooner
@@ -120,7 +120,7 @@ def open_request(
         asked=asked,
         sequence=sequence,
         arrived_at=now,
-        detokenizer=Detokenizer(tokenizer),
+        detokenizer=Detokenizer(tokenizer, tokenizer.marker_ids if offered_tools(asked) else ()),
         stops=StopMatcher(asked.stop),
         record=Record(asked.request, tokenizer.token_bytes),
         opening=opening,
@@ -170,14 +170,15 @@ def _check(asked: Generate, sampling: Sampling, vocab_size: int) -> None:
 
 
 def _read_prompt(
-    asked: Generate, tokenizer: Tokenizer, vocab_size: int
+    asked: Generate, tokenizer: Tokenizer, manifest: Manifest
 ) -> tuple[list[int], Flips, str]:
     """Return the prompt's token ids, which of them are computed as replies, and what of the reply a
     chat's template has written."""
-    flips, opening = None, ""
+    flips, opening, vocab_size = None, "", manifest.shape.vocab_size
     if asked.messages is not None:
-        text = tokenizer.render_chat(asked.messages)
-        ids, flips = read_history(tokenizer, asked.messages, text)
+        chat = Chat(offered_tools(asked), asked.template_options)
+        text = tokenizer.render_chat(asked.messages, chat)
+        ids, flips = read_history(tokenizer, asked.messages, text, chat, manifest.eos_ids)
         opening = opened_thought(text)
         _check_spelt("messages", ids, tokenizer, vocab_size)
     elif isinstance(asked.prompt, str):
@@ -189,6 +190,11 @@ def _read_prompt(
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
     return ids, flips or (len(ids),), opening
+
+
+def offered_tools(asked: Generate) -> list[dict[str, Any]]:
+    """The tools that the reply may call: none where it is told not to."""
+    return [] if asked.tool_choice == "none" else list(asked.tools or ())
 
 
 def _check_spelt(name: str, ids: list[int], tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -10,18 +10,18 @@ from bramble.web.responses import ResponsesDialect
 
 CHAT = ChatDialect()
 TEXT = TextDialect()
-RESPONSES = ResponsesDialect()
-ANTHROPIC = AnthropicDialect()
 OLLAMA_CHAT = OllamaChat()
 OLLAMA_GENERATE = OllamaGenerate()
+RESPONSES = ResponsesDialect()
+ANTHROPIC = AnthropicDialect()
 
 DIALECTS: tuple[Dialect, ...] = (
     CHAT,
     TEXT,
-    RESPONSES,
-    ANTHROPIC,
     OLLAMA_CHAT,
     OLLAMA_GENERATE,
+    RESPONSES,
+    ANTHROPIC,
 )
 
 
