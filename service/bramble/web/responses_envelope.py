@@ -18,7 +18,7 @@ _NAMES = {r"tools\[(\d+)\]\.function": r"tools[\1]", r"messages.*": "input"}
 def envelope(prefix: str, about: About, accepted: Accepted) -> dict[str, Any]:
     """Return a response without output, usage and status."""
     shown = about.shown
-    text = shown.get("text") or {}
+    text = {name: value for name, value in shown.get("text", {}).items() if value is not None}
     reasoning = shown.get("reasoning") or {}
     return {
         "id": prefix + about.name,
