@@ -110,6 +110,14 @@ def test_why_a_service_ended_is_kept_and_an_end_that_was_asked_for_forgets_it(
     assert not list(place.iterdir())
 
 
+def test_keepalived_looks_for_other_instances_where_it_may_write() -> None:
+    """Trixie's takes a pid file in /run that it cannot open for another instance, and ends."""
+    (line,) = re.findall(r"^ExecStart=(.*)$", (UNITS / ADDRESS).read_text(), re.MULTILINE)
+    places = re.findall(r" --(?:\w+_)?pid=(\S+)", line)
+    assert len(places) == 4
+    assert all(place.startswith("%t/bramble-address/") for place in places)
+
+
 # --- who gets there -------------------------------------------------------------------------------
 
 LAN, VPN, ALL = "192.168.1.0/24", "100.64.0.0/10", "0.0.0.0/0"
