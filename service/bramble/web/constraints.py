@@ -119,4 +119,4 @@ def _one_of(choices: Any, path: str) -> Constraint:
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\.+*?()|\[\]{}^$#&~/-])", r"\\\1", text)
+    return re.sub(r"([\\.+*?()|\[\]{}^$#&~-])", r"\\\1", text)
