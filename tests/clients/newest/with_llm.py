@@ -1,0 +1,49 @@
+"""llm, the command-line tool, with its file of further models."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from calls import RING, SCRIPTED, Calls
+
+calls = Calls("llm", "llm")
+MODELS = """
+- model_id: ring
+  model_name: {ring.model}
+  api_base: {ring.v1}
+- model_id: scripted
+  model_name: {scripted.model}
+  api_base: {scripted.v1}
+  supports_tools: true
+  supports_schema: true
+"""
+
+
+def llm(*arguments: str) -> str:
+    """Run `llm` in a folder of its own; return what it prints."""
+    with tempfile.TemporaryDirectory() as folder:
+        models = MODELS.format(ring=RING, scripted=SCRIPTED)
+        Path(folder, "extra-openai-models.yaml").write_text(models, encoding="utf-8")
+        command = [str(Path(sys.executable).with_name("llm")), *arguments, "--key", "none"]
+        environment = os.environ | {"LLM_USER_PATH": folder}
+        done = subprocess.run(command, env=environment, capture_output=True, timeout=120)
+    assert done.returncode == 0, done.stderr.decode()
+    return done.stdout.decode()
+
+
+@calls.add("`llm -m MODEL Hello`", "a reply in pieces, printed")
+def chat() -> None:
+    assert llm("-m", "ring", "Hello").strip()
+
+
+@calls.add("`llm -m MODEL --no-stream Hello`", "a whole reply, printed")
+def whole_chat() -> None:
+    assert llm("-m", "ring", "--no-stream", "Hello").strip()
+
+
+if __name__ == "__main__":
+    calls.run()
