@@ -85,6 +85,8 @@ class WebConfig:
     header_timeout_s: int = 10  # from a request's first byte to the end of its header
     client_timeout_s: int = 30  # who sends or reads below 10 kB/s may fall behind it by so much
     connections_per_address: int = 128  # that wait, and as many that are answered; not of loopback
+    inline_thoughts: bool = False  # in OpenAI's chat API: within content, in <think>…</think>;
+    # false = beside it, as reasoning_content
 
 
 def read_config(kind: type[Config], path: Path) -> Config:

@@ -107,3 +107,24 @@ def test_a_refused_request_can_be_asked_again_with_its_key(family: str) -> None:
     begin(some, "a", key="k")
     some.end("a", Refused("a", family, "no"), 0.0)
     assert not some.join(b"again", replace(Generate("b", Sampling()), key="k"))
+
+
+@pytest.mark.parametrize(
+    ("said_later", "is_same"), [((7, 8), True), ((7, 9), False), ((7,), False)]
+)
+def test_a_reader_that_has_more_than_was_said_hears_the_rest_only_of_the_same_reply(
+    said_later: tuple[int, ...], is_same: bool
+) -> None:
+    """A lost head had said more to it than to the one who asked first at this head."""
+    heard: list[ClientMessage] = []
+    some = Audiences(lambda peer, event: peer != b"second" or heard.append(event) is None, KEEPING)
+    begin(some, "a", num_tokens=1)
+    record = some["a"].record
+    assert record is not None
+    some.join(b"second", Generate("a", Sampling(), prompt="x", generated=(0, 7, 8)))
+    for token_id in said_later:
+        record.add("x", token_id)
+        some["a"].advance()
+    end(some, "a", 1.0)
+    assert isinstance(heard[0], Accepted) and len(heard) == 2
+    assert isinstance(heard[1], Done if is_same else Refused)

@@ -293,6 +293,13 @@ def test_a_damaged_file_that_does_not_serve_is_told_with_what_to_do() -> None:
     assert "bramble doctor" in trouble["advice"] and not none
 
 
+def test_the_status_document_says_which_export_is_served_and_how_large_it_is() -> None:
+    head = Head(is_serving=True)
+    model = status.document(head.fleet, head.outcomes, 1.0, 0.0)["model"]
+    assert model["export"] == head.ring.manifest_sha256
+    assert model["bytes"] == sum(file.bytes for file in head.ring.manifest.files.values())
+
+
 @pytest.mark.parametrize("figure", ["long", None, [], {"s": 9}, 2**70, True])
 def test_figures_that_are_none_are_passed_over(figure: object) -> None:
     head = Head(is_serving=True)

@@ -59,10 +59,12 @@ TOKENIZER = SimpleNamespace(
     strips_space=False,
     scheme="ByteLevel",
     special_ids=frozenset(),
+    marker_ids=frozenset(),
+    reply_format="",
     token=lambda token_id: "ab",
     token_bytes=lambda token_id: b"ab",
     encode=lambda text: ids_of(text),
-    render_chat=lambda messages: "".join(each["content"] for each in messages) + "<think>\n",
+    render_chat=lambda messages, chat: "".join(each["content"] for each in messages) + "<think>\n",
     encode_rendered=lambda text: ids_of(text),
 )
 CHAT = [{"role": "user", "content": "hi"}]
@@ -121,6 +123,30 @@ def test_a_reply_that_lacks_its_end_alone_gets_that_and_no_more_tokens(
     assert isinstance(accepted, m.Accepted) and isinstance(done, m.Done)
     assert (done.finish, done.completion_tokens) == (finish, 2)
     assert not desk.has_replies and not ring.scheduler.waiting
+
+
+def test_a_reply_says_which_stop_string_ended_it(opened: tuple[Client, Desk, StandIn]) -> None:
+    client, desk, _ = opened
+    client.ask(generated=(8, 9), stop=("no", "ba"))
+    read(desk, client, 0.0)
+    assert client.heard[-1].stop_string == "ba"
+
+
+@pytest.mark.parametrize("num_tokens", [3, 5000])
+def test_a_prompt_that_is_only_counted_may_be_too_long_and_leaves_nothing_behind(
+    num_tokens: int, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, ring = opened
+    client.ask(prompt=[5] * num_tokens, max_tokens=0, key="k")
+    read_until(desk, client, 0.0, 2)
+    accepted, done = client.take()
+    assert isinstance(accepted, m.Accepted) and accepted.prompt_tokens == num_tokens
+    assert isinstance(done, m.Done) and done.finish is m.Finish.LENGTH
+    assert not desk.has_replies and not ring.scheduler.waiting
+    client.asked.append((b"client", m.Resume("r")))
+    read(desk, client, 1.0)
+    (refused,) = client.heard
+    assert isinstance(refused, m.Refused) and refused.family == "ReplyNotFound"
 
 
 @pytest.mark.parametrize(

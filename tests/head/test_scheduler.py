@@ -468,3 +468,16 @@ def test_a_stop_ends_a_sequence_behind_the_token_that_met_it() -> None:
     assert one.finish is Finish.STOP
     drive(scheduler, ring)
     assert len(one.tokens) == emissions[1].num_tokens
+
+
+def test_a_prompts_cached_tokens_are_counted_once_whatever_becomes_of_it() -> None:
+    scheduler, prompt = Scheduler(limits(num_stages=1, num_rows=2)), list(range(40))
+    first, again = sequence(prompt, 44), sequence(prompt, 44)
+    ring = CheckingRing(scheduler.limits)
+    scheduler.add(first)
+    drive(scheduler, ring)
+    scheduler.add(again)
+    assert any(scheduler.schedule())
+    assert (first.num_cached, again.num_cached) == (0, 38)  # two or more are read together
+    scheduler.reset()
+    assert again.preemptions and again.num_cached == 38

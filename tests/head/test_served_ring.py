@@ -14,8 +14,8 @@ from bramble.head.ring import Ring, Sender, Settings, State
 from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
 from bramble.plan.planner import GIB
+from bramble.stage.answer import sampled
 from bramble.stage.engine import StepResult
-from bramble.stage.service import _sampled
 from bramble.wire import messages as m
 
 from tests.plan.test_planner import manifest
@@ -70,7 +70,7 @@ def test_layers_go_by_memory_where_that_was_asked_for(for_cache: bool, stop: int
 
 
 def answer(step: m.Step, tokens: list[int]) -> m.Sampled:
-    return _sampled(step, StepResult(None, np.array(tokens, np.int32)), (0, 0, 0))
+    return sampled(step, StepResult(None, np.array(tokens, np.int32)), (0, 0, 0))
 
 
 def test_a_stage_that_is_silent_is_lost() -> None:

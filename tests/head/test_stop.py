@@ -21,7 +21,15 @@ def test_what_only_looks_like_a_stop_string_is_shown_late() -> None:
 
 
 def test_the_earliest_of_two_stop_strings_counts() -> None:
-    assert StopMatcher(("ab", "b")).push("xxb ab") == ("xx", True)
+    matcher = StopMatcher(("ab", "b"))
+    assert matcher.push("xxb ab") == ("xx", True)
+    assert matcher.met == "b"
+
+
+def test_of_two_stop_strings_at_one_place_the_first_is_named() -> None:
+    matcher = StopMatcher(("abc", "ab"))
+    assert matcher.push("xxabc") == ("xx", True)
+    assert matcher.met == "abc"
 
 
 @given(st.lists(text, max_size=6), st.lists(text.filter(bool), min_size=1, max_size=3))

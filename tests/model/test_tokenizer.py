@@ -19,7 +19,7 @@ from tokenizers import Tokenizer as Backend
 SPECIAL = ("<s>", "</s>")
 CHATML = (
     "{{ bos_token }}{% for m in messages %}"
-    "{% if m.role == 'tool' %}{{ raise_exception('no tools here') }}{% endif %}"
+    "{% if m.role == 'critic' %}{{ raise_exception('no critics here') }}{% endif %}"
     "{{ m.role }}: {{ m.content | tojson }}\n{% endfor %}"
     "{% if add_generation_prompt %}assistant:{% endif %}"
 )
@@ -140,8 +140,8 @@ def test_a_thought_is_opened_where_the_prompt_ends_in_its_tag(prompt: str, openi
 
 def test_a_template_that_raises_is_the_callers_fault(tmp_path: Path) -> None:
     tokenizer = with_template(save_byte_level(tmp_path), CHATML)
-    with pytest.raises(BadInput, match="no tools here") as caught:
-        tokenizer.render_chat([{"role": "tool", "content": ""}])
+    with pytest.raises(BadInput, match="no critics here") as caught:
+        tokenizer.render_chat([{"role": "critic", "content": ""}])
     assert caught.value.param == "messages"
 
 

@@ -113,11 +113,10 @@ def test_a_full_queue_and_bad_requests_are_refused_and_the_ring_serves_on(
     assert {type(error) for error in errors} == {type(None), QueueFull}
     for request, message in [
         (
-            greedy("x", list(range(3, 120)), 20),
-            "the context is 128 tokens; the prompt has 117 and max_tokens is 20; "
-            "shorten the prompt, or set max_tokens to 11 at most, or start a new conversation",
+            greedy("x", [3] * 128, 20),
+            "the context is 128 tokens, and the prompt has 128: no room is left for a reply; "
+            "shorten the prompt, or start a new conversation",
         ),
-        (greedy("x", [3] * 128, 20), "max_tokens is 20; shorten the prompt, or start"),
         (greedy("x", [99999], 5), "prompt: token id 99999 is not in 0 … 159"),
         (
             Generate("x", Sampling(logit_bias=((3, 1.0), (160, 1.0))), prompt=[3], max_tokens=1),
@@ -127,6 +126,7 @@ def test_a_full_queue_and_bad_requests_are_refused_and_the_ring_serves_on(
     ]:
         with pytest.raises(BadInput, match=message):
             ring.generate(request)
+    assert len(ring.generate(greedy("cut", [3] * 117, 20))[0]) == 11  # the context's end
     assert len(ring.generate(greedy("last", [3, 4, 5], 10))[0]) == 10
 
 

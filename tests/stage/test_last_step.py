@@ -58,3 +58,27 @@ def test_where_nothing_can_be_noted_nothing_is_known(tmp_path: Path) -> None:
         last.end()
         assert last.died_in is None
     assert not list(tmp_path.iterdir())
+
+
+STOPPED = """
+import os, signal, sys
+from pathlib import Path
+from bramble.config import StageConfig
+from bramble.stage.service import Service
+from bramble.wire.transport import Transport
+config = StageConfig(node="a", listen="ipc://" + sys.argv[1] + ".ipc",
+                     head="ipc://" + sys.argv[1] + ".head", last_step=Path(sys.argv[1]))
+with Transport(None) as transport:
+    service = Service(config, transport)
+    signal.signal(signal.SIGTERM, service.be_stopped)
+    service._last.begin(3, 7)
+    os.kill(os.getpid(), signal.SIGTERM)
+    signal.pause()
+"""
+
+
+def test_a_stage_that_is_stopped_amid_a_step_does_not_blame_it(tmp_path: Path) -> None:
+    path = tmp_path / "step"
+    died = subprocess.run([sys.executable, "-c", STOPPED, path], check=False, timeout=60)
+    assert died.returncode == -signal.SIGTERM
+    assert LastStep(path).died_in == IN_NONE

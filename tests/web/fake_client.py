@@ -38,6 +38,17 @@ from bramble.wire.transport import peek
 MARK = "0123456789ab"
 WORDS = ["Hello", " there", ",", " friend", "."]
 
+MODEL = {
+    "name": "fake",
+    "export": "ef" * 32,
+    "bytes": 12345,
+    "architecture": "LlamaForCausalLM",
+    "num_parameters": 1_500_000_000,
+    "max_length": 100,
+    "quantization": "int4",
+    "capabilities": {"tools": True, "thinking": False},
+    "defaults": {"temperature": 0.6},
+}
 RING = {
     "state": "serving",
     "reason": None,
@@ -54,6 +65,7 @@ class FakeClient:
         self.running = 0
         self.cancelled = 0
         self.asked: list[Generate] = []
+        self.is_away = False
 
     def generate(self, request: Generate, watch: socket.socket | None = None) -> Events:
         """Play the script; counts a generator that is closed, or left, before its Done."""
@@ -91,11 +103,13 @@ class FakeClient:
         return len(self.asked) < before
 
     def status(self) -> dict[str, Any]:
+        if self.is_away:
+            raise Unavailable("the head is away")
         return {
             "version": "0",
             "state": "serving",
             "reason": None,
-            "model": {"name": "fake", "max_length": 100, "defaults": {"temperature": 0.6}},
+            "model": MODEL,
             "plan": {"plan_id": "ab" * 16, "rings": [RING, RING | {"state": "loading"}]},
             "speed": {"decode_tokens_s": 1.0, "prefill_tokens_s": 2.0},
             "requests": {

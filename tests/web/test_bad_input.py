@@ -24,7 +24,7 @@ CASES: list[tuple[str, Any, str | None]] = [
     ("messages of a wrong type", {"messages": "hi"}, "messages"),
     ("a message of a wrong type", {"messages": ["hi"]}, "messages[0]"),
     ("unknown role", {"messages": [{"role": "god", "content": "x"}]}, "messages[0].role"),
-    ("tool role", {"messages": [{"role": "tool", "content": "x"}]}, "messages[0].role"),
+    ("a result of no call", {"messages": [{"role": "tool"}]}, "messages[0].tool_call_id"),
     (
         "an image",
         {"messages": [{"role": "user", "content": [{"type": "image_url"}]}]},
@@ -34,7 +34,7 @@ CASES: list[tuple[str, Any, str | None]] = [
     ("temperature as text", {"messages": USER, "temperature": "hot"}, "temperature"),
     ("a truth as number", {"messages": USER, "max_tokens": True}, "max_tokens"),
     ("max_tokens 0", {"messages": USER, "max_tokens": 0}, "max_tokens"),
-    ("top_p 0", {"messages": USER, "top_p": 0}, "top_p"),
+    ("top_p below 0", {"messages": USER, "top_p": -0.1}, "top_p"),
     (
         "a penalty that logits cannot be divided by",
         {"messages": USER, "repetition_penalty": 1e-300},
@@ -43,7 +43,11 @@ CASES: list[tuple[str, Any, str | None]] = [
     ("n 100", {"messages": USER, "n": 100}, "n"),
     ("top_logprobs alone", {"messages": USER, "top_logprobs": 2}, "top_logprobs"),
     ("an empty stop", {"messages": USER, "stop": ""}, "stop"),
-    ("tools", {"messages": USER, "tools": [{"type": "function"}]}, "tools"),
+    (
+        "a tool without a name",
+        {"messages": USER, "tools": [{"type": "function"}]},
+        "tools[0].function.name",
+    ),
     ("a misspelt name", {"messages": USER, "temprature": 1}, "temprature"),
     ("usage without a stream", {"messages": USER, "stream_options": {}}, "stream_options"),
 ]
@@ -106,7 +110,7 @@ def test_neutral_values_pass(http: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; the API is below /v1"),
+        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; POST goes to "),
         (CHAT, 405, "GET is not allowed here; use POST"),
     ],
 )
@@ -115,7 +119,31 @@ def test_unknown_paths_and_methods_answer_in_json(
 ) -> None:
     response = http.get(path)
     assert response.status_code == status
-    assert response.json is not None and response.json["error"]["message"] == message
+    assert response.json is not None and response.json["error"]["message"].startswith(message)
+
+
+@pytest.mark.parametrize("path", ["/v1/embeddings", "/embedding", "/api/nothing", "/v2/chat"])
+def test_an_unknown_url_is_told_what_is_offered_and_at_which_address(
+    http: FlaskClient, path: str
+) -> None:
+    text = http.post(path, json={}).get_data(as_text=True)
+    assert "/v1/chat/completions" in text and "takes http://localhost/v1 as its base URL" in text
+    assert ("has no embeddings" in text) is (path == "/v1/embeddings")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [CHAT + "/", "/v1///chat/completions//", "/chat/completions", "/v1/v1/chat/completions/"],
+)
+def test_a_path_is_found_with_slashes_too_many_and_without_v1(http: FlaskClient, path: str) -> None:
+    assert http.post(path, json={"messages": USER}).status_code == 200
+    assert http.get(path.replace("chat/completions", "models")).status_code == 200
+
+
+def test_what_llama_cpps_clients_look_up_is_there(http: FlaskClient) -> None:
+    assert http.get("/health").json == {"status": "ok"}
+    props = http.get("/props").json
+    assert props is not None and props["default_generation_settings"]["n_ctx"] == 100
 
 
 def test_pages_probes_and_metrics_answer(http: FlaskClient) -> None:

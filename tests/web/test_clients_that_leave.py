@@ -90,7 +90,7 @@ def test_a_foreign_page_cannot_have_a_browser_ask_unasked(url: str) -> None:
 def test_several_choices_are_cancelled_though_none_was_read() -> None:
     fake = FakeClient()
     asked = [Generate(str(i), Sampling(), prompt="slow", max_tokens=5) for i in range(3)]
-    about = About("chat", "x", 3, 3, is_streamed=True, includes_usage=False, echoes=("",) * 3)
+    about = About("chat", "x", 3, 3, is_streamed=True)
     choices = Choices(lambda index: fake.generate(asked[index]), about)
     assert choices.accept(10.0)
     assert fake.running == 3

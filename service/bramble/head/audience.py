@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from bramble.errors import Unavailable
+from bramble.head.preparation import refusal
 from bramble.head.record import Record
 from bramble.wire.messages import Accepted, ClientMessage, Delta, Done, Generate, Refused, Resume
 
@@ -21,6 +23,7 @@ class Reader:
     num_had: int  # tokens that it was sent, or came with
     border: int  # tokens that its own client has: no event crosses it
     knows_only_name: bool  # what was asked has to be told to it
+    unproven: tuple[int, ...] = ()  # tokens of an earlier head's, until the record is as long
 
 
 @dataclass(slots=True)
@@ -44,7 +47,8 @@ class Audience:
         """Send all that was said already, but what the reader has."""
         is_name = isinstance(asked, Resume)
         num_had = asked.num_had if isinstance(asked, Resume) else len(asked.generated)
-        self.readers[peer] = Reader(num_had, asked.received, is_name)
+        unproven = asked.generated if isinstance(asked, Generate) else ()
+        self.readers[peer] = Reader(num_had, asked.received, is_name, unproven)
         self.is_left = False
         self.can_return = self.can_return or is_name
         if self._accepted is not None:
@@ -86,6 +90,9 @@ class Audience:
 
     def _end(self, peer: bytes, is_repeat: bool) -> bool:
         assert self.end is not None
+        if isinstance(self.end, Done) and self.readers[peer].unproven:  # it has more than was said
+            self._part(peer)
+            return False
         end = replace(self.end, is_repeat=is_repeat) if isinstance(self.end, Done) else self.end
         is_heard = self._tell(peer, end)
         self.readers.pop(peer, None)
@@ -93,8 +100,19 @@ class Audience:
 
     def _advance(self, peer: bytes) -> None:
         assert self.record is not None
+        reader = self.readers[peer]
+        if reader.unproven and self.differs(reader.unproven):
+            self._part(peer)
+            return
+        if len(self.record) >= len(reader.unproven):
+            reader.unproven = ()
         while peer in self.readers and (delta := _next(self.readers[peer], self.record)):
             self._tell(peer, delta)
+
+    def _part(self, peer: bytes) -> None:
+        """Tell a reader that what it has is not of this reply."""
+        self._tell(peer, refusal(self.asked.request, went_another_way()))
+        self.readers.pop(peer, None)
 
     def _greeting(self, reader: Reader) -> Accepted:
         assert self._accepted is not None
@@ -107,6 +125,10 @@ class Audience:
             return True
         self.readers.pop(peer, None)
         return False
+
+
+def went_another_way() -> Unavailable:
+    return Unavailable("this reply went on in another way; send the request again", 1)
 
 
 def _next(reader: Reader, record: Record) -> Delta | None:

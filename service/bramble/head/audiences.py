@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from bramble.errors import KeyReused, ReplyNotFound, Unavailable
-from bramble.head.audience import Audience, Send
+from bramble.head.audience import Audience, Send, went_another_way
 from bramble.wire.messages import ClientMessage, Done, Generate, Refused, Resume
 
 
@@ -148,7 +148,7 @@ def _check_same(audience: Audience, asked: Generate | Resume) -> None:
     """Refuse a reader whose reply went on in another way, or whose log probabilities are gone."""
     generated = asked.generated if isinstance(asked, Generate) else ()
     if audience.differs(generated):
-        raise Unavailable("this reply went on in another way; send the request again", 1)
+        raise went_another_way()
     num_had = asked.num_had if isinstance(asked, Resume) else len(generated)
     has_logprobs = audience.asked.sampling.top_logprobs >= 0
     if has_logprobs and audience.record is not None and audience.record.lacks_logprobs(num_had):

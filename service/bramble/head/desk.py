@@ -247,11 +247,14 @@ class Desk:
             request.sequence.arrival,
             self._model.manifest.name,
             self._model.mark,
+            reply_format=self._model.tokenizer.reply_format,
         )
         request.heard_at = now
         self._audiences[name].accept(accepted, request.record)
         if request.sequence.finish is not None:
             self._end(request, request.done(now), now)
+        if request.asked.max_tokens == 0:  # nobody comes back for a count
+            self._audiences.drop(name)
 
     # --------------------------------------------------------------------------------- to clients
 

@@ -18,7 +18,8 @@ MESSAGE_BYTES = 64  # of text that takes as long as the template takes over one 
 def text_bytes(asked: m.Generate) -> int:
     """About how much text there is to be tokenized; token ids need next to nothing."""
     total = 0
-    stack: list[object] = [asked.prompt if isinstance(asked.prompt, str) else asked.messages]
+    prompt = asked.prompt if isinstance(asked.prompt, str) else asked.messages
+    stack: list[object] = [prompt, asked.tools, asked.template_options]
     while stack:  # without recursion: a client of the door may nest as deeply as JSON is read
         match stack.pop():
             case str() as text:

@@ -15,7 +15,7 @@ from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
 from bramble.model.sampling import effective
-from bramble.model.tokenizer import Detokenizer, Tokenizer, opened_thought
+from bramble.model.tokenizer import Chat, Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
     BIASES,
     SAMPLING_RANGES,
@@ -67,6 +67,8 @@ class Request:
             first_token_s=first - self.arrived_at,
             total_s=now - self.arrived_at,
             preemptions=sequence.preemptions,
+            cached_tokens=min(sequence.num_cached, sequence.num_prompt_tokens),
+            stop_string=self.stops.met,
         )
 
     def _text(self, token_id: int, is_last: bool) -> str:
@@ -88,7 +90,8 @@ def open_request(
     """Tokenize what was asked and check it against the context. Raises BadInput.
 
     Tokens that a reader has already (after the head was lost) are put on record first; where they
-    are the whole reply, the sequence is finished.
+    are the whole reply, the sequence is finished. So is one of no tokens, whose prompt is only
+    counted.
     """
     if asked.model not in ("", manifest.name):
         raise ModelNotFound(
@@ -97,7 +100,7 @@ def open_request(
     vocab_size = manifest.shape.vocab_size
     sampling = _sampling(asked, manifest)
     _check(asked, sampling, vocab_size)
-    prompt, flips, opening = _read_prompt(asked, tokenizer, vocab_size)
+    prompt, flips, opening = _read_prompt(asked, tokenizer, manifest)
     # Exact where whoever asked could tell it from another run's: greedy, or by a seed of theirs
     is_exact = sampling.temperature == 0 or asked.is_seeded
     if asked.generated and not is_exact:  # read as one prompt it goes on sooner
@@ -117,7 +120,7 @@ def open_request(
         asked=asked,
         sequence=sequence,
         arrived_at=now,
-        detokenizer=Detokenizer(tokenizer),
+        detokenizer=Detokenizer(tokenizer, tokenizer.marker_ids if offered_tools(asked) else ()),
         stops=StopMatcher(asked.stop),
         record=Record(asked.request, tokenizer.token_bytes),
         opening=opening,
@@ -162,19 +165,20 @@ def _check(asked: Generate, sampling: Sampling, vocab_size: int) -> None:
     _check_ids("generated", asked.generated, vocab_size)
     if asked.accepted_at_us < 0:
         raise BadInput(f"accepted_at_us: got {asked.accepted_at_us}, need 0 or more")
-    if asked.max_tokens is not None and asked.max_tokens < 1:
-        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 1 or more", "max_tokens")
+    if asked.max_tokens is not None and asked.max_tokens < 0:
+        raise BadInput(f"max_tokens: got {asked.max_tokens}, need 0 or more", "max_tokens")
 
 
 def _read_prompt(
-    asked: Generate, tokenizer: Tokenizer, vocab_size: int
+    asked: Generate, tokenizer: Tokenizer, manifest: Manifest
 ) -> tuple[list[int], Flips, str]:
     """Return the prompt's token ids, which of them are computed as replies, and what of the reply a
     chat's template has written."""
-    flips, opening = None, ""
+    flips, opening, vocab_size = None, "", manifest.shape.vocab_size
     if asked.messages is not None:
-        text = tokenizer.render_chat(asked.messages)
-        ids, flips = read_history(tokenizer, asked.messages, text)
+        chat = Chat(offered_tools(asked), asked.template_options)
+        text = tokenizer.render_chat(asked.messages, chat)
+        ids, flips = read_history(tokenizer, asked.messages, text, chat, manifest.eos_ids)
         opening = opened_thought(text)
         _check_spelt("messages", ids, tokenizer, vocab_size)
     elif isinstance(asked.prompt, str):
@@ -186,6 +190,11 @@ def _read_prompt(
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
     return ids, flips or (len(ids),), opening
+
+
+def offered_tools(asked: Generate) -> list[dict[str, Any]]:
+    """The tools that the reply may call: none where it is told not to."""
+    return [] if asked.tool_choice == "none" else list(asked.tools or ())
 
 
 def _check_spelt(name: str, ids: list[int], tokenizer: Tokenizer, vocab_size: int) -> None:
@@ -205,17 +214,19 @@ def _check_ids(name: str, ids: Several[int], vocab_size: int) -> None:
 
 
 def _most_tokens(asked: Generate, num_prompt: int, max_length: int) -> int:
-    """Most tokens of prompt and reply together. Raises BadInput with the numbers."""
-    param = "prompt" if asked.messages is None else "messages"
-    wanted = 1 if asked.max_tokens is None else asked.max_tokens
-    if num_prompt + wanted > max_length:
-        reply = "" if asked.max_tokens is None else f" and max_tokens is {asked.max_tokens}"
-        lower = f", or set max_tokens to {max_length - num_prompt} at most"
+    """Most tokens of prompt and reply together: what is asked beyond the context is cut to it.
+
+    Raises BadInput where not one token of a reply fits.
+    """
+    if asked.max_tokens == 0:  # a prompt that is only counted may be longer than the context
+        return num_prompt
+    if num_prompt >= max_length:
         raise BadInput(
-            f"the context is {max_length} tokens; the prompt has {num_prompt}{reply}; "
-            f"shorten the prompt{lower if num_prompt < max_length else ''}, "
-            "or start a new conversation",
-            param,
+            f"the context is {max_length} tokens, and the prompt has {num_prompt}: no room is left "
+            "for a reply; shorten the prompt, or start a new conversation",
+            "prompt" if asked.messages is None else "messages",
             "context_length_exceeded",
         )
-    return max_length if asked.max_tokens is None else num_prompt + asked.max_tokens
+    if asked.max_tokens is None:
+        return max_length
+    return min(num_prompt + asked.max_tokens, max_length)

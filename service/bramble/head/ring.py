@@ -88,7 +88,7 @@ class Ring:
         self.term = 0  # of the head, once it has one
         self.state = State.WAITING
         self._reason: str | None = None
-        self._sha256 = manifest_sha256
+        self.manifest_sha256 = manifest_sha256
         self._settings = settings
         self._connect = connect
         self._tell = tell
@@ -303,7 +303,7 @@ class Ring:
         settings = self._settings
         return plan_ring(
             self.manifest,
-            self._sha256,
+            self.manifest_sha256,
             nodes,
             settings.rows,
             settings.max_length,

@@ -273,7 +273,7 @@ class Scheduler:
         """Give the sequence a row with its first `kept` tokens, moved into the lane if need be."""
         kept = _inheritable(sequence, kept)
         self._rows.take(self._lanes.bring(row, lane), sequence, kept)
-        self.counters.prefix_tokens += kept
+        self._count_cached(sequence, kept)
         self._inherit(sequence)
         sequence.num_prefilled = sequence.num_sent
 
@@ -281,7 +281,12 @@ class Scheduler:
         """Copy what others have computed meanwhile of the sequence's prompt."""
         if self.limits.can_copy:
             most = partial(_inheritable, sequence)
-            self.counters.prefix_tokens += self._rows.inherit(sequence.row, most)
+            self._count_cached(sequence, self._rows.inherit(sequence.row, most))
+
+    def _count_cached(self, sequence: Sequence, num_tokens: int) -> None:
+        self.counters.prefix_tokens += num_tokens
+        if not sequence.preemptions:
+            sequence.num_cached += num_tokens
 
     # ----------------------------------------------------------------------------------- decode
 

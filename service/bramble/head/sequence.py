@@ -52,6 +52,7 @@ class Sequence:
     row: int = -1
     num_sent: int = 0  # tokens that a step has carried, guesses too, or whose row was inherited
     num_prefilled: int = 0  # tokens whose steps came back; for progress
+    num_cached: int = 0  # of the prompt: what was in the cache when it was first read
     preemptions: int = 0
     finish: Finish | None = None
     may_guess: bool = True

@@ -207,6 +207,7 @@ class Service:
     def _status(self, now: float) -> dict[str, object]:
         restarts = self._notifier.also
         document = status.document(self._fleet, self._outcomes, now, self._since, restarts)
+        document["model"]["capabilities"] = self._model.tokenizer.capabilities
         return document | {"term": self._role.term}
 
 

@@ -10,6 +10,7 @@ import bramble
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
+from bramble.head.ring import Ring
 from bramble.head.served_ring import ServedRing
 from bramble.head.speed import Speed
 from bramble.model.manifest import Manifest
@@ -42,7 +43,7 @@ def document(
         "version": bramble.__version__,
         "state": _state(fleet),
         "reason": fleet.reason,
-        "model": _model(fleet.rings[0].ring.manifest, fleet.max_length),
+        "model": _model(fleet.rings[0].ring, fleet.max_length),
         "plan": _plan(fleet, rings),
         "speed": _total([ring["speed"] for ring in rings]),
         "requests": {
@@ -105,9 +106,12 @@ def _total(each: list[dict[str, Any]]) -> dict[str, Any]:
     return {key: round(sum(one[key] for one in each), 2) for key in each[0]}
 
 
-def _model(manifest: Manifest, max_length: int | None) -> dict[str, Any]:
+def _model(ring: Ring, max_length: int | None) -> dict[str, Any]:
+    manifest = ring.manifest
     return {
         "name": manifest.name,
+        "export": ring.manifest_sha256,
+        "bytes": sum(file.bytes for file in manifest.files.values()),
         "architecture": manifest.architecture,
         "num_parameters": manifest.num_parameters,
         "vocab_size": manifest.shape.vocab_size,

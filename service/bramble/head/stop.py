@@ -7,6 +7,7 @@ class StopMatcher:
     def __init__(self, stops: tuple[str, ...]) -> None:
         self._stops = stops
         self._held = ""
+        self.met = ""  # the stop string that ended the text
 
     def push(self, text: str) -> tuple[str, bool]:
         """Return (text that is safe to show, whether a stop string was met).
@@ -14,9 +15,10 @@ class StopMatcher:
         What might yet become a stop string is held back; what follows one is dropped.
         """
         self._held += text
-        found = [at for stop in self._stops if (at := self._held.find(stop)) >= 0]
+        found = [(at, stop) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
-            shown, self._held = self._held[: min(found)], ""
+            at, self.met = min(found, key=lambda each: each[0])  # of two at one place, the first
+            shown, self._held = self._held[:at], ""
             return shown, True
         cut = len(self._held) - self._longest_start()
         shown, self._held = self._held[:cut], self._held[cut:]

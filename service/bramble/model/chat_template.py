@@ -1,35 +1,31 @@
-"""A model's chat template: where it stands, and the Jinja environment of transformers."""
+"""A model's chat templates: where they stand, and how they lay out a conversation."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from datetime import datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from jinja2 import TemplateError, nodes
-from jinja2.exceptions import SecurityError
-from jinja2.ext import Extension
-from jinja2.parser import Parser
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-from jinja2.utils import Namespace
+from jinja2 import TemplateError, meta
 
 from bramble.errors import BadInput
-from bramble.model.tokenizer_files import CONFIG, read_object
+from bramble.model.template_environment import TEMPLATE_ERRORS, environment
+from bramble.model.tokenizer_files import CONFIG, NAMED, read_object
+from bramble.model.writable import check_writable
 
 FILE = "chat_template.jinja"
 LEGACY_FILE = "chat_template.json"
 MORE = "additional_chat_templates"
 DEFAULT = "default"
-TEMPLATE_ERRORS = (  # a template is a program, and what it meets are messages of anybody's
-    TemplateError,
-    TypeError,
-    ValueError,
-    LookupError,
-    AttributeError,
-    ArithmeticError,
-    RecursionError,
+TOOL_USE = "tool_use"  # what transformers takes where tools are given, if there is one of that name
+OWN_NAMES = frozenset(  # what the environment gives to a template, or transformers reads itself
+    (
+        *("messages", "tools", "documents", "add_generation_prompt", "continue_final_message"),
+        *("conversation", "chat_template", "tokenize", "return_dict", "return_tensors"),
+        *("raise_exception", "strftime_now", "dict", "namespace", "range", "lipsum"),
+        *("cycler", "joiner"),
+        *NAMED,
+    )
 )
 
 
@@ -38,52 +34,96 @@ class ChatTemplate:
 
     def __init__(self, folder: Path, config: dict[str, Any], tokens: Mapping[str, str]) -> None:
         """tokens: bos_token, eos_token … by name. Raises BadInput for a template that is none."""
-        self.source = find_source(folder, config)
-        self._tokens = dict(tokens)
+        self.sources = find_sources(folder, config)
+        self.source = self.sources.get(DEFAULT)
+        self.tokens = dict(tokens)
+        ours = environment()
         try:
-            self._template = (
-                None if self.source is None else _environment().from_string(self.source)
-            )
+            used = {k: v for k, v in self.sources.items() if k in (DEFAULT, TOOL_USE)}
+            self._templates = {name: ours.from_string(source) for name, source in used.items()}
+            self._variables = {
+                name: frozenset(meta.find_undeclared_variables(ours.parse(source)))
+                for name, source in used.items()
+            }
         except TemplateError as error:
             raise BadInput(f"{folder}: the chat template cannot be read: {error}") from error
 
-    def render(self, messages: Sequence[dict[str, Any]], *, opens_reply: bool = True) -> str:
-        """Lay out messages; with opens_reply, up to where the assistant's reply begins."""
-        if self._template is None:
+    def name_for(self, tools: object) -> str:
+        """Which template a conversation with these tools takes, as transformers chooses."""
+        return TOOL_USE if tools and TOOL_USE in self._templates else DEFAULT
+
+    def variables(self, tools: object = None) -> frozenset[str]:
+        """The names that the template asks for, such as messages, tools, enable_thinking."""
+        return self._variables.get(self.name_for(tools), frozenset())
+
+    def options(self, wanted: Mapping[str, Any], tools: object = None) -> dict[str, Any]:
+        """What of a request's options the template is given. Raises BadInput for one it has itself.
+
+        An effort says also whether to think at all, where the template knows no more than that.
+        """
+        for name, value in wanted.items():
+            if name in OWN_NAMES or name in self.tokens:
+                param = f"chat_template_kwargs.{name}"
+                raise BadInput(f"{param} is not an option: the template is given it", param)
+            _check_option(name, value)
+        found, known = dict(wanted), self.variables(tools)
+        effort = found.get("reasoning_effort")
+        if effort is not None and "reasoning_effort" not in known:
+            found.setdefault("enable_thinking", effort != "none")
+        if "enable_thinking" in found and "enable_thinking" not in known and "thinking" in known:
+            found.setdefault("thinking", found["enable_thinking"])
+        return found
+
+    def render(
+        self,
+        messages: Sequence[dict[str, Any]],
+        *,
+        tools: Sequence[dict[str, Any]] | None = None,
+        options: Mapping[str, Any] | None = None,
+        opens_reply: bool = True,
+    ) -> str:
+        """Lay out messages; with opens_reply, up to where the assistant's reply begins.
+
+        tools    as in OpenAI's chat API
+        options  more variables of the template's, such as enable_thinking
+        """
+        template = self._templates.get(self.name_for(tools))
+        if template is None:
             raise BadInput(
                 "the model has no chat template; send a plain prompt to /v1/completions",
                 param="messages",
             )
         present = [{k: v for k, v in message.items() if v is not None} for message in messages]
         values = {"messages": present, "add_generation_prompt": opens_reply}
+        values |= {"tools": list(tools) if tools else None, "documents": None}
         try:
-            return self._template.render(self._tokens | {"tools": None, "documents": None} | values)
+            return template.render(self.tokens | values | dict(options or {}))
         except TEMPLATE_ERRORS as error:
             raise BadInput(
                 f"the model's chat template refuses the messages: {error}", param="messages"
             ) from error
 
 
-def find_source(folder: Path, config: dict[str, Any]) -> str | None:
-    """The template that a conversation without tools takes, or None if the folder has none.
+def find_sources(folder: Path, config: dict[str, Any]) -> dict[str, str]:
+    """The folder's templates by name; what a conversation takes is called default.
 
-    Files of their own come before tokenizer_config.json; of several, the one called default. The
-    older chat_template.json, which transformers reads for image models alone, may add one where
-    there is none, and not contradict. Raises BadInput.
+    Files of their own come before tokenizer_config.json. The older chat_template.json, which
+    transformers reads for image models alone, may add one where there is none, and not contradict.
+    Raises BadInput.
     """
-    found = _chosen(_own_files(folder) or config.get("chat_template"), folder / CONFIG)
+    found = _named(_own_files(folder) or config.get("chat_template"), folder / CONFIG)
     legacy = folder / LEGACY_FILE
     if not legacy.exists():
         return found
     document = read_object(legacy)
     if unknown := sorted(set(document) - {"chat_template"}):
         raise BadInput(f"{legacy}: {unknown[0]} is not known; need chat_template alone")
-    older = _chosen(document.get("chat_template"), legacy)
-    if found is not None and older is not None and older != found:
+    older = _named(document.get("chat_template"), legacy)
+    if found and older and older[DEFAULT] != found[DEFAULT]:
         raise BadInput(
             f"{legacy} has another template than the tokenizer; remove the one that does not hold"
         )
-    return older if found is None else found
+    return found or older
 
 
 def template_files(folder: Path) -> list[Path]:
@@ -106,10 +146,12 @@ def _read_text(path: Path) -> str:
         raise BadInput(f"{path} cannot be read: {error}") from error
 
 
-def _chosen(found: Any, where: Path) -> str | None:
-    """One template, several by name as an object, or as a list of {name, template}."""
-    if found is None or isinstance(found, str):
-        return found
+def _named(found: Any, where: Path) -> dict[str, str]:
+    """From one template, several by name as an object, or a list of {name, template}."""
+    if found is None:
+        return {}
+    if isinstance(found, str):
+        return {DEFAULT: found}
     if isinstance(found, list) and all(isinstance(entry, dict) for entry in found):
         found = {str(entry.get("name")): entry.get("template") for entry in found}
     if not isinstance(found, dict) or not all(isinstance(text, str) for text in found.values()):
@@ -122,89 +164,14 @@ def _chosen(found: Any, where: Path) -> str | None:
             f"{where}: the chat templates are called {', '.join(sorted(found)) or 'nothing'}; "
             f"one has to be called {DEFAULT}"
         )
-    return str(found[DEFAULT])
+    return found
 
 
-class _GenerationTag(Extension):
-    """{% generation %} marks the assistant's words for training; rendering shows its contents."""
-
-    tags = {"generation"}  # noqa: RUF012  jinja2's own interface
-
-    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
-        """Its body is a macro's, as in transformers: what it sets is not seen outside."""
-        line = next(parser.stream).lineno
-        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
-        call = nodes.CallBlock(self.call_method("_show"), [], [], body)
-        return call.set_lineno(line)
-
-    def _show(self, caller: Any) -> str:
-        return str(caller())
-
-
-class _Dict:
-    """The template's `dict`: makes dicts, and is not the type, which has more to it."""
-
-    def __call__(self, *args: Any, **entries: Any) -> dict[Any, Any]:
-        return dict(*args, **entries)
-
-    def fromkeys(self, keys: Any, value: Any = None) -> dict[Any, Any]:
-        return dict.fromkeys(keys, value)
-
-
-class _Namespace(Namespace):
-    """The template's `namespace`: refuses names with an underscore in front, as transformers."""
-
-    def __init__(*args: Any, **entries: Any) -> None:
-        self, *rest = args
-        attributes = dict(*rest, **entries)
-        for name in attributes:
-            _check_name(name)
-        Namespace.__init__(self, attributes)
-
-    def __setitem__(self, name: str, value: Any) -> None:
-        _check_name(name)
-        super().__setitem__(name, value)
-
-
-def _check_name(name: Any) -> None:
-    if isinstance(name, str) and name.startswith("_"):
-        raise SecurityError(f"a namespace's attribute may not be called {name!r}")
-
-
-def _environment() -> ImmutableSandboxedEnvironment:
-    environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True,
-        lstrip_blocks=True,
-        extensions=[_GenerationTag, "jinja2.ext.loopcontrols"],
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _raise_exception
-    environment.globals["strftime_now"] = _strftime_now
-    environment.globals["dict"] = _Dict()
-    environment.globals["namespace"] = _Namespace
-    return environment
-
-
-def _to_json(
-    value: Any,
-    ensure_ascii: bool = False,
-    indent: int | None = None,
-    separators: tuple[str, str] | None = None,
-    sort_keys: bool = False,
-) -> str:
-    """Jinja's own filter escapes for HTML, which a prompt is not; arguments as in transformers."""
-    return json.dumps(
-        value,
-        ensure_ascii=ensure_ascii,
-        indent=indent,
-        separators=separators,
-        sort_keys=sort_keys,
-    )
-
-
-def _raise_exception(message: str) -> NoReturn:
-    raise TemplateError(message)
-
-
-def _strftime_now(format: str) -> str:
-    return datetime.now().strftime(format)
+def _check_option(name: str, value: Any) -> None:
+    """Refuse what is no JSON value, and what would be taken for its contrary."""
+    param = f"chat_template_kwargs.{name}"
+    check_writable({name: value}, param)
+    if name == "enable_thinking" and type(value) is not bool:
+        raise BadInput(f"{param}: got {value!r:.80}, need true or false", param)
+    if name == "reasoning_effort" and not isinstance(value, str):
+        raise BadInput(f"{param}: got {value!r:.80}, need a word such as none or high", param)

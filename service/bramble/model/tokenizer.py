@@ -8,7 +8,9 @@ from __future__ import annotations
 import codecs
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
@@ -17,11 +19,30 @@ from tokenizers import AddedToken
 from tokenizers import Tokenizer as _Backend
 
 from bramble.errors import BadInput
-from bramble.model.chat_template import ChatTemplate
+from bramble.model.chat_template import DEFAULT, ChatTemplate
+from bramble.model.replies import MARKERS
+from bramble.model.replies.thoughts import TAGS
 from bramble.model.tokenizer_files import TOKENIZER, TokenizerFiles, read_files
+from bramble.model.tool_text import lay_out
+from bramble.model.tool_use import ToolUse, examine
 
 BYTE_TOKEN = re.compile(r"<0x([0-9A-Fa-f]{2})>")
-THOUGHT = ("<think>", "</think>")  # part of a reply, whatever the tokenizer calls them
+THOUGHT = tuple(tag for pair in TAGS for tag in pair)  # of a reply, also where they are special
+
+
+@dataclass(frozen=True, slots=True)
+class Chat:
+    """What a conversation is laid out with, beside its messages.
+
+    tools    as in OpenAI's chat API
+    options  more variables of the template's, such as enable_thinking
+    """
+
+    tools: Sequence[dict[str, Any]] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLAIN = Chat()
 
 
 class Tokenizer:
@@ -55,9 +76,46 @@ class Tokenizer:
         """Encode a plain prompt, with the special tokens that the tokenizer adds (bos)."""
         return self._encode(text, add_special_tokens=True)
 
-    def encode_chat(self, messages: Sequence[dict[str, Any]]) -> list[int]:
+    @cached_property
+    def marker_ids(self) -> frozenset[int]:
+        """Special tokens that mark calls in a reply: shown where tools may be called."""
+        return frozenset(i for i in self.special_ids if self.added[i] in MARKERS)
+
+    @cached_property
+    def tool_use(self) -> ToolUse:
+        """How the model is told of tools, and how it writes calls of them."""
+        return examine(self.chat_template)
+
+    @property
+    def reply_format(self) -> str:
+        """How replies write calls, as `replies.open_reader` takes it."""
+        return self.tool_use.call_format
+
+    @property
+    def thought_tags(self) -> tuple[str, str] | None:
+        """The tags of a thought that its template knows: the model may begin a reply with one."""
+        source = self.chat_template.source or ""
+        return next((tags for tags in TAGS if tags[0] in source), None)
+
+    @property
+    def capabilities(self) -> dict[str, Any]:
+        """What the model can do beyond plain text, for those who choose among models.
+
+        tools         it can be told of tools: in its template, or in a text of ours
+        native_tools  its template lays them out
+        format        how it writes calls
+        """
+        has_template = self.chat_template.source is not None
+        return {
+            "tools": has_template,
+            "native_tools": self.tool_use.is_native,
+            "thinking": self.thought_tags is not None,
+            "format": self.reply_format if has_template else "",
+        }
+
+    def encode_chat(self, messages: Sequence[dict[str, Any]], chat: Chat = PLAIN) -> list[int]:
         """Encode a conversation up to the reply's first token."""
-        return self.encode_rendered(self.render_chat(messages))
+        return self.encode_rendered(self.render_chat(messages, chat))
 
     def encode_rendered(self, text: str) -> list[int]:
         """Encode what `render_chat` returned; the template writes bos itself."""
@@ -78,12 +136,24 @@ class Tokenizer:
         ids: list[int] = encoding.ids
         return ids, list(accumulate((start for start, _ in encoding.offsets), max))
 
-    def render_chat(self, messages: Sequence[dict[str, Any]]) -> str:
-        """Lay out messages as transformers does, up to where the reply begins.
+    def render_chat(
+        self,
+        messages: Sequence[dict[str, Any]],
+        chat: Chat = PLAIN,
+        *,
+        opens_reply: bool = True,
+    ) -> str:
+        """Lay out messages as transformers does; with opens_reply, up to where the reply begins.
 
-        Raises BadInput if there is no template or the template refuses the messages.
+        Calls in messages and tools are as in OpenAI's chat API. What the template knows no place
+        for is written into the text. Raises BadInput if there is no template, or it refuses.
         """
-        return self.chat_template.render(messages)
+        template, use, tools = self.chat_template, self.tool_use, list(chat.tools)
+        # Of two templates, the one for conversations without tools knows no calls
+        has_own = use.is_native and (bool(tools) or template.name_for([{}]) == DEFAULT)
+        laid_out, offered = lay_out(messages, tools, use, has_own)
+        options = template.options(chat.options, offered)
+        return template.render(laid_out, tools=offered, options=options, opens_reply=opens_reply)
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of ids, without special tokens; invalid UTF-8 becomes U+FFFD."""
@@ -119,8 +189,10 @@ class Tokenizer:
 
 def opened_thought(prompt: str) -> str:
     """The tag of a thought that the template has opened for the reply, as the prompt ends in it."""
-    match = re.search(rf"{THOUGHT[0]}\s*\Z", prompt)
-    return match[0] if match else ""
+    for opening, _ in TAGS:
+        if match := re.search(rf"{re.escape(opening)}\s*\Z", prompt):
+            return match[0]
+    return ""
 
 
 class Detokenizer:
@@ -129,8 +201,10 @@ class Detokenizer:
     All pieces and the flush together equal `tokenizer.decode` of all ids.
     """
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
+    def __init__(self, tokenizer: Tokenizer, shown: Collection[int] = ()) -> None:
+        """shown: special tokens that have a text nonetheless"""
         self._tokenizer = tokenizer
+        self._hidden = tokenizer.special_ids.difference(shown)
         self._utf8 = codecs.getincrementaldecoder("utf-8")("replace")
         self._run = bytearray()  # byte-fallback tokens whose end has not been seen
         self._is_at_start = tokenizer.strips_space
@@ -138,7 +212,7 @@ class Detokenizer:
     def push(self, token_id: int) -> str:
         """The text that this token completes, maybe none."""
         token = self._tokenizer.token(token_id)
-        if token is None or token_id in self._tokenizer.special_ids:
+        if token is None or token_id in self._hidden:
             return ""
         if self._tokenizer.scheme == "ByteLevel":
             return self._utf8.decode(_level_bytes(token))

@@ -6,9 +6,10 @@ Every file is hashed before it is loaded, if that was not done since the last bo
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from onnxruntime import InferenceSession as Session
 
@@ -18,6 +19,9 @@ from bramble.stage.packed import PackedParts, originals, sums
 from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, load
 
+T = TypeVar("T")
+
+ALIVE_S = 0.5
 NUM_LOADERS = 4  # parts loaded at once: each costs a core, and memory for what it packs
 
 
@@ -45,14 +49,15 @@ def load_parts(
     owners = {graph: name for name, files in graphs.items() for graph in files}
     sessions: dict[str, Session] = {}
     with ThreadPoolExecutor(NUM_LOADERS) as loaders:
-        for graph, session in zip(owners, loaders.map(loader.load, *_columns(owners)), strict=True):
-            alive()
-            if session is not None:
+        loading = {
+            graph: loaders.submit(loader.load, name, graph) for graph, name in owners.items()
+        }
+        for graph, future in loading.items():
+            if (session := _result(future, alive)) is not None:
                 sessions[graph] = session
-    for graph, name in owners.items():
-        if graph not in sessions:
-            alive()  # packing takes seconds
-            sessions[graph] = loader.make(name, graph)
+        for graph, name in owners.items():
+            if graph not in sessions:
+                sessions[graph] = _result(loaders.submit(loader.make, name, graph), alive)
     proofs.save()
     return Loaded(
         {name: [sessions[graph] for graph in files] for name, files in graphs.items()},
@@ -60,8 +65,12 @@ def load_parts(
     )
 
 
-def _columns(owners: dict[str, str]) -> tuple[list[str], list[str]]:
-    return list(owners.values()), list(owners)
+def _result(future: Future[T], alive: Callable[[], None]) -> T:
+    """Wait for it; a file of gigabytes is hashed, or packed, for longer than a head waits."""
+    while not wait([future], ALIVE_S).done:
+        alive()
+    alive()
+    return future.result()
 
 
 class _Loader:

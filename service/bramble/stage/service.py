@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import gc
 import logging
+import os
 import platform
+import signal
 import time
 from dataclasses import replace
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -24,8 +25,10 @@ from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.observe.repeats import Repeats
 from bramble.stage import memory
+from bramble.stage.answer import is_of_one_token, sampled
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
+from bramble.stage.figures import Work, damage, sentence_of
 from bramble.stage.heads import Head, Heads
 from bramble.stage.last_step import LastStep
 from bramble.stage.proof import Proofs
@@ -48,7 +51,9 @@ def serve(config: StageConfig, keyring: Keyring | None, notifier: Notifier) -> N
     """Run a stage's process until it is interrupted."""
     memory.share_heap()  # before the transport has threads
     with Transport(keyring) as transport:
-        Service(config, transport, notifier).run()
+        service = Service(config, transport, notifier)
+        signal.signal(signal.SIGTERM, service.be_stopped)
+        service.run()
 
 
 class Service:
@@ -86,7 +91,7 @@ class Service:
         self._beat_within_at = self._rested_at = 0.0
         self._warming: Thread | None = None
         self._stats: dict[str, Any] = {}  # of the last beat
-        self._work = _Work()
+        self._work = Work()
         self._core = Core(config.lone_core if config.lone_core >= 0 else None)
 
     def run(self) -> None:
@@ -98,6 +103,12 @@ class Service:
         _settle()
         while True:
             self.turn()
+
+    def be_stopped(self, number: int, _: object) -> None:
+        """End by a signal from a person or systemd: no step that is under way is to blame."""
+        self._last.end()
+        signal.signal(number, signal.SIG_DFL)
+        os.kill(os.getpid(), number)
 
     def turn(self) -> None:
         """Wait, then handle what has arrived, and beat if it is time."""
@@ -174,11 +185,11 @@ class Service:
         }
         if self._notifier.also:
             stats["restarts"] = self._notifier.also
-        sentence = _sentence(self._assign, stats, self._failure)
+        sentence = sentence_of(self._assign, stats, self._failure)
         if self._awaited is not None:
             sentence = stats["fetching"] = self._supply.sentence
         elif self._engine is not None and (damaged := self._scrub.wrong(serving=False)):
-            stats["damaged"] = _damage(damaged)
+            stats["damaged"] = damage(damaged)
             sentence += f"; {stats['damaged']}"
         self._notifier.status(sentence)
         self._heads.beat(m.Beat(self._config.node, self._incarnation, stats, self._heads.vow))
@@ -439,8 +450,8 @@ class Service:
         if result.hidden is not None:
             answer = forward(frames, result.hidden, trace, result.digest)
         else:
-            answer = pack(_sampled(step, result, trace))
-            if self._first is not None and _is_of_one_token(step):
+            answer = pack(sampled(step, result, trace))
+            if self._first is not None and is_of_one_token(step):
                 self._first.offer_frames(answer)
         try:
             self._next.send_frames(answer)
@@ -455,7 +466,7 @@ class Service:
     def _look_ahead(self, step: m.Step, token_ids: NDArray[np.int32]) -> None:
         """Compute what follows a step of one row, or remember it until its token is known."""
         self._lone.pop(step.lane, None)
-        if not _is_of_one_token(step):
+        if not is_of_one_token(step):
             return
         if not len(token_ids):
             self._lone[step.lane] = step
@@ -494,101 +505,11 @@ def _settle() -> None:
     gc.freeze()
 
 
-def _sentence(assign: m.Assign | None, stats: dict[str, Any], failure: str) -> str:
-    """What `systemctl status` shows: model, layers, speed, memory, temperature."""
-    if assign is None:
-        return failure or "connected to the head, no shard assigned"
-    ends = ("embedding, " if assign.has_embed else "", ", lm_head" if assign.has_lm_head else "")
-    parts = [
-        f"{assign.model}: {ends[0]}layers {assign.start} to {assign.stop - 1}{ends[1]}",
-        f"{stats['tokens_s']:.1f} tokens/s with {stats['threads']}",
-        f"{stats['sequences']} sequences in the cache",
-        f"{stats['resident_bytes'] >> 20} MiB, {stats['kv_used_bytes'] >> 20} of it KV cache",
-    ]
-    if stats["temperature_c"] is not None:
-        parts.append(f"{stats['temperature_c']:.0f} °C")
-    parts.append(f"THROTTLED: {stats['throttled']}" if stats["throttled"] else "not throttled")
-    return ", ".join(parts)
-
-
-def _damage(files: dict[Path, str]) -> str:
-    """Say what is wrong with files that nothing is computed with, for the node's next start."""
-    path, why = next(iter(files.items()))
-    more = f", and {len(files) - 1} more" if len(files) > 1 else ""
-    return f"DAMAGED: {path} {why}{more}"
-
-
-class _Work:
-    """What the stage did since its last beat."""
-
-    def __init__(self) -> None:
-        self.bad_frames = 0
-        self.refused = 0
-        self.foreseen = 0
-        self._tokens = 0
-        self._compute_us = 0.0
-
-    def count(self, tokens: int, result: StepResult) -> None:
-        self.foreseen += result.foreseen_us > 0
-        self._tokens += tokens
-        self._compute_us += result.compute_us
-
-    def drain(self, span_s: float) -> dict[str, float]:
-        stats = {
-            "busy": round(min(1.0, self._compute_us / 1e6 / max(span_s, 1e-3)), 3),
-            "tokens_s": round(self._tokens / max(span_s, 1e-3), 1),
-            "bad_frames": self.bad_frames,
-            "refused_steps": self.refused,
-            "foreseen_steps": self.foreseen,
-        }
-        self._tokens, self._compute_us = 0, 0.0
-        return stats
-
-
 def _plan_id(assign: m.Assign) -> bytes:
     try:
         return bytes.fromhex(assign.plan_id)
     except ValueError as error:
         raise BadInput(f"the plan's id is {assign.plan_id!r}, need hex digits") from error
-
-
-def _is_of_one_token(step: m.Step) -> bool:
-    """True if what follows may be foreseen; not of a request that is tried alone (WIRE.md)."""
-    return step.kind is m.StepKind.DECODE and len(step.sequences) == 1 and not step.opens
-
-
-def _sampled(
-    step: m.Step,
-    result: StepResult,
-    trace: tuple[int, int, int],
-) -> m.Sampled:
-    digest = [] if result.digest is None else [result.digest[None]]
-    return m.Sampled(
-        plan_id=step.plan_id,
-        epoch=step.epoch,
-        step=step.step,
-        lane=step.lane,
-        kind=step.kind,
-        sequences=step.sequences,
-        positions=_positions(step, len(result.token_ids)),
-        token_ids=result.token_ids,
-        logprobs=result.logprobs,
-        top_ids=result.top_ids,
-        top_logprobs=result.top_logprobs,
-        traces=np.concatenate([step.traces, np.array([trace], np.uint32)]),
-        digests=np.concatenate([step.digests, *digest]),
-    )
-
-
-def _positions(step: m.Step, sampled: int) -> NDArray[np.int32]:
-    """Return where the sampled tokens stand: behind each row, or one behind another."""
-    if step.kind is m.StepKind.VERIFY:
-        first = int(step.positions[0]) + 1
-        return np.arange(first, first + sampled, dtype=np.int32)
-    return step.positions + step.token_ids.shape[1] if step.is_sampled else _NO_POSITIONS
-
-
-_NO_POSITIONS = np.zeros(0, np.int32)
 
 
 def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:

@@ -6,7 +6,19 @@ from flask import Flask
 
 from bramble.config import WebConfig
 from bramble.head.client import Client
-from bramble.web import access, api, authority, errors, files, pages, probes
+from bramble.web import (
+    access,
+    anthropic_api,
+    api,
+    authority,
+    errors,
+    files,
+    ollama_api,
+    pages,
+    paths,
+    probes,
+    responses_api,
+)
 from bramble.web.service import EXTENSION, make_service
 
 
@@ -22,6 +34,10 @@ def create_app(config: WebConfig, client: Client) -> Flask:
     errors.register(app)
     app.register_blueprint(pages.blueprint)
     app.register_blueprint(api.blueprint)
+    app.register_blueprint(ollama_api.blueprint)
+    app.register_blueprint(responses_api.blueprint)
+    app.register_blueprint(anthropic_api.blueprint)
     app.register_blueprint(probes.blueprint)
     app.register_blueprint(files.blueprint)
+    paths.register(app)
     return app

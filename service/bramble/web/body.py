@@ -7,6 +7,9 @@ from typing import Any, NoReturn
 
 from bramble.errors import BadInput
 
+MAX_DEPTH = 64  # objects and lists within each other; a schema takes two for each of its levels
+_SHOWN_CHARACTERS = 200  # of the path to what is too deep
+
 
 def read_object(body: bytes) -> dict[str, Any]:
     """Parse `body`. Raises BadInput that says where it stops being a JSON object in UTF-8."""
@@ -25,7 +28,31 @@ def read_object(body: bytes) -> dict[str, Any]:
     if not isinstance(document, dict):
         raise _invalid(f"got a {type(document).__name__}, need an object")
     _check_surrogates(body, document)
+    check_depth(document)
     return document
+
+
+def check_depth(value: dict[str, Any] | list[Any], path: str = "") -> None:
+    """Refuse what is nested so deeply that a program behind us might not follow."""
+    found = _too_deep(value, MAX_DEPTH)
+    if found is not None:
+        param = (path + found).lstrip(".")
+        param = param if len(param) <= _SHOWN_CHARACTERS else param[:_SHOWN_CHARACTERS] + "…"
+        message = f"{param}: nested more than {MAX_DEPTH} levels deep; send a flatter one"
+        raise BadInput(message, param)
+
+
+def _too_deep(value: dict[str, Any] | list[Any], levels: int) -> str | None:
+    """Return the path to the first value that lies deeper; None = there is none."""
+    if levels == 0:
+        return ""
+    members = value.items() if isinstance(value, dict) else enumerate(value)
+    for key, member in members:
+        if isinstance(member, dict | list):
+            found = _too_deep(member, levels - 1)
+            if found is not None:
+                return (f"[{key}]" if isinstance(value, list) else f".{key}") + found
+    return None
 
 
 def _check_surrogates(body: bytes, document: dict[str, Any]) -> None:

@@ -1,42 +1,20 @@
-"""Every error as OpenAI's JSON: {"error": {"message", "type", "param", "code"}}."""
+"""Every error as JSON, in the shape of the dialect whose URL was asked."""
 
 from __future__ import annotations
 
-from typing import Any
-
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
-from bramble.errors import (
-    BadInput,
-    BrambleError,
-    Elsewhere,
-    KeyReused,
-    ModelNotFound,
-    OtherSite,
-    PoisonRequest,
-    QueueFull,
-    ReplyNotFound,
-    TooLarge,
-    Unavailable,
-)
+from bramble.errors import BrambleError, PoisonRequest, Unavailable
+from bramble.web.dialects import of_path
+from bramble.web.problem import Problem, http_problem, problem_of
 from bramble.web.service import current_service
 
-# The first class that an error is an instance of decides: (class, HTTP status, type, code).
-_FAMILIES: tuple[tuple[type[BrambleError], int, str, str | None], ...] = (
-    (ModelNotFound, 404, "invalid_request_error", "model_not_found"),
-    (ReplyNotFound, 404, "invalid_request_error", "reply_not_found"),
-    (KeyReused, 422, "invalid_request_error", "idempotency_key_reused"),
-    (TooLarge, 413, "invalid_request_error", "request_too_large"),
-    (Elsewhere, 421, "invalid_request_error", "misdirected_request"),
-    (OtherSite, 403, "invalid_request_error", "other_site"),
-    (BadInput, 400, "invalid_request_error", None),
-    (QueueFull, 429, "rate_limit_error", "rate_limit_exceeded"),
-    (Unavailable, 503, "server_error", "unavailable"),
-    (PoisonRequest, 500, "server_error", "poison_request"),
-    (BrambleError, 500, "server_error", "internal_error"),
-)
-_HTTP_CODES = {404: "unknown_url", 405: "method_not_allowed", 413: "request_too_large"}
+# What OpenAI's API has elsewhere, for models of other kinds.
+_OTHER_KINDS = ("embeddings", "images", "audio", "moderations", "rerank", "fine_tuning")
+
+# Whose clients add the whole path themselves, and a route that shows they are served.
+_PLAIN_ADDRESS = {"Anthropic's": "/v1/messages", "Ollama's": "/api/chat"}
 
 
 def register(app: Flask) -> None:
@@ -44,27 +22,8 @@ def register(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http_error)
 
 
-def status_of(error: BrambleError) -> int:
-    return next(status for family, status, _, _ in _FAMILIES if isinstance(error, family))
-
-
-def describe(error: BrambleError) -> dict[str, Any]:
-    """Return the body that tells a client of `error`."""
-    kind, code = next(
-        (kind, code) for family, _, kind, code in _FAMILIES if isinstance(error, family)
-    )
-    if isinstance(error, BadInput):
-        return _body(str(error), kind, error.param, error.code or code)
-    return _body(str(error), kind, None, code)
-
-
-def _body(message: str, kind: str, param: str | None, code: str | None) -> dict[str, Any]:
-    return {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
 def _bramble_error(error: BrambleError) -> Response:
-    response = jsonify(describe(error))
-    response.status_code = status_of(error)
+    response = _respond(problem_of(error))
     if isinstance(error, Unavailable):
         response.headers["Retry-After"] = str(error.retry_after_s)
     if isinstance(error, PoisonRequest):  # which clients of OpenAI's heed before the status
@@ -74,19 +33,22 @@ def _bramble_error(error: BrambleError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     """Answer what Flask refused: unknown paths, methods, bodies too large, and our own faults."""
-    status = error.code or 500
-    kind = "invalid_request_error" if status < 500 else "server_error"
-    response = jsonify(_body(_explain(error), kind, None, _HTTP_CODES.get(status)))
-    response.status_code = status
+    response = _respond(http_problem(error.code or 500, _explain(error)))
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
     return response
 
 
+def _respond(problem: Problem) -> Response:
+    response = jsonify(of_path(request.path).error(problem))
+    response.status_code = problem.status
+    return response
+
+
 def _explain(error: HTTPException) -> str:
     if error.code == 404 and error.description == NotFound.description:
-        return f"no such URL: {request.method} {request.path[:80]}; the API is below /v1"
+        return f"no such URL: {request.method} {request.path[:80]}; {_offers()}"
     if isinstance(error, MethodNotAllowed):
         methods = " or ".join(sorted({*(error.valid_methods or ())} - {"HEAD", "OPTIONS"}))
         return f"{request.method} is not allowed here; use {methods}"
@@ -94,3 +56,17 @@ def _explain(error: HTTPException) -> str:
         allowed = current_service().config.max_body_bytes
         return f"the body is larger than the {allowed} bytes that are read; send a shorter one"
     return error.description or error.name
+
+
+def _offers() -> str:
+    """Say what there is instead, and at which address a client finds it."""
+    rules = [rule for rule in current_app.url_map.iter_rules() if "POST" in (rule.methods or ())]
+    paths = sorted({rule.rule for rule in rules if "<" not in rule.rule})
+    found = [word for word in request.path.split("/") if word in _OTHER_KINDS]
+    lack = f"the model served here writes text and has no {found[0]}; " if found else ""
+    others = [name for name, path in _PLAIN_ADDRESS.items() if path in paths]
+    plain = f", one of {' or '.join(others)} {request.host_url[:-1]}" if others else ""
+    return (
+        f"{lack}POST goes to {', '.join(paths)}; "
+        f"a client of OpenAI's API takes {request.host_url}v1 as its base URL{plain}"
+    )

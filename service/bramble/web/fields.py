@@ -1,6 +1,7 @@
 """Typed reads of one JSON object: each refusal names the field, what was got and what is allowed.
 
-`null` counts as absent, as in OpenAI's API. Knows no parameter by name.
+`null` counts as absent, as in OpenAI's API, and a float without a fraction as an integer. Knows no
+parameter by name.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.web.faults import Faults
 
 INT32_MAX = 2**31 - 1  # what a token id or a count may be on the wire
 _SHOWN_CHARACTERS = 40  # of a refused value
@@ -19,10 +21,15 @@ _SHOWN_CHARACTERS = 40  # of a refused value
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """The members of a JSON object; `path` leads to it from the body, e.g. `messages[0].`."""
+    """The members of a JSON object; `path` leads to it from the body, e.g. `messages[0].`.
+
+    With `faults` a read that refuses a value keeps the error there and returns None; without, it
+    raises BadInput.
+    """
 
     values: dict[str, Any]
     path: str = ""
+    faults: Faults | None = None
 
     def get(self, name: str) -> Any:
         return self.values.get(name)
@@ -31,11 +38,12 @@ class Fields:
         return self.values.get(name) is not None
 
     def integer(self, name: str, low: int, high: int) -> int | None:
-        value = self.get(name)
+        value = whole(self.get(name))
         if value is None:
             return None
         if type(value) is not int or not low <= value <= high:
-            raise self.refuse(name, f"an integer from {low} to {high}")
+            self._fail(self.refuse(name, f"an integer from {low} to {high}"))
+            return None
         return value
 
     def number(self, name: str, low: float, high: float) -> float | None:
@@ -43,32 +51,52 @@ class Fields:
         if value is None:
             return None
         if not is_number(value) or not low <= value <= high:
-            raise self.refuse(name, f"a number from {low:g} to {high:g}")
+            self._fail(self.refuse(name, f"a number from {low:g} to {high:g}"))
+            return None
         return float(value)
 
     def flag(self, name: str) -> bool:
+        return bool(self.choice(name))
+
+    def choice(self, name: str) -> bool | None:
+        """Return true, false, or None where it is left open."""
         value = self.get(name)
-        if value is None:
-            return False
-        if not isinstance(value, bool):
-            raise self.refuse(name, "true or false")
+        if value is not None and not isinstance(value, bool):
+            self._fail(self.refuse(name, "true or false"))
+            return None
         return value
 
     def text(self, name: str) -> str | None:
         value = self.get(name)
         if value is not None and not isinstance(value, str):
-            raise self.refuse(name, "a string")
+            self._fail(self.refuse(name, "a string"))
+            return None
         return value
+
+    def object(self, name: str) -> Fields | None:
+        """Return the object below a name, whose reads keep or raise errors as these do."""
+        value = self.get(name)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            self._fail(self.refuse(name, "an object"))
+            return None
+        return Fields(value, f"{self.path}{name}.", self.faults)
 
     def refuse(self, name: str, allowed: str) -> BadInput:
         """Make the error of a value that is not `allowed`; the caller raises it."""
         return refusal(self.path + name, self.get(name), allowed)
 
     def check_names(self, known: Collection[str]) -> None:
-        """Raise BadInput for the first name that is not known, with the nearest one that is."""
-        for name in self.values:
-            if name not in known:
-                raise unknown(self.path + name, name, known)
+        """Refuse names that are not known, each with the nearest one that is; null is absent."""
+        for name, value in self.values.items():
+            if value is not None and name not in known:
+                self._fail(unknown(self.path + name, name, known))
+
+    def _fail(self, fault: BadInput) -> None:
+        if self.faults is None:
+            raise fault
+        self.faults.keep(fault)
 
 
 def refusal(param: str, value: Any, allowed: str) -> BadInput:
@@ -81,6 +109,12 @@ def unknown(param: str, name: str, known: Collection[str]) -> BadInput:
     hint = f"did you mean {near[0]}? " if near else ""
     message = f"{param}: unknown parameter; {hint}supported are {', '.join(sorted(known))}"
     return BadInput(message, param=param, code="unknown_parameter")
+
+
+def whole(value: Any) -> Any:
+    """Return a float without a fraction as an integer, all else as it is."""
+    is_whole = type(value) is float and abs(value) < 2**63 and value.is_integer()
+    return int(value) if is_whole else value
 
 
 def is_number(value: Any) -> bool:

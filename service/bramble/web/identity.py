@@ -15,7 +15,6 @@ from typing import Any
 from bramble.errors import BadInput, ReplyNotFound
 from bramble.wire.messages import Generate
 
-PREFIXES = {"chat": "chatcmpl-", "text": "cmpl-"}
 _KEY = re.compile(r"[!-~]([ -~]{0,253}[!-~])?")
 _NAME = re.compile(r"[0-9a-f]{32}")
 
@@ -50,9 +49,8 @@ def identify(key: str | None, kind: str, document: dict[str, Any]) -> Identity:
     return Identity(_hash("reply", kind, key, body), _hash("key", key))
 
 
-def read_id(reply_id: str, kind: str) -> str:
+def read_id(reply_id: str, prefix: str) -> str:
     """Return the name in an id of a route. Raises ReplyNotFound for one that we never gave."""
-    prefix = PREFIXES[kind]
     name = reply_id.removeprefix(prefix)
     if not (reply_id.startswith(prefix) and _NAME.fullmatch(name)):
         raise ReplyNotFound(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response, jsonify
+from flask import Blueprint, Response, current_app, jsonify
 
 from bramble.errors import Unavailable
 from bramble.web.service import current_service
@@ -28,6 +28,37 @@ def readyz() -> Response:
         return _not_ready(document["state"], document["reason"])
     answer = {"status": "ready", "model": document["model"]["name"]}
     return jsonify(answer | ({"reason": document["reason"]} if document["reason"] else {}))
+
+
+@blueprint.get("/health")
+def health() -> Response:
+    """What readyz says, as llama.cpp's server says it."""
+    response = readyz()
+    if response.status_code == 200:
+        return jsonify({"status": "ok"})
+    reason = response.get_json()["reason"]
+    response.set_data(
+        current_app.json.dumps(
+            {"error": {"message": reason, "type": "unavailable_error", "code": 503}}
+        )
+    )
+    return response
+
+
+@blueprint.get("/props")
+def props() -> Response:
+    """What llama.cpp's clients look up before they ask. Raises Unavailable."""
+    service = current_service()
+    model = service.document.read_model()
+    return jsonify(
+        {
+            "default_generation_settings": {"n_ctx": model.get("max_length")},
+            "model_alias": model["name"],
+            "model_path": model["name"],
+            "modalities": {"vision": False, "audio": False},
+            "build_info": f"bramble {service.document.read()['version']}",
+        }
+    )
 
 
 @blueprint.get("/api/status")

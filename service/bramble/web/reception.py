@@ -18,6 +18,7 @@ from functools import partial
 from bramble.web import refusals
 from bramble.web.arrival import Patience, Phase
 from bramble.web.guest import Guest
+from bramble.web.problem import Problem
 from bramble.web.turned_away import TurnedAway
 from bramble.web.visitors import Visitors
 
@@ -75,7 +76,7 @@ class Reception:
         """Close the connection that has waited longest; False if none waits."""
         guest = next(iter(self._visitors.waiting), None)
         if guest is not None:
-            self._turn_away(guest, "crowded", b"")
+            self._turn_away(guest, "crowded", None)
         return guest is not None
 
     def look(self) -> None:
@@ -100,7 +101,7 @@ class Reception:
         guest.sock.setblocking(False)
         self._poller.register(guest.sock, selectors.EVENT_READ, partial(self._read, guest))
         if (oldest := self._visitors.wait(guest, guest.address)) is not None:
-            self._turn_away(oldest, "crowded", b"")
+            self._turn_away(oldest, "crowded", None)
 
     def _read(self, guest: Guest, _: object) -> None:
         if guest.is_gone:  # since the loop was told that there is something to read
@@ -151,7 +152,7 @@ class Reception:
     # ------------------------------------------------------------------------------- who leaves
 
     def _give_up(self, guest: Guest) -> None:
-        words = b""
+        words = None
         if guest.arrival.phase is Phase.HEADER:
             words = refusals.late_header(self._limits.patience)
         elif guest.arrival.phase is Phase.BODY:
@@ -161,10 +162,10 @@ class Reception:
         else:
             self._turn_away(guest, "late", words)
 
-    def _turn_away(self, guest: Guest, reason: str, words: bytes) -> None:
+    def _turn_away(self, guest: Guest, reason: str, words: Problem | None) -> None:
         self._turned_away.count(reason, guest.address)
-        if words and not guest.is_lingering:
-            say(guest.sock, words)
+        if words is not None and not guest.is_lingering:
+            say(guest.sock, refusals.answer(words, guest.arrival.path))
             self._linger(guest)
         else:
             self._close(guest)

@@ -1,4 +1,4 @@
-"""What the choices of one HTTP request used: OpenAI's `usage` and our `bramble` figures."""
+"""What the choices of one HTTP request used: their tokens, and our `bramble` figures."""
 
 from __future__ import annotations
 
@@ -34,16 +34,23 @@ class Tally:
         return len(self._done) == self._num_choices
 
     @property
-    def _prompt_tokens(self) -> int:
-        firsts = range(0, self._num_choices, self._choices_per_prompt)
-        return sum(self._done[index].prompt_tokens for index in firsts)
+    def prompt_tokens(self) -> int:
+        return sum(done.prompt_tokens for done in self._firsts())
+
+    @property
+    def completion_tokens(self) -> int:
+        return sum(done.completion_tokens for done in self._done.values())
+
+    @property
+    def cached_tokens(self) -> int:
+        """Return how many tokens of the prompts were not computed again."""
+        return sum(done.cached_tokens for done in self._firsts())
 
     def usage(self) -> dict[str, int]:
-        completion_tokens = sum(done.completion_tokens for done in self._done.values())
         return {
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": completion_tokens,
-            "total_tokens": self._prompt_tokens + completion_tokens,
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
+            "total_tokens": self.prompt_tokens + self.completion_tokens,
         }
 
     def figures(self) -> dict[str, Any]:
@@ -53,10 +60,15 @@ class Tally:
             "queue_s": round(min(d.queue_s for d in done), 4),
             "first_token_s": round(min(d.first_token_s for d in done), 4),
             "total_s": round(max(d.total_s for d in done), 4),
-            "prompt_tokens": self._prompt_tokens,
-            "completion_tokens": sum(d.completion_tokens for d in done),
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": self.completion_tokens,
             "preemptions": sum(d.preemptions for d in done),
         }
+
+    def _firsts(self) -> list[Done]:
+        """Return one choice of each prompt."""
+        firsts = range(0, self._num_choices, self._choices_per_prompt)
+        return [self._done[index] for index in firsts]
 
 
 def figures_of(done: Done) -> dict[str, Any]:

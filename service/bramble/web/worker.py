@@ -25,7 +25,7 @@ from bramble.web.arrival import Arrival
 from bramble.web.guest import Guest
 from bramble.web.peer import Peer
 from bramble.web.reception import Limits, Reception, say
-from bramble.web.refusals import refusal
+from bramble.web.refusals import answer, refusal
 from bramble.web.threads import Threads
 
 ACCEPTS_PER_TURN = 64  # connections; then the others have their turn
@@ -87,7 +87,8 @@ class Worker(ThreadWorker):  # type: ignore[misc]  # gunicorn has no types
         """Answer what gunicorn's parser refused as the API answers."""
         ours = (InvalidResponseHeader, InvalidResponseHeaderName)
         if isinstance(error, ParseException) and not isinstance(error, ours):
-            say(client, refusal(STATUSES.get(type(error), 400), f"bad request: {error}"))
+            problem = refusal(STATUSES.get(type(error), 400), f"bad request: {error}")
+            say(client, answer(problem, b""))
         else:
             super().handle_error(request, client, address, error)
 

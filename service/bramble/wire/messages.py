@@ -269,7 +269,7 @@ class Generate:
     sampling: Sampling
     messages: list[dict[str, Any]] | None = None  # role and content, as in OpenAI's chat API
     prompt: str | list[int] | None = None
-    max_tokens: int | None = None  # None = until the context is full
+    max_tokens: int | None = None  # None = until the context is full; 0 = only count the prompt
     stop: tuple[str, ...] = ()
     ignore_eos: bool = False  # for benchmarks
     generated: tuple[int, ...] = ()
@@ -370,6 +370,7 @@ class Done:
     preemptions: int = 0
     is_repeat: bool = False  # somebody has heard it before
     cached_tokens: int = 0  # of the prompt: their keys and values were there already
+    stop_string: str = ""  # of Generate.stop, the one that ended the reply; "" = none did
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,4 @@
-"""What a reply's text is made of: what is said, what is thought, and which tools are called.
-
-A reader takes the text as it comes and gives pieces. What it cannot read is said: no word is lost.
-"""
+"""The pieces of a reply, and what gives them."""
 
 from __future__ import annotations
 
@@ -46,22 +43,3 @@ class ReplyReader(Protocol):
     def end(self) -> list[Piece]:
         """Return what was held back."""
         ...
-
-
-class PlainReader:
-    """All is said."""
-
-    def push(self, text: str) -> list[Piece]:
-        return [Said(text)] if text else []
-
-    def end(self) -> list[Piece]:
-        return []
-
-
-def open_reader(reply_format: str, has_tools: bool) -> ReplyReader:
-    """Return a reader for one reply.
-
-    reply_format  what Accepted said
-    has_tools     the request offers tools: without, a call is only said
-    """
-    return PlainReader()
