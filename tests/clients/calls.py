@@ -30,6 +30,27 @@ class Server:
 RING = Server(sys.argv[1], "bramble-demo")  # the embedded model, on a ring of three stages
 SCRIPTED = Server(sys.argv[2], "scripted")  # see scripted_client.py
 
+# What its model calls the first tool of a request with; it knows one city
+PARAMETERS = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "description": "where"},
+        "unit": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+    },
+    "required": ["city"],
+}
+ARGUMENTS = {"city": "Paris", "unit": "celsius"}
+WEATHER: dict[str, Any] = {
+    "name": "get_weather",
+    "description": "The weather in a city.",
+    "parameters": PARAMETERS,
+}
+CLOCK: dict[str, Any] = {"name": "get_time", "parameters": {"type": "object", "properties": {}}}
+QUESTION = "What is the weather in Paris?"
+RESULT = "21 degrees"
+ANSWER = f"The result is {RESULT}."
+GREETING = "Hello there, friend."
+
 
 class Calls:
     def __init__(self, client: str, package: str) -> None:

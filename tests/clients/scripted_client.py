@@ -2,8 +2,9 @@
 
 It answers, of a request:
   with a constraint           a document that fits its schema
-  with tools, none answered   a call of the first, of the named one, or of all if asked for "both";
-                              but a greeting in a free choice gets a greeting
+  with tools                  a call of the first that was not called before, of the named one, or
+                              of all if asked for "both"; but a greeting in a free choice gets a
+                              greeting, and a result in a free choice the answer
   with a tool's result        "The result is …"
   anything else               "Hello there, friend.", behind a thought if thinking is asked for
 """
@@ -66,14 +67,18 @@ def _reply(request: Generate) -> str:
         return json.dumps(_fitting(request.constraint))
     messages = request.messages or [{"role": "user", "content": request.prompt}]
     last = messages[-1]
-    if last["role"] == "tool":
-        return f"The result is {last['content']}."
-    asked = str(last["content"])
-    is_free = request.tool_choice == "auto"
-    if request.tools and request.tool_choice != "none" and not (is_free and GREETING in asked):
-        return "\n".join(_call(tool["function"]) for tool in _chosen(request, asked))
+    is_result, content = last["role"] == "tool", str(last["content"])
+    if request.tools and _calls(request.tool_choice, is_result, content):
+        return "\n".join(_call(tool["function"]) for tool in _chosen(request, content))
+    if is_result:
+        return f"The result is {content}."
     thought = THOUGHT if request.template_options.get("enable_thinking") else ""
     return f"{thought}{GREETING} there, friend."
+
+
+def _calls(choice: str, is_result: bool, content: str) -> bool:
+    """Tell whether a reply to this last message is a call."""
+    return choice != "none" and not (choice == "auto" and (is_result or GREETING in content))
 
 
 def _fitting(constraint: Constraint) -> Any:
@@ -81,12 +86,19 @@ def _fitting(constraint: Constraint) -> Any:
     return example_of(json.loads(constraint.text))
 
 
-def _chosen(request: Generate, asked: str) -> list[dict[str, Any]]:
+def _chosen(request: Generate, content: str) -> list[dict[str, Any]]:
     tools = request.tools or []
     kind, _, name = request.tool_choice.partition(":")
     if kind == "function":
         return [tool for tool in tools if tool["function"]["name"] == name]
-    return tools if "both" in asked and request.parallel_calls else tools[:1]
+    called = _called(request.messages or [])
+    left = [tool for tool in tools if tool["function"]["name"] not in called] or tools
+    return left if "both" in content and request.parallel_calls else left[:1]
+
+
+def _called(messages: list[dict[str, Any]]) -> set[str]:
+    calls = [call for message in messages for call in message.get("tool_calls") or ()]
+    return {call["function"]["name"] for call in calls}
 
 
 def _call(function: dict[str, Any]) -> str:

@@ -44,5 +44,21 @@ def whole_chat() -> None:
     assert reply.choices[0].message.content
 
 
+@calls.add("`ollama_chat/MODEL`, streamed", "an edit through Ollama's protocol, with `num_ctx`")
+def ollama() -> None:
+    chunks = list(
+        litellm.completion(
+            model=f"ollama_chat/{RING.model}",
+            stream=True,
+            temperature=0,
+            num_ctx=8300,
+            timeout=600,
+            messages=MESSAGES,
+            api_base=RING.url,
+        )
+    )
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
 if __name__ == "__main__":
     calls.run()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 
 from calls import RING, SCRIPTED, Calls
@@ -43,6 +45,18 @@ def chat() -> None:
 @calls.add("`llm -m MODEL --no-stream Hello`", "a whole reply, printed")
 def whole_chat() -> None:
     assert llm("-m", "ring", "--no-stream", "Hello").strip()
+
+
+@calls.add("`llm -m MODEL -T llm_version QUESTION`", "a tool is called, and the answer follows")
+def tools() -> None:
+    answer = llm("-m", "scripted", "-T", "llm_version", "Which version is this?")
+    assert answer.strip().endswith(f"The result is {version('llm')}.")
+
+
+@calls.add("`llm -m MODEL --schema SCHEMA QUESTION`", "a document that fits the schema")
+def schema() -> None:
+    answer = llm("-m", "scripted", "--schema", "city, degrees int", "The weather in Paris?")
+    assert json.loads(answer) == {"city": "Paris", "degrees": 7}
 
 
 if __name__ == "__main__":

@@ -8,6 +8,24 @@ const server = (url, model) => ({ url, v1: `${url}/v1`, model });
 export const RING = server(process.argv[2], "bramble-demo"); // the embedded model
 export const SCRIPTED = server(process.argv[3], "scripted"); // see scripted_client.py
 
+// What its model calls the first tool of a request with; it knows one city
+export const ARGUMENTS = { city: "Paris", unit: "celsius" };
+export const WEATHER = {
+  name: "get_weather",
+  description: "The weather in a city.",
+  parameters: {
+    type: "object",
+    properties: {
+      city: { type: "string", description: "where" },
+      unit: { type: "string", enum: ["celsius", "fahrenheit"] },
+    },
+    required: ["city"],
+  },
+};
+export const QUESTION = "What is the weather in Paris?";
+export const RESULT = "21 degrees";
+export const ANSWER = `The result is ${RESULT}.`;
+
 export class Calls {
   #client;
   #calls = [];
