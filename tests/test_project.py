@@ -47,6 +47,7 @@ SOLE_IMPORTERS = {
     "flask": {"web/"},
     "gunicorn": {"web/server.py", "web/worker.py", "web/guest.py", "web/connection.py"},
     "tokenizers": {"model/tokenizer.py"},
+    "llguidance": {"model/grammar.py"},
     "yaml": {"config.py"},
     "zeroconf": {"commands/lan.py"},
     "ifaddr": {"commands/lan.py"},

@@ -32,9 +32,9 @@ def serve() -> Iterator[Callable[..., tuple[str, Any]]]:
     """Return a function that starts the application and returns (URL, its scripted client)."""
     servers = []
 
-    def start(**options: Any) -> tuple[str, Any]:
+    def start(config: WebConfig | None = None, **options: Any) -> tuple[str, Any]:
         client = _load("scripted_client").ScriptedClient(**options)
-        app = create_app(WebConfig(), client)
+        app = create_app(config or WebConfig(), client)
         app.wsgi_app = _whole_files(app.wsgi_app)  # type: ignore[method-assign]
         server = make_server("127.0.0.1", 0, app, threaded=True)
         thread = threading.Thread(target=server.serve_forever, daemon=True)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bramble.config import WebConfig
 from playwright.sync_api import Page, expect
 
 # Texts whose contrast with what is behind them is under 4.5 (WCAG 2 AA), with the contrast.
@@ -99,13 +100,14 @@ def test_copy_works_over_plain_http(page: Page, serve: Any) -> None:
     expect(page.get_by_label("Message", exact=True)).to_have_value("reply to hello ")
 
 
+@pytest.mark.parametrize("is_inline", [False, True])
 def test_what_a_model_thinks_is_folded_away_and_neither_copied_nor_sent_back(
-    page: Page, serve: Any
+    page: Page, serve: Any, is_inline: bool
 ) -> None:
     page.add_init_script(
         "navigator.clipboard.writeText = async (text) => { window.copied = text; }"
     )
-    url, client = serve()
+    url, client = serve(WebConfig(inline_thoughts=is_inline))
     page.goto(url)
     ask(page, "thinking")
     thought = page.locator("article.assistant details")

@@ -4,6 +4,7 @@
 "slow"  200 words, 20 ms apart                 "break" fails after two words
 "poison" ends stages after two words
 "flood" 10,000 words of 1,000 letters
+"call"  thinks, says a word, and calls weather in the format of Hermes
 anything else  "Hello there, friend."
 """
 
@@ -37,6 +38,15 @@ from bramble.wire.transport import peek
 
 MARK = "0123456789ab"
 WORDS = ["Hello", " there", ",", " friend", "."]
+
+CALL = """<think>
+Where?
+</think>
+
+Let me see.
+<tool_call>
+{"name": "weather", "arguments": {"city": "Rome"}}
+</tool_call>"""
 
 MODEL = {
     "name": "fake",
@@ -76,7 +86,7 @@ class FakeClient:
         self._enter()
         is_done = False
         try:
-            yield Accepted(request.request, 7, "", 1, "fake", MARK, asked=request)
+            yield Accepted(request.request, 7, "", 1, "fake", MARK, request, "hermes")
             for event in self._play(script, request):
                 if watch is not None and peek(watch) == b"":
                     return
@@ -147,9 +157,12 @@ class FakeClient:
         while script == "read":
             time.sleep(0.05)
             yield Progress(name, 0, 128, 900)
-        words = {"slow": [f"w{i} " for i in range(200)], "flood": ["w" * 1000] * 10_000}.get(
-            script, WORDS
-        )
+        scripts = {
+            "slow": [f"w{i} " for i in range(200)],
+            "flood": ["w" * 1000] * 10_000,
+            "call": [CALL[i : i + 7] for i in range(0, len(CALL), 7)],
+        }
+        words = scripts.get(script, WORDS)
         for count, word in enumerate(words):
             if script == "slow":
                 time.sleep(0.02)

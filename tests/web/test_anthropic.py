@@ -62,6 +62,11 @@ def test_another_model_is_refused_with_the_name_of_what_is_served(http: FlaskCli
     assert "'fake' is" in response.json["error"]["message"]
 
 
+def test_a_prompt_that_is_too_long_is_refused_in_words_that_agents_know(http: FlaskClient) -> None:
+    error = http.post("/v1/messages", json=body("long")).json["error"]
+    assert error["message"].startswith("prompt is too long: the context is")
+
+
 def test_a_thread_is_refused_so_that_clients_send_the_whole_conversation(http: FlaskClient) -> None:
     error = http.post("/v1/messages", json=body(thread={"type": "create"})).json["error"]
     details = {"error_code": "thread_unsupported_request", "unsupported": ["thread"]}

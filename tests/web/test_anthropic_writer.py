@@ -10,7 +10,7 @@ from bramble.web.about import About
 from bramble.web.anthropic import AnthropicDialect
 from bramble.web.dialect import Event
 from bramble.web.part import Part
-from bramble.web.problem import http_problem
+from bramble.web.problem import Problem, http_problem
 from bramble.web.tally import Tally
 from bramble.wire.messages import Accepted, Done, Finish
 
@@ -131,6 +131,13 @@ def test_a_call_that_was_cut_off_keeps_what_is_complete() -> None:
     message = whole(pieces, done(Finish.LENGTH))
     assert message["content"][0]["input"] == {"a": [1, {"b": "x"}, 2]}
     assert message["stop_reason"] == "max_tokens"
+
+
+def test_an_error_of_the_head_names_parameters_as_they_were_sent() -> None:
+    param = "tools[2].function.parameters.properties.a"
+    problem = Problem(400, f"{param}: no", "invalid_request_error", param)
+    message = AnthropicDialect().error(problem)["error"]["message"]
+    assert message == "tools[2].input_schema.properties.a: no"
 
 
 @pytest.mark.parametrize(

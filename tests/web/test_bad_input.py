@@ -110,7 +110,7 @@ def test_neutral_values_pass(http: FlaskClient) -> None:
 @pytest.mark.parametrize(
     ("path", "status", "message"),
     [
-        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; POST goes to "),
+        ("/v1/nothing", 404, "no such URL: GET /v1/nothing; offered are "),
         (CHAT, 405, "GET is not allowed here; use POST"),
     ],
 )
@@ -167,8 +167,52 @@ json_values = st.recursive(
     max_leaves=8,
 )
 NAMES = """messages temperature max_tokens n stop stream seed logit_bias top_p model stream_options
-logprobs top_logprobs tools top_k ignore_eos"""
+logprobs top_logprobs tools top_k ignore_eos tool_choice parallel_tool_calls response_format think
+guided_json guided_regex guided_choice structured_outputs reasoning thinking chat_template_kwargs
+reasoning_effort reasoning_format num_predict functions store"""
 names = st.sampled_from(NAMES.split())
+
+
+MEMBERS = [
+    "role",
+    "content",
+    "tool_calls",
+    "tool_call_id",
+    "function",
+    "name",
+    "arguments",
+    "type",
+    "id",
+    "parameters",
+    "json_schema",
+    "schema",
+    "json",
+    "choice",
+    "effort",
+    "reasoning_content",
+    "text",
+]
+objects = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from([*"ab", "function", "tool", "{}"]),
+    lambda inner: (
+        st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from(MEMBERS), inner, max_size=4)
+    ),
+    max_leaves=12,
+)
+
+
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.dictionaries(st.sampled_from(["role", *MEMBERS]), objects, max_size=4),
+    st.dictionaries(names, objects, max_size=3),
+)
+def test_no_message_and_no_tool_makes_a_500(
+    http: FlaskClient, message: dict[str, Any], members: dict[str, Any]
+) -> None:
+    body = {"tools": [message], **members, "messages": [*USER, message]}
+    response = http.post(CHAT, data=json.dumps(body))
+    response.close()
+    assert response.status_code in (200, 400, 404)
 
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -84,6 +84,11 @@ def test_options_without_effect_pass_and_are_named() -> None:
     assert set(asked.ignored) == named
 
 
+def test_labels_pass_and_are_named() -> None:
+    body = {"model": "m", "messages": [USER], "user": "me", "metadata": {"a": "b"}, "x": None}
+    assert set(read_chat(body).ignored) == {"user", "metadata"}
+
+
 @pytest.mark.parametrize(
     ("members", "path"),
     [

@@ -1,7 +1,9 @@
 """The real `openai` package against real gunicorn."""
 
+import json
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
@@ -83,6 +85,30 @@ def test_a_text_completion_streamed_and_not(client: openai.OpenAI) -> None:
     assert whole.choices[0].logprobs.text_offset == [0, 5, 11, 12, 19]
     parts = client.completions.create(model="fake", prompt="a", stream=True)
     assert "".join(part.choices[0].text for part in parts) == TEXT
+
+
+WEATHER: Any = {"type": "function", "function": {"name": "weather"}}
+
+
+def test_a_call_comes_whole_and_in_parts_and_its_result_goes_back(client: openai.OpenAI) -> None:
+    asked: list[Any] = asking("call")
+    whole = client.chat.completions.create(model="fake", messages=asked, tools=[WEATHER])
+    message = whole.choices[0].message
+    assert whole.choices[0].finish_reason == "tool_calls"
+    assert message.content == "Let me see." and message.tool_calls is not None
+    assert message.model_extra == {"reasoning_content": "Where?"}
+    (call,) = message.tool_calls
+    assert call.type == "function"
+    with client.chat.completions.stream(model="fake", messages=asked, tools=[WEATHER]) as stream:
+        streamed = stream.get_final_completion().choices[0]
+    assert streamed.finish_reason == "tool_calls" and streamed.message.tool_calls is not None
+    assert streamed.message.content == message.content
+    assert streamed.message.tool_calls[0].function.arguments == call.function.arguments
+    assert json.loads(call.function.arguments) == {"city": "Rome"}
+    result = {"role": "tool", "tool_call_id": call.id, "content": "18 degrees"}
+    history = [*asked, message.model_dump(), result]
+    last = client.chat.completions.create(model="fake", messages=history, tools=[WEATHER])
+    assert last.choices[0].message.content == TEXT
 
 
 @pytest.mark.parametrize(

@@ -143,4 +143,4 @@ def test_thoughts_can_stand_in_the_text() -> None:
     pieces: list[Piece] = reader.push("?hm?ok?o?!f(") + reader.end()
     assert not any(isinstance(piece, Thought) for piece in pieces)
     said = "".join(piece.text for piece in pieces if isinstance(piece, Said))
-    assert said == "<think>hm</think>ok<think>o</think>"
+    assert said == "<think>\nhm\n</think>\n\nok<think>\no\n</think>\n\n"

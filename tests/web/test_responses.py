@@ -63,5 +63,7 @@ def test_errors_have_openais_shape(client: OpenAI, http: FlaskClient) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.responses.create(model="fake", input="hi", previous_response_id="resp_1")
     assert caught.value.param == "previous_response_id"
+    with pytest.raises(openai.BadRequestError, match="messages: unknown parameter"):
+        client.responses.create(model="fake", input="hi", extra_body={"messages": []})
     response = http.post("/v1/responses", json={"input": "hi", "store": True})
     assert response.headers["X-Bramble-Ignored"] == "store"

@@ -114,7 +114,7 @@ def test_tools_that_are_not_allowed_are_left_out() -> None:
         ({"type": "json_object"}, Constraint("json_schema", '{"type":"object"}')),
         (
             {"type": "json_schema", "name": "n", "schema": {"type": "array"}, "strict": True},
-            Constraint("json_schema", '{"type": "array"}'),
+            Constraint("json_schema", '{"type": "array"}', "text.format.schema"),
         ),
     ],
 )

@@ -8,7 +8,7 @@ from bramble.model.replies import Arguments, Call, Piece, Said, Thought, open_re
 from bramble.web.about import About
 from bramble.web.dialect import Event
 from bramble.web.part import Part
-from bramble.web.problem import http_problem
+from bramble.web.problem import Problem, http_problem
 from bramble.web.responses import ResponsesDialect
 from bramble.web.tally import Tally
 from bramble.wire.messages import Accepted, Done, Finish, TokenLogprob
@@ -128,6 +128,15 @@ def test_log_probabilities_stand_with_their_text() -> None:
     assert isinstance(grown.data, dict) and grown.data["logprobs"][0]["logprob"] == -0.5
     (message,) = ResponsesDialect().writer(about(), ACCEPTED).whole([part], tally)["output"]
     assert message["content"][0]["logprobs"][0]["token"] == "a"
+
+
+@pytest.mark.parametrize(
+    ("param", "ours"),
+    [("messages", "input"), ("tools[2].function.parameters.a", "tools[2].parameters.a")],
+)
+def test_an_error_of_the_head_names_parameters_as_they_were_sent(param: str, ours: str) -> None:
+    problem = Problem(400, "because", "invalid_request_error", param)
+    assert ResponsesDialect().error(problem)["error"]["param"] == ours
 
 
 def test_an_error_amid_a_reply_fails_it() -> None:

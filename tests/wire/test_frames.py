@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from bramble.errors import BadFrame
 from bramble.wire import messages as m
-from bramble.wire.frames import BODY, KINDS, STEP, _seal, forward, pack, unpack
+from bramble.wire.frames import BODY, HAS_GRAMMARS, KINDS, OPEN, STEP, _seal, forward, pack, unpack
 from bramble.wire.terms import Claim, Vow
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,6 +46,7 @@ def steps(draw: st.DrawFn) -> m.Step:
         st.integers(0, 2**32 - 1),
         samplings(),
         st.lists(ids, max_size=4).map(tuple),
+        st.sampled_from(["", "", 'start: "ä"', "start: %json {}"]),
     )
     return m.Step(
         plan_id=random.bytes(16),
@@ -154,6 +155,29 @@ def test_a_field_of_another_release_is_passed_over() -> None:
     hello = m.Hello("pi-1", 7, "tcp://10.0.0.1:7101", "0.1.0", 8 << 30, "aarch64")
     document = dataclasses.asdict(hello) | {"num_cores": 4, "what_comes_next": [1, {"a": None}]}
     assert unpack([bytes(f) for f in _seal(16, json.dumps(document).encode(), None)]) == hello
+
+
+def test_opens_without_a_grammar_are_packed_as_an_older_release_packs_them() -> None:
+    plain, other = m.Open(1, 2, m.Sampling(), (3, 4)), m.Open(2, 2, m.Sampling(), (), "a")
+    step = m.Step(
+        plan_id=bytes(16),
+        epoch=1,
+        step=1,
+        lane=0,
+        kind=m.StepKind.DECODE,
+        is_sampled=False,
+        is_check=False,
+        first_row=0,
+        sequences=np.zeros(1, np.uint64),
+        positions=np.zeros(1, np.int32),
+        token_ids=np.zeros((1, 1), np.int32),
+        opens=(plain,),
+    )
+    with_one = dataclasses.replace(step, opens=(plain, other))
+    body, longer = frames_of(step)[0], frames_of(with_one)[0]
+    assert body[BODY + 61] == 0 and longer[BODY + 61] == HAS_GRAMMARS
+    assert len(body) == BODY + 64 + 8 + 4 + 4 + OPEN.size + 8
+    assert len(longer) == len(body) + OPEN.size + 4 + 4 + 1
 
 
 def test_every_kind_is_tried() -> None:

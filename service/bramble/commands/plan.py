@@ -19,6 +19,7 @@ from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.store import Wanted
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
 from bramble.plan.planner import Node, Plan, StagePlan, check_context, plan_ring
@@ -186,7 +187,7 @@ def _stage(manifest: Manifest, index: int, stage: StagePlan, reason: str) -> dic
 
 def _files(manifest: Manifest, stage: StagePlan) -> tuple[str, ...]:
     parts = shard_parts(stage.start, stage.stop, stage.has_embed, stage.has_lm_head)
-    return manifest.part_files(parts)
+    return Wanted(manifest.name, "", parts).files(manifest)
 
 
 def _show(manifest: Manifest, plan: Plan) -> None:

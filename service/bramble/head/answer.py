@@ -7,23 +7,36 @@ import math
 import numpy as np
 
 from bramble.head.step_plan import StepPlan
-from bramble.wire.messages import Sampled, StepKind
+from bramble.wire.messages import STUCK, UNREAD, Sampled, StepKind
 
 
 def fault(plan: StepPlan, sampled: Sampled, num_stages: int, vocab_size: int) -> str | None:
     """Return in a sentence why `sampled` cannot be the answer to `plan`; None if it can."""
-    num_sampled, token_ids = len(sampled.token_ids), sampled.token_ids.tolist()
+    num_sampled = len(sampled.token_ids)
     if not _is_count(plan, num_sampled):
         return f"{num_sampled} tokens were sampled"
     if sampled.kind is not plan.kind or tuple(sampled.sequences.tolist()) != plan.ids:
         return "it is of other sequences, or of another kind"
     if sampled.positions.tolist() != _positions(plan, num_sampled):
         return "its tokens are of other positions"
-    if (wrong := _unknown(token_ids, vocab_size)) is not None:
+    if (wrong := _unknown(_tokens(plan, sampled), vocab_size)) is not None:
         return f"it has token id {wrong}, the model 0 to {vocab_size - 1}"
     if len(sampled.traces) != num_stages:
         return f"{len(sampled.traces)} stages are said to have run it, the ring has {num_stages}"
     return _logprob_fault(plan, sampled, vocab_size)
+
+
+def _tokens(plan: StepPlan, sampled: Sampled) -> list[int]:
+    """The sampled tokens, without what says that a grammar cannot go on."""
+    token_ids: list[int] = sampled.token_ids.tolist()
+    if plan.kind is StepKind.VERIFY:
+        has_ended = bool(plan.sequences[0].grammar) and token_ids[-1] in (STUCK, UNREAD)
+        return token_ids[:-1] if has_ended else token_ids
+    return [
+        token_id
+        for token_id, sequence in zip(token_ids, plan.sequences, strict=False)
+        if not (sequence.grammar and token_id in (STUCK, UNREAD))
+    ]
 
 
 def _is_count(plan: StepPlan, num_sampled: int) -> bool:

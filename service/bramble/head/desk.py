@@ -14,7 +14,6 @@ from bramble import __version__
 from bramble.errors import (
     BadFrame,
     BrambleError,
-    PoisonRequest,
     QueueFull,
     ReplyNotFound,
     Unavailable,
@@ -276,7 +275,8 @@ class Desk:
             self._fleet.stop(request.sequence, emission.num_tokens)
         request.heard_at = now
         self._audiences[request.asked.request].advance()
-        if request.sequence.finish is not None and emission.is_newest:
+        is_over = request.sequence.finish is not None and request.sequence.problem is None
+        if is_over and emission.is_newest:
             self._end(request, request.done(now), now)
 
     def tick(self, now: float) -> None:
@@ -333,10 +333,9 @@ class Desk:
                 self._drop(name)
                 self._audiences.end(name, refusal(name, problem), now)
         for name, request in list(self._requests.items()):
-            if request.sequence.problem is not None:
-                poison = PoisonRequest(request.sequence.problem)
-                log.error("event=poison request=%s reason=%r", name, str(poison))
-                self._end(request, refusal(name, poison), now)
+            if (why := request.sequence.problem) is not None:
+                log.error("event=poison request=%s reason=%r", name, str(why))
+                self._end(request, refusal(name, why), now)
             elif self._fleet.is_lost(request.sequence, now):
                 self._fleet.finish(request.sequence, m.Finish.CANCELLED)
                 self._end(request, refusal(name, problem), now)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from bramble.errors import BadInput, BrambleError, PoisonRequest, Unavailable
+from bramble.head.preparer import SHORT_BYTES
 from bramble.head.request import Request, open_request
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
@@ -16,8 +17,11 @@ MESSAGE_BYTES = 64  # of text that takes as long as the template takes over one 
 
 
 def text_bytes(asked: m.Generate) -> int:
-    """About how much text there is to be tokenized; token ids need next to nothing."""
-    total = 0
+    """About how much text there is to be tokenized; token ids need next to nothing.
+
+    A constraint counts as a long text: it may be tried in a process of its own.
+    """
+    total = 0 if asked.constraint is None else SHORT_BYTES + 1 + len(asked.constraint.text)
     prompt = asked.prompt if isinstance(asked.prompt, str) else asked.messages
     stack: list[object] = [prompt, asked.tools, asked.template_options]
     while stack:  # without recursion: a client of the door may nest as deeply as JSON is read

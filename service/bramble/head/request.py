@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bramble.errors import BadInput, ModelNotFound
+from bramble.head.constraint import grammar_of
 from bramble.head.flips import Flips
 from bramble.head.history import read_history
 from bramble.head.record import Record, read_likely
@@ -19,6 +20,7 @@ from bramble.model.tokenizer import Chat, Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
     BIASES,
     SAMPLING_RANGES,
+    Constraint,
     Done,
     Finish,
     Generate,
@@ -105,6 +107,7 @@ def open_request(
     is_exact = sampling.temperature == 0 or asked.is_seeded
     if asked.generated and not is_exact:  # read as one prompt it goes on sooner
         flips = (len(prompt) + len(asked.generated),)
+    constraint = _constraint(asked)
     sequence = Sequence(
         request=asked.request,
         tokens=prompt + list(asked.generated),
@@ -115,6 +118,7 @@ def open_request(
         eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
         flips=flips,
         is_exact=is_exact,
+        grammar=grammar_of(constraint, tokenizer, manifest) if constraint else "",
     )
     request = Request(
         asked=asked,
@@ -127,6 +131,15 @@ def open_request(
     )
     _catch_up(request)
     return request
+
+
+def _constraint(asked: Generate) -> Constraint | None:
+    """Return what the reply has to be; None = anything."""
+    if asked.constraint is not None and asked.ignore_eos:
+        raise BadInput(
+            "ignore_eos: a reply with a schema or grammar ends where that does", "ignore_eos"
+        )
+    return asked.constraint
 
 
 def _catch_up(request: Request) -> None:

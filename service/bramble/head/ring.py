@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken
 from bramble.head.registry import Registry, StageEntry
+from bramble.head.sequence import Sequence
 from bramble.head.step_plan import StepPlan
 from bramble.model.digest import error
 from bramble.model.manifest import Manifest
@@ -230,7 +231,8 @@ class Ring:
                     sequence.id,
                     sequence.num_prompt_tokens,
                     sequence.sampling,
-                    tuple(sequence.tokens) if sequence.sampling.has_penalty else (),
+                    tuple(sequence.tokens) if _needs_history(sequence) else (),
+                    sequence.grammar,
                 )
                 for sequence in plan.opens
             ),
@@ -351,6 +353,10 @@ class Ring:
         hello = self.registry.stages[index].hello
         assert hello is not None
         return hello.endpoint
+
+
+def _needs_history(sequence: Sequence) -> bool:
+    return sequence.sampling.has_penalty or bool(sequence.grammar)
 
 
 def _golden_step(plan: Plan, epoch: int, token_ids: tuple[int, ...]) -> Step:

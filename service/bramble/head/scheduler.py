@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
+from bramble.errors import PoisonRequest, Unavailable
 from bramble.head.flips import is_reply, next_flip, whole_chunks, without_lone
 from bramble.head.guesser import Costs
 from bramble.head.lanes import Lane, Lanes
@@ -22,7 +23,19 @@ from bramble.head.rows import Prefix, Rows
 from bramble.head.sequence import Sequence, State
 from bramble.head.step_plan import Emission, StepPlan
 from bramble.head.suspicion import is_guilty, suspects, verdict
-from bramble.wire.messages import Finish, StepKind
+from bramble.wire.messages import STUCK, Finish, StepKind
+
+NO_TOKEN = (
+    "no token may follow here: the reply's schema or grammar has come to a dead end, or takes too "
+    "much work to follow; other requests go on; simplify it"
+)
+NO_READER = (
+    "the last stage cannot read the model's tokenizer, and so no schema or grammar; other requests "
+    "go on; see that node's log, and let it fetch the model's files (bramble fetch)"
+)
+OTHER_RELEASE = (
+    "a stage runs another release, which may know no schemas and grammars; upgrade all nodes to one"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +46,7 @@ class Limits:
     prefill_tokens: int  # of one chunk
     can_copy: bool = True  # False while a stage runs a release that knows no copies of rows
     can_replay: bool = True  # the same of steps that replay a reply
+    can_constrain: bool = True  # the same of grammars
     is_guessing: bool = False  # a row alone in its lane may carry guesses (head/guesser.py)
 
     @property
@@ -168,7 +182,7 @@ class Scheduler:
             if plan.kind is StepKind.VERIFY:
                 emissions += self._append_run(sequence, plan, token_ids)
             elif plan.is_sampled:
-                emissions.append(self._append(sequence, token_ids[index], index))
+                emissions += self._append(sequence, token_ids[index], index)
             self._clear_name(sequence)
         return emissions
 
@@ -187,7 +201,7 @@ class Scheduler:
         for sequence, found in suspects(plans).items():
             is_alone = all(plan.sequences == (sequence,) for plan in plans)
             if is_guilty(sequence, found, is_alone):
-                sequence.problem = verdict(sequence, reason)
+                sequence.problem = PoisonRequest(verdict(sequence, reason))
                 self.finish(sequence, Finish.CANCELLED)
         for sequence in sorted(self.running, key=lambda s: s.arrival, reverse=True):
             self._requeue(sequence)
@@ -238,6 +252,9 @@ class Scheduler:
     def _admit(self) -> None:
         while self.waiting:
             sequence = self.waiting[0]
+            if sequence.grammar and not self.limits.can_constrain:
+                self._break_off(sequence, Unavailable(OTHER_RELEASE))
+                continue
             prefix = self._rows.longest_prefix(sequence)
             goes_on = prefix.row is not None and self._goes_on(prefix)
             lane = self._lanes.best(prefix.row if goes_on else None)
@@ -441,18 +458,29 @@ class Scheduler:
         # Guesses that came true are in the cache; what is behind them there counts no more
         sequence.num_sent = sequence.num_prefilled = plan.positions[0] + 1 + num_true
         for index, token_id in enumerate(token_ids):
-            yield self._append(sequence, token_id, index)
+            yield from self._append(sequence, token_id, index)
             if sequence.state is State.FINISHED:
                 return
 
-    def _append(self, sequence: Sequence, token_id: int, index: int) -> Emission:
+    def _append(self, sequence: Sequence, token_id: int, index: int) -> Iterator[Emission]:
+        if token_id < 0:
+            is_stuck = token_id == STUCK
+            self._break_off(
+                sequence, PoisonRequest(NO_TOKEN) if is_stuck else Unavailable(NO_READER)
+            )
+            return
         sequence.tokens.append(token_id)
         sequence.state = State.READY
         if token_id in sequence.eos_ids:
             self.finish(sequence, Finish.STOP)
         elif len(sequence.tokens) >= sequence.max_tokens:
             self.finish(sequence, Finish.LENGTH)
-        return Emission(sequence, token_id, index, len(sequence.tokens))
+        yield Emission(sequence, token_id, index, len(sequence.tokens))
+
+    def _break_off(self, sequence: Sequence, problem: PoisonRequest | Unavailable) -> None:
+        """End a sequence that cannot go on; whoever asked is told why."""
+        sequence.problem = problem
+        self.finish(sequence, Finish.CANCELLED)
 
     def _retire(self, sequence: Sequence) -> int:
         """Take a sequence out of its lane; return its row, which keeps what is cached."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from bramble.errors import Broken, Unavailable
 from bramble.head.flips import Flips, without_lone
 from bramble.head.guesser import Guesser
 from bramble.wire.messages import Finish, Sampling
@@ -34,6 +35,7 @@ class Sequence:
     deaths      of stages while a step of it was under way: see head/suspicion.py
     suspicion   what of it has to be computed alone, until it is cleared
     problem     why it was ended, for whoever asked; None if it was not
+    grammar     what its reply has to be; "" = anything
     flips       which tokens are computed as a prompt and which as a reply, see head/flips.py
     is_exact    its tokens are always computed as `flips` says at first, so that a reply goes on to
                 the bit after a loss; else they may be computed as is cheaper
@@ -58,7 +60,8 @@ class Sequence:
     may_guess: bool = True
     deaths: int = 0
     suspicion: Suspicion | None = None
-    problem: str | None = None
+    problem: Broken | Unavailable | None = None
+    grammar: str = ""
     flips: Flips = ()
     is_exact: bool = False
     guesser: Guesser = field(default_factory=Guesser)

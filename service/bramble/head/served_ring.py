@@ -169,6 +169,7 @@ class ServedRing:
                 self._config.prefill_tokens,
                 can_copy=is_of_release,
                 can_replay=is_of_release,
+                can_constrain=is_of_release,
                 is_guessing=is_of_release and self._config.speculation == "auto",
             )
         )

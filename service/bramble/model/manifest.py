@@ -183,6 +183,11 @@ class Manifest:
         parts = [self.part(name) for name in names]
         return tuple(dict.fromkeys(file for part in parts for file in _files(part)))
 
+    def text_files(self) -> tuple[str, ...]:
+        """The files that no part needs: tokenizer, chat template, licence."""
+        parts = set(self.part_files(part.name for part in self.parts))
+        return tuple(sorted(set(self.files) - parts))
+
     def part_bytes(self, *names: str) -> int:
         """Bytes on disk of these parts together; a file that two of them share counts once."""
         return sum(self.files[file].bytes for file in self.part_files(names))
@@ -282,8 +287,7 @@ def verify_file(folder: Path, name: str, expected: File) -> None:
 
 def verify_texts(folder: Path, manifest: Manifest) -> None:
     """Hash what is no part of the graphs: tokenizer and chat template. Raises BadShard."""
-    parts = set(manifest.part_files(part.name for part in manifest.parts))
-    for name in sorted(set(manifest.files) - parts):
+    for name in manifest.text_files():
         verify_file(folder, name, manifest.files[name])
 
 

@@ -52,10 +52,14 @@ class Wanted:
         return f"{self.model}@{self.manifest_sha256[:SHORT]}"
 
     def files(self, manifest: Manifest) -> tuple[str, ...]:
-        """The files that the parts need. Raises BadInput for a part that the model has not."""
+        """The files that the parts need. Raises BadInput for a part that the model has not.
+
+        Who has the lm_head samples, and reads grammars: it needs the tokenizer too.
+        """
         if self.parts is None:
             return tuple(manifest.files)
-        return manifest.part_files(self.parts)
+        texts = manifest.text_files() if "lm_head" in self.parts else ()
+        return (*manifest.part_files(self.parts), *texts)
 
 
 def find(models: Path, wanted: Wanted) -> Path | None:

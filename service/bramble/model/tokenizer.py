@@ -20,6 +20,11 @@ from tokenizers import Tokenizer as _Backend
 
 from bramble.errors import BadInput
 from bramble.model.chat_template import DEFAULT, ChatTemplate
+from bramble.model.late_system import (
+    has_late_system,
+    takes_late_system,
+    without_late_system,
+)
 from bramble.model.replies import MARKERS
 from bramble.model.replies.thoughts import TAGS
 from bramble.model.tokenizer_files import TOKENIZER, TokenizerFiles, read_files
@@ -86,6 +91,11 @@ class Tokenizer:
         """How the model is told of tools, and how it writes calls of them."""
         return examine(self.chat_template)
 
+    @cached_property
+    def takes_late_system(self) -> bool:
+        """True where the template lays out system messages behind others."""
+        return takes_late_system(self.chat_template)
+
     @property
     def reply_format(self) -> str:
         """How replies write calls, as `replies.open_reader` takes it."""
@@ -149,6 +159,8 @@ class Tokenizer:
         for is written into the text. Raises BadInput if there is no template, or it refuses.
         """
         template, use, tools = self.chat_template, self.tool_use, list(chat.tools)
+        if has_late_system(messages) and not self.takes_late_system:
+            messages = without_late_system(messages)
         # Of two templates, the one for conversations without tools knows no calls
         has_own = use.is_native and (bool(tools) or template.name_for([{}]) == DEFAULT)
         laid_out, offered = lay_out(messages, tools, use, has_own)

@@ -9,7 +9,9 @@ import platform
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +27,9 @@ from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
 from bramble.wire.frames import MAX_ROWS
 from bramble.wire.messages import Assign, Step, StepKind
+
+if TYPE_CHECKING:
+    from bramble.model.grammar import Grammars
 
 MAX_VERIFIED = 64  # tokens of a VERIFY: the logits of each are held at once
 NOTHING = Choice(
@@ -109,8 +114,11 @@ class Engine:
             folder, manifest, assign, self._arena, self.threads, packed, proofs, alive
         )
         self.files = self._shard.files
-        self.originals = {folder / n: manifest.files[n] for n in manifest.part_files(names)}
-        self._sampler = Sampler() if assign.has_lm_head else None
+        texts = [n for n in manifest.text_files() if assign.has_lm_head and (folder / n).exists()]
+        originals = (*manifest.part_files(names), *texts)
+        self.originals = {folder / n: manifest.files[n] for n in originals}
+        read_grammars = partial(_read_grammars, folder, manifest)
+        self._sampler = Sampler(read_grammars) if assign.has_lm_head else None
         memory.release(packed)
         self._assign = assign
         self._hidden_size = shape.hidden_size
@@ -134,6 +142,11 @@ class Engine:
         self._arena.clear()
         if self._sampler is not None:
             self._sampler.clear()
+
+    def get_ready_for_grammars(self) -> None:
+        """On the last stage, before the first sequence that has a grammar: takes seconds."""
+        if self._sampler is not None:
+            self._sampler.get_ready()
 
     def run(self, step: Step, alive: Callable[[], None] | None = None) -> StepResult:
         """Apply a step: swaps, copies, trims, layers; on the last stage closes, opens, sampling.
@@ -277,6 +290,12 @@ class Engine:
                 f"{what} {number} has token ids {low} to {high}, the model 0 to "
                 f"{self._vocab_size - 1}; head and stage disagree about the model"
             )
+
+
+def _read_grammars(folder: Path, manifest: Manifest) -> Grammars:
+    from bramble.stage.vocabulary import read_grammars  # 15 MB, for stages that need it
+
+    return read_grammars(folder, manifest)
 
 
 def _us_since(started_ns: int) -> float:

@@ -6,18 +6,24 @@ Numpy but for the top-p cut: numba's exp is scalar, 5 times slower over a 128k v
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bramble.errors import Broken
+from bramble.errors import BadInput, BadShard, Broken
 from bramble.stage.uniform import uniform
-from bramble.wire.messages import Open, Sampling
+from bramble.wire.messages import STUCK, UNREAD, Open, Sampling
+
+if TYPE_CHECKING:  # else its library would be loaded by stages that never see a grammar
+    from bramble.model.grammar import Grammars, Matcher
+
+log = logging.getLogger(__name__)
 
 Floats = NDArray[np.float32]
 Ids = NDArray[np.int32]
@@ -35,12 +41,17 @@ class State:
     num_prompt_tokens: int
     seen: set[int] = field(default_factory=set)  # token ids of prompt and reply
     replied: Counter[int] = field(default_factory=Counter)  # token id → times in the reply
+    matcher: Matcher | None = None  # where the reply is in its grammar
+    is_unread: bool = False  # it has a grammar, which cannot be read here
 
     def feed(self, token_ids: Sequence[int], position: int) -> None:
-        """Count tokens; `position` is the first one's."""
+        """Take in tokens; `position` is the first one's."""
+        reply = token_ids[max(0, self.num_prompt_tokens - position) :]
         if self.sampling.has_penalty:
             self.seen.update(token_ids)
-            self.replied.update(token_ids[max(0, self.num_prompt_tokens - position) :])
+            self.replied.update(reply)
+        if self.matcher is not None:
+            self.matcher.feed(reply)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,10 @@ class Choice:
 
 
 class Sampler:
-    def __init__(self) -> None:
+    def __init__(self, read_grammars: Callable[[], Grammars] | None = None) -> None:
+        """read_grammars  called at the first grammar; raises BadShard or BadInput"""
+        self._read_grammars = read_grammars
+        self._grammars: Grammars | None = None
         self._states: dict[int, State] = {}
 
     def __len__(self) -> int:
@@ -74,8 +88,23 @@ class Sampler:
         """
         _check(message)
         state = State(message.sampling, message.num_prompt_tokens)
+        if message.grammar:
+            self.get_ready()
+            state.is_unread = self._grammars is None
+            state.matcher = self._grammars.compile(message.grammar) if self._grammars else None
         state.feed(message.history, 0)
         self._states[message.sequence] = state
+
+    def get_ready(self) -> None:
+        """Read what grammars are read with, if that was not done; where it fails the log says why.
+
+        May be called in another thread while nothing else is.
+        """
+        if self._grammars is None and self._read_grammars is not None:
+            try:
+                self._grammars = self._read_grammars()
+            except (BadInput, BadShard) as problem:
+                log.error("event=no_grammars reason=%r", str(problem))
 
     def feed(self, sequence: int, token_ids: Sequence[int], position: int) -> None:
         """Count a step's tokens for the penalties of an open sequence; another's are ignored."""
@@ -84,7 +113,7 @@ class Sampler:
             state.feed(token_ids, position)
 
     def sample(self, logits: Floats, sequences: Sequence[int], positions: Sequence[int]) -> Choice:
-        """Pick one token for each row of logits.
+        """Pick one token for each row of logits; STUCK or UNREAD where its grammar has none.
 
         logits     float32 (n, vocab_size), not changed
         sequences  n ids of open sequences
@@ -105,7 +134,7 @@ class Sampler:
             token = pick(row, state, positions[i])
             choice.token_ids[i] = token
             k = state.sampling.top_logprobs
-            if k < 0:
+            if k < 0 or token < 0:
                 continue
             normalizer = _log_sum_exp(row, largest)
             choice.logprobs[i] = row[token] - normalizer
@@ -169,9 +198,27 @@ def compiled_nucleus() -> Any:
 
 
 def pick(logits: Floats, state: State, position: int) -> int:
-    """Return one token id; equal logits go to the lowest id."""
-    sampling = state.sampling
+    """Return one token id; equal logits go to the lowest id.
+
+    What a grammar forbids is taken out behind the penalties, which may raise it, and before all
+    that compares: top_k counts and top_p weighs allowed tokens alone, and no rounding draws others.
+    """
+    if state.is_unread:
+        return UNREAD
     logits = penalize(logits, state)
+    if state.matcher is None:
+        return choose(logits, state.sampling, position)
+    mask = state.matcher.mask()
+    if state.sampling.temperature <= 0 and mask[best := int(logits.argmax())]:
+        return best
+    allowed = np.flatnonzero(mask)
+    if not len(allowed):
+        return STUCK
+    return int(allowed[choose(logits[allowed], state.sampling, position)])
+
+
+def choose(logits: Floats, sampling: Sampling, position: int) -> int:
+    """Return the index of one of the logits."""
     if sampling.temperature <= 0:
         return int(logits.argmax())
     ids, weights = warp(logits, sampling)

@@ -11,6 +11,7 @@ import os
 import platform
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from threading import Thread
 from typing import Any
@@ -204,13 +205,13 @@ class Service:
     def _warm(self) -> Thread:
         """Import beside all else what top_p needs: the first time it compiles for seconds."""
         if self._warming is None:
-            self._warming = Thread(target=_warm_up, daemon=True)
-            self._warming.start()
+            self._warming = _started(_warm_up)
         return self._warming
 
-    def _wait_warm(self) -> None:
-        while (warming := self._warm()).is_alive():
-            warming.join(BEAT_S / 2)
+    def _wait_for(self, thread: Thread) -> None:
+        """Beat until the thread has ended."""
+        while thread.is_alive():
+            thread.join(BEAT_S / 2)
             self._beat_within()
 
     def _beat_within(self) -> None:
@@ -442,7 +443,9 @@ class Service:
         assert self._engine is not None and self._next is not None
         self._core.follow(step)
         if self._assign.has_lm_head and any(each.sampling.top_p < 1 for each in step.opens):
-            self._wait_warm()
+            self._wait_for(self._warm())
+        if self._assign.has_lm_head and any(each.grammar for each in step.opens):
+            self._wait_for(_started(self._engine.get_ready_for_grammars))
         # One token is soon done; a chunk may take longer than the head waits for a sign of life
         is_long = step.token_ids.size > 1
         result = self._engine.run(step, self._beat_within if is_long else None)
@@ -491,6 +494,12 @@ class Service:
         compute_here = result.compute_us - result.foreseen_us
         python = (time.monotonic() - received) * 1e6 - compute_here
         return int(waiting), int(result.compute_us), max(0, int(python))
+
+
+def _started(run: Callable[[], None]) -> Thread:
+    thread = Thread(target=run, daemon=True)
+    thread.start()
+    return thread
 
 
 def _warm_up() -> None:

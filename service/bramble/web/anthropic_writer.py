@@ -13,10 +13,15 @@ from bramble.web.dialect import Event
 from bramble.web.part import Part, call_digits
 from bramble.web.partial_json import read_arguments
 from bramble.web.problem import Problem
+from bramble.web.reworded import reworded
 from bramble.web.tally import Tally
 from bramble.wire.messages import Accepted, Finish, TokenLogprob
 
 SIGNATURE = "bramble"  # of thoughts: clients want one, and send back no thought that has none
+_NAMES = {
+    r"tools\[(\d+)\]\.function\.parameters": r"tools[\1].input_schema",
+    r"tools\[(\d+)\]\.function": r"tools[\1]",
+}
 _TYPES = {401: "authentication_error", 403: "permission_error", 404: "not_found_error"} | {
     413: "request_too_large",
     429: "rate_limit_error",
@@ -145,8 +150,11 @@ class MessageWriter:
 
 
 def error_of(problem: Problem) -> dict[str, Any]:
+    problem = reworded(problem, _NAMES)
     kind = "invalid_request_error" if problem.status < 500 else "api_error"
-    error: dict[str, Any] = {"type": _TYPES.get(problem.status, kind), "message": problem.message}
+    is_long = problem.code == "context_length_exceeded"  # agents look for Anthropic's own words
+    message = f"prompt is too long: {problem.message}" if is_long else problem.message
+    error: dict[str, Any] = {"type": _TYPES.get(problem.status, kind), "message": message}
     if problem.code == NO_THREADS:
         error["details"] = {"error_code": problem.code, "unsupported": [problem.param]}
     return {"type": "error", "error": error, "request_id": None}

@@ -55,7 +55,7 @@ def schema_constraint(schema: Any, path: str) -> Constraint:
         raise refusal(path, schema, "a JSON schema: an object")
     if isinstance(schema, dict):
         check_depth(schema, path)
-    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False))
+    return Constraint("json_schema", json.dumps(schema, ensure_ascii=False), path)
 
 
 def _read_format(body: Fields) -> Constraint | None:
@@ -96,7 +96,7 @@ def _read_guided(name: str, value: Any, path: str) -> Constraint:
         return _one_of(value, path)
     if not isinstance(value, str) or not value:
         raise refusal(path, value, "a string, not empty")
-    return Constraint("regex" if name == "guided_regex" else "lark", value)
+    return Constraint("regex" if name == "guided_regex" else "lark", value, path)
 
 
 def _parsed(schema: Any, path: str) -> Any:
@@ -115,8 +115,8 @@ def _one_of(choices: Any, path: str) -> Constraint:
     for i, choice in enumerate(choices):
         if not isinstance(choice, str) or not choice:
             raise refusal(f"{path}[{i}]", choice, "a text, not empty")
-    return Constraint("regex", "|".join(map(_escape, choices)))
+    return Constraint("regex", "|".join(map(_escape, choices)), path)
 
 
 def _escape(text: str) -> str:
-    return re.sub(r"([\\.+*?()|\[\]{}^$#&~/-])", r"\\\1", text)
+    return re.sub(r"([\\.+*?()|\[\]{}^$#&~-])", r"\\\1", text)

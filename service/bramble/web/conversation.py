@@ -9,7 +9,7 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.web.body import check_depth
 from bramble.web.faults import Faults
-from bramble.web.fields import Fields, refusal, shown
+from bramble.web.fields import Fields, check_distinct, refusal, shown
 
 _ROLES = {
     "system": "system",
@@ -45,6 +45,8 @@ def read_messages(body: Fields, faults: Faults) -> list[dict[str, Any]]:
     called: dict[str, str] = {}  # id to name
     read = []
     for i, message in enumerate(messages):
+        if faults.is_full:
+            break
         one = partial(_read_message, message, f"messages[{i}]", called, faults)
         read.append(faults.attempt(one, {}))
     return read
@@ -106,11 +108,7 @@ def _read_calls(fields: Fields, called: dict[str, str]) -> dict[str, Any]:
         raise fields.refuse("tool_calls", "a list of calls")
     path = fields.path + "tool_calls"
     read = [_read_call(call, f"{path}[{i}]") for i, call in enumerate(calls)]
-    ids = [call["id"] for call in read]
-    for i, call_id in enumerate(ids):
-        if call_id in ids[:i]:
-            param = f"{path}[{i}].id"
-            raise BadInput(f"{param}: a second call with the id {shown(call_id)}", param)
+    check_distinct([call["id"] for call in read], path + "[{}].id")
     called |= {call["id"]: call["function"]["name"] for call in read}
     return {"tool_calls": read}
 

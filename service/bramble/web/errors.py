@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, current_app, jsonify, request
+from flask import Flask, Response, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from bramble.errors import BrambleError, PoisonRequest, Unavailable
@@ -13,8 +13,10 @@ from bramble.web.service import current_service
 # What OpenAI's API has elsewhere, for models of other kinds.
 _OTHER_KINDS = ("embeddings", "images", "audio", "moderations", "rerank", "fine_tuning")
 
-# Whose clients add the whole path themselves, and a route that shows they are served.
-_PLAIN_ADDRESS = {"Anthropic's": "/v1/messages", "Ollama's": "/api/chat"}
+_OFFERED = (
+    "/v1/chat/completions, /v1/completions, /v1/responses and /v1/models as OpenAI has them, "
+    "/v1/messages as Anthropic, /api/chat, /api/generate and /api/tags as Ollama"
+)
 
 
 def register(app: Flask) -> None:
@@ -60,13 +62,9 @@ def _explain(error: HTTPException) -> str:
 
 def _offers() -> str:
     """Say what there is instead, and at which address a client finds it."""
-    rules = [rule for rule in current_app.url_map.iter_rules() if "POST" in (rule.methods or ())]
-    paths = sorted({rule.rule for rule in rules if "<" not in rule.rule})
     found = [word for word in request.path.split("/") if word in _OTHER_KINDS]
     lack = f"the model served here writes text and has no {found[0]}; " if found else ""
-    others = [name for name, path in _PLAIN_ADDRESS.items() if path in paths]
-    plain = f", one of {' or '.join(others)} {request.host_url[:-1]}" if others else ""
     return (
-        f"{lack}POST goes to {', '.join(paths)}; "
-        f"a client of OpenAI's API takes {request.host_url}v1 as its base URL{plain}"
+        f"{lack}offered are {_OFFERED}; a client of OpenAI's API takes {request.host_url}v1 as its "
+        f"base URL, one of Anthropic's or Ollama's {request.host_url[:-1]}"
     )

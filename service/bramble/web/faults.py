@@ -17,6 +17,11 @@ class Faults:
     def __init__(self) -> None:
         self._found: list[BadInput] = []
 
+    @property
+    def is_full(self) -> bool:
+        """True if no further fault would be shown: whoever looks for them may stop."""
+        return len(self._found) > MAX_SHOWN
+
     def keep(self, fault: BadInput) -> None:
         self._found.append(fault)
 
@@ -36,7 +41,6 @@ class Faults:
         if not others:
             raise first
         shown = [f"({i}) {fault}" for i, fault in enumerate(self._found[:MAX_SHOWN], 1)]
-        if len(self._found) > MAX_SHOWN:
-            shown.append(f"and {len(self._found) - MAX_SHOWN} more")
-        message = f"{len(self._found)} parameters are wrong: {'; '.join(shown)}"
+        more = " and more" if self.is_full else ""
+        message = f"{len(shown)} parameters{more} are wrong: {'; '.join(shown)}"
         raise BadInput(message, first.param, first.code)

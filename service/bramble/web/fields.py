@@ -90,6 +90,8 @@ class Fields:
     def check_names(self, known: Collection[str]) -> None:
         """Refuse names that are not known, each with the nearest one that is; null is absent."""
         for name, value in self.values.items():
+            if self.faults is not None and self.faults.is_full:
+                return
             if value is not None and name not in known:
                 self._fail(unknown(self.path + name, name, known))
 
@@ -109,6 +111,16 @@ def unknown(param: str, name: str, known: Collection[str]) -> BadInput:
     hint = f"did you mean {near[0]}? " if near else ""
     message = f"{param}: unknown parameter; {hint}supported are {', '.join(sorted(known))}"
     return BadInput(message, param=param, code="unknown_parameter")
+
+
+def check_distinct(names: list[str], path: str) -> None:
+    """Refuse a name that stands twice; `path` has a place for the number of the second."""
+    seen: set[str] = set()
+    for i, name in enumerate(names):
+        if name in seen:
+            param = path.format(i)
+            raise BadInput(f"{param}: {shown(name)} is there already; give each another", param)
+        seen.add(name)
 
 
 def whole(value: Any) -> Any:

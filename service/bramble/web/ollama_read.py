@@ -18,6 +18,7 @@ from bramble.web.fields import Fields, is_number
 from bramble.web.ollama_messages import check_images, read_messages
 from bramble.web.ollama_models import untagged
 from bramble.web.ollama_options import NAMES, ignored, open_options, read_options
+from bramble.web.rules import IGNORED
 from bramble.web.thinking import effort_options
 from bramble.web.tools import Tools, read_tools
 from bramble.wire.messages import Constraint, Generate
@@ -30,8 +31,8 @@ _COMMON = (
 _CHAT = (*_COMMON, "messages", "tools")
 _GENERATE = (*_COMMON, "prompt", "system", "raw", "suffix", "context", "images")
 _NOT_OFFERED = ("template", "suffix", "context", "_debug_render_only")
-# A model stays where it is, and a prompt that is too long is refused
-_WITHOUT_EFFECT = ("keep_alive", "truncate", "shift")
+# A model stays where it is, and a prompt that is too long is refused; the rest labels a request
+_WITHOUT_EFFECT = IGNORED | {"keep_alive", "truncate", "shift"}
 _DURATION = re.compile(r"[-+]?(\d+(\.\d*)?(ns|us|µs|ms|s|m|h))*(\d+(\.\d*)?)?")
 
 
@@ -107,7 +108,7 @@ def _ask(body: Fields, faults: Faults, **asked: Any) -> Asked:
         requests=(request,),
         is_streamed=is_streamed,
         shown={"model": name},
-        ignored=tuple(name for name in _WITHOUT_EFFECT if body.has(name)) + ignored(options),
+        ignored=(*_without_effect(body), *ignored(options)),
     )
 
 
@@ -149,13 +150,18 @@ def _read_keep_alive(body: Fields) -> bool:
     return any(digit in keep_alive for digit in "123456789")
 
 
+def _without_effect(body: Fields) -> tuple[str, ...]:
+    """Return the names of what was sent and has no effect."""
+    return tuple(name for name in body.values if name in _WITHOUT_EFFECT and body.has(name))
+
+
 def _check_names(body: Fields, known: Collection[str], faults: Faults) -> None:
     """Keep a fault for each name that is not known, not offered, or an option's."""
     misplaced = [name for name in NAMES if body.has(name)]
     for name in misplaced:
         faults.keep(BadInput(f"{name}: belongs into options", name, "unknown_parameter"))
     others = {name: value for name, value in body.values.items() if name not in misplaced}
-    Fields(others, faults=faults).check_names(known)
+    Fields(others, faults=faults).check_names((*known, *_without_effect(body)))
     for name in _NOT_OFFERED:
         if name in known and body.get(name):
             message = f"{name}: not offered here; leave it out"

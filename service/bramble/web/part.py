@@ -19,6 +19,9 @@ from bramble.model.replies import (
 from bramble.web.about import About
 from bramble.wire.messages import Accepted, Delta, Done, TokenLogprob
 
+# Around thoughts in the text, by (was a thought before, is one now); readers leave out blanks there
+_TAGS = {(False, True): "<think>\n", (True, False): "\n</think>\n\n"}
+
 
 @dataclass(frozen=True, slots=True)
 class Called:
@@ -96,7 +99,7 @@ class InlineReader:
     def _inline(self, piece: Piece) -> list[Piece]:
         is_thought, was_thought = isinstance(piece, Thought), self._is_thinking
         self._is_thinking = is_thought
-        tag = {(False, True): "<think>", (True, False): "</think>"}.get((was_thought, is_thought))
+        tag = _TAGS.get((was_thought, is_thought))
         tags: list[Piece] = [Said(tag)] if tag else []
         return [*tags, Said(piece.text) if isinstance(piece, Thought) else piece]
 

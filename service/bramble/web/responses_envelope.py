@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+from bramble.web import openai_envelope
 from bramble.web.about import About
-from bramble.web.openai_envelope import error_of as error_of
+from bramble.web.problem import Problem
+from bramble.web.reworded import reworded
 from bramble.web.tally import Tally
 from bramble.wire.messages import Accepted
+
+# Items and messages do not count alike: which one it is, the error's message has to tell.
+_NAMES = {r"tools\[(\d+)\]\.function": r"tools[\1]", r"messages.*": "input"}
 
 
 def envelope(prefix: str, about: About, accepted: Accepted) -> dict[str, Any]:
     """Return a response without output, usage and status."""
     shown = about.shown
-    text = shown.get("text") or {}
+    text = {name: value for name, value in shown.get("text", {}).items() if value is not None}
     reasoning = shown.get("reasoning") or {}
     return {
         "id": prefix + about.name,
@@ -49,6 +54,10 @@ def envelope(prefix: str, about: About, accepted: Accepted) -> dict[str, Any]:
         "user": shown.get("user"),
         "metadata": shown.get("metadata", {}),
     }
+
+
+def error_of(problem: Problem) -> dict[str, Any]:
+    return openai_envelope.error_of(reworded(problem, _NAMES))
 
 
 def usage_of(tally: Tally) -> dict[str, Any]:

@@ -52,13 +52,13 @@ IGNORED = frozenset(
         # They label, route, price or store a request elsewhere.
         *("user", "metadata", "safety_identifier", "store", "service_tier", "priority"),
         *("prompt_cache_key", "prompt_cache_retention", "cache_salt", "request_id", "provider"),
-        *("verbosity", "prediction", "guided_decoding_backend"),
+        *("session_id", "chat_id", "verbosity", "prediction", "guided_decoding_backend"),
         # They lay out a server that runs on one machine.
         *("num_ctx", "num_keep", "num_batch", "num_gpu", "main_gpu", "num_thread", "low_vram"),
         *("use_mmap", "use_mlock", "numa", "f16_kv", "vocab_only", "keep_alive"),
-        *("n_keep", "cache_prompt", "id_slot", "slot_id", "n_cache_reuse"),
+        *("ttl", "draft_model", "n_keep", "cache_prompt", "id_slot", "slot_id", "n_cache_reuse"),
         # They ask for figures beside the reply.
-        *("timings_per_token", "return_progress", "return_tokens", "return_token_ids"),
+        *("timings_per_token", "return_progress", "return_tokens", "return_token_ids", "usage"),
     )
 )
 
@@ -79,6 +79,8 @@ _REFUSED: Mapping[str, tuple[Any, ...]] = {
     "add_generation_prompt": (True,),
     "continue_final_message": (False,),
     "include_reasoning": (True,),
+    "separate_reasoning": (True,),
+    "stream_reasoning": (True,),
     "reasoning_budget": (-1,),
     "suffix": ("",),
     "best_of": (1,),
@@ -88,6 +90,12 @@ _REFUSED: Mapping[str, tuple[Any, ...]] = {
     "bad_words": ([],),
     "include_stop_str_in_output": (False,),
     "skip_special_tokens": (True,),
+    "add_special_tokens": (False,),
+    "spaces_between_special_tokens": (True,),
+    "return_tokens_as_token_ids": (False,),
+    "prompt_logprobs": (),
+    "safe_prompt": (False,),
+    "no_stop_trim": (False,),
     "truncate_prompt_tokens": (),
     "use_beam_search": (False,),
     "length_penalty": (1,),
@@ -133,6 +141,8 @@ def sift(
     ignored: list[str] = []
     for name, value in document.items():
         own_name = ALIASES.get(name, name)
+        if faults.is_full:
+            break
         if value is None:
             continue
         if own_name in names:

@@ -8,6 +8,8 @@ from bramble.errors import BadInput
 from bramble.web.fields import Fields
 
 EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+# Where thoughts stand, in the words of llama.cpp and of Groq: within the text or beside it
+_INLINE = {"none": True, "raw": True, "deepseek": False, "parsed": False}
 # What the template is given anyway; a client cannot replace it.
 _OWN = ("messages", "tools", "documents", "add_generation_prompt", "continue_final_message")
 _OWN_TEXTS = ("bos_token", "eos_token", "raise_exception", "strftime_now")
@@ -44,9 +46,9 @@ def read_inline(body: Fields) -> bool | None:
     way = body.get("reasoning_format")
     if way is None or way == "auto":
         return None
-    if way not in ("none", "deepseek"):
-        raise body.refuse("reasoning_format", "auto, none (thoughts in the text) or deepseek")
-    return bool(way == "none")
+    if not isinstance(way, str) or way not in _INLINE:
+        raise body.refuse("reasoning_format", f"auto or one of {', '.join(_INLINE)}")
+    return _INLINE[way]
 
 
 def _switch(is_on: bool | None) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from bramble.errors import BadInput
 from bramble.web.faults import Faults
-from bramble.web.fields import Fields, refusal, shown
+from bramble.web.fields import Fields, check_distinct, refusal, shown
 
 NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
 NAME_RULE = "a name of 1 to 128 letters, digits, _ . : / or -"
@@ -33,22 +33,16 @@ def read_tools(body: Fields, faults: Faults) -> Tools:
         raise body.refuse("tools", "a list of tools")
     read = []
     for i, tool in enumerate(tools or []):
+        if faults.is_full:
+            break
         if (told := faults.attempt(partial(_read_tool, tool, f"tools[{i}]"), None)) is not None:
             read.append(told)
     has_parallel = body.choice("parallel_tool_calls") is not False
     if len(read) < len(tools or []):
         return Tools()
     names = [tool["function"]["name"] for tool in read]
-    check_names(names, "tools[{}].function.name")
+    check_distinct(names, "tools[{}].function.name")
     return Tools(read or None, _read_choice(body, names), has_parallel)
-
-
-def check_names(names: list[str], path: str) -> None:
-    """Refuse two tools of one name; `path` has a place for the number of the second."""
-    for i, name in enumerate(names):
-        if name in names[:i]:
-            param = path.format(i)
-            raise BadInput(f"{param}: a second tool of the name {name!r}; give it another", param)
 
 
 def check_parameters(parameters: Any, path: str) -> None:

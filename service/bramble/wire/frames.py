@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -30,11 +31,13 @@ STEP = struct.Struct("<16sQIIIIIIHHHHHBBBBH")
 SAMPLED = struct.Struct("<16sQIIIIHBBB3x")
 OPEN = struct.Struct("<QIIIiiQdddddd")
 BIAS = struct.Struct("<id")
+LENGTH = struct.Struct("<I")
 BODY = ENVELOPE.size  # offset of what follows the envelope in frame 0
 
 MAX_ROWS = 4096
 MAX_TOKENS = 16384  # of one step
 MAX_HIDDEN_SIZE = 16384
+IS_SAMPLED, IS_CHECK, HAS_GRAMMARS = 1, 2, 4  # flags of a Step
 TRACE_SIZE = 3
 TRACE_BYTES = TRACE_SIZE * 4
 DIGEST_BYTES = DIGEST_SIZE * 4
@@ -168,7 +171,8 @@ def _check_envelope(frames: Sequence[Buffer]) -> int:
 
 def _step_body(step: m.Step) -> bytes:
     n, t = step.token_ids.shape
-    opens = b"".join(map(_pack_open, step.opens))
+    has_grammars = any(opening.grammar for opening in step.opens)
+    opens = b"".join(_pack_open(opening, has_grammars) for opening in step.opens)
     header = STEP.pack(
         step.plan_id,
         step.step,
@@ -186,7 +190,7 @@ def _step_body(step: m.Step) -> bytes:
         len(step.traces),
         len(step.digests),
         step.kind,
-        step.is_sampled | step.is_check << 1,
+        step.is_sampled * IS_SAMPLED | step.is_check * IS_CHECK | has_grammars * HAS_GRAMMARS,
         len(step.copies),
     )
     arrays = (
@@ -251,8 +255,8 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         step=number,
         lane=lane,
         kind=m.StepKind(kind),
-        is_sampled=bool(flags & 1),
-        is_check=bool(flags & 2),
+        is_sampled=bool(flags & IS_SAMPLED),
+        is_check=bool(flags & IS_CHECK),
         first_row=first_row,
         sequences=sequences,
         positions=positions,
@@ -260,7 +264,7 @@ def _unpack_step(frames: Sequence[Buffer]) -> m.Step:
         swaps=tuple((a, b, tokens) for a, b, tokens in swaps),
         copies=tuple((a, b, start, stop) for a, b, start, stop in copies),
         trims=tuple((row, keep) for row, keep in trims),
-        opens=_unpack_opens(opens, num_opens),
+        opens=_unpack_opens(opens, num_opens, bool(flags & HAS_GRAMMARS)),
         closes=tuple(closes),
         hidden=_hidden(frames[1:], n * t, hidden_size),
         traces=reader.take("<u4", (num_traces, TRACE_SIZE)) if num_traces else NO_TRACES,
@@ -283,7 +287,7 @@ def _check_not_negative(
 
 
 def _check_step_header(n: int, t: int, hidden_size: int, kind: int, flags: int) -> None:
-    if kind > m.StepKind.REPLAY or flags > 3:
+    if kind > m.StepKind.REPLAY or flags > 7:
         raise BadFrame(f"Step: kind {kind}, flags {flags} are not of this version")
     if not (1 <= n <= MAX_ROWS and t >= 1 and n * t <= MAX_TOKENS):
         raise BadFrame(f"Step: {n} rows of {t} tokens, at most {MAX_TOKENS} tokens are allowed")
@@ -302,7 +306,7 @@ def _hidden(frames: Sequence[Buffer], tokens: int, hidden_size: int) -> NDArray[
     return np.frombuffer(frames[0], "<f4").reshape(tokens, hidden_size)
 
 
-def _pack_open(opening: m.Open) -> bytes:
+def _pack_open(opening: m.Open, has_grammars: bool) -> bytes:
     s = opening.sampling
     head = OPEN.pack(
         opening.sequence,
@@ -320,22 +324,40 @@ def _pack_open(opening: m.Open) -> bytes:
         s.frequency_penalty,
     )
     biases = b"".join(BIAS.pack(token, bias) for token, bias in s.logit_bias)
-    return head + biases + np.asarray(opening.history, "<i4").tobytes()
+    packed = head + biases + np.asarray(opening.history, "<i4").tobytes()
+    if not has_grammars:
+        return packed
+    grammar = opening.grammar.encode()
+    return packed + LENGTH.pack(len(grammar)) + grammar
 
 
-def _unpack_opens(frame: Buffer, num_opens: int) -> tuple[m.Open, ...]:
+def _unpack_opens(frame: Buffer, num_opens: int, has_grammars: bool) -> tuple[m.Open, ...]:
     if not num_opens and not len(frame):
         return ()
     opens, offset = [], 0
     try:
         for _ in range(num_opens):
             opening, offset = _unpack_open(frame, offset)
+            if has_grammars:
+                grammar, offset = _unpack_grammar(frame, offset)
+                opening = replace(opening, grammar=grammar)
             opens.append(opening)
     except struct.error as error:
         raise BadFrame(f"Step: opens cut short: {error}") from error
     if offset != len(frame):
         raise BadFrame(f"Step: {len(frame) - offset} bytes behind the last open")
     return tuple(opens)
+
+
+def _unpack_grammar(frame: Buffer, offset: int) -> tuple[str, int]:
+    start = offset + LENGTH.size
+    stop = start + LENGTH.unpack_from(frame, offset)[0]
+    if stop > len(frame):
+        raise BadFrame(f"Step: a grammar of {stop - start} bytes promised, the frame ends")
+    try:
+        return str(memoryview(frame)[start:stop], "utf-8"), stop
+    except UnicodeDecodeError as error:
+        raise BadFrame(f"Step: a grammar is no text: {error}") from error
 
 
 def _unpack_open(frame: Buffer, offset: int) -> tuple[m.Open, int]:

@@ -37,8 +37,9 @@ SAMPLING_RANGES: dict[str, tuple[float, float]] = {  # least and most; NaN is in
 class Sampling:
     """How the last stage picks a token from the full logits.
 
-    Applied in this order: logit_bias, repetition, presence and frequency penalties, temperature,
-    top_k, top_p, min_p. The random number of a token is a function of (seed, position) only.
+    Applied in this order: logit_bias, repetition, presence and frequency penalties, the grammar
+    (what it forbids is as if it were no token), temperature, top_k, top_p, min_p. The random number
+    of a token is a function of (seed, position) only.
     """
 
     temperature: float = 1.0  # 0 = greedy
@@ -63,6 +64,7 @@ class Constraint:
 
     kind: str  # json_schema, regex, or lark: a grammar as llguidance reads it
     text: str
+    param: str = "constraint"  # what the client calls it: errors name it, and places in it
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,14 +73,21 @@ class Open:
 
     num_prompt_tokens  the prompt's length: what lies beyond counts as reply, also when a preempted
                        sequence is prefilled with both
-    history            token ids up to and with this step's, if a penalty needs them; else empty.
-                       (Earlier steps may have gone round for another sequence with this prefix.)
+    history            token ids up to and with this step's, if a penalty or a grammar needs them;
+                       else empty. (Earlier steps may have gone round for another sequence with
+                       this prefix.)
+    grammar            what the reply has to be, as model/grammar.py compiles it; "" = anything
     """
 
     sequence: int
     num_prompt_tokens: int
     sampling: Sampling
     history: tuple[int, ...] = ()
+    grammar: str = ""
+
+
+STUCK = -1  # a sampled token id: the reply's grammar allows none, or became too complex to follow
+UNREAD = -2  # a sampled token id: the last stage cannot read the grammar; it lacks the tokenizer
 
 
 class StepKind(IntEnum):
@@ -147,7 +156,7 @@ class Sampled:
     kind: StepKind
     sequences: NDArray[np.uint64]  # (n,)
     positions: NDArray[np.int32]  # (m,) position of the sampled token; (0,) if not sampled
-    token_ids: NDArray[np.int32]  # (m,) or (0,)
+    token_ids: NDArray[np.int32]  # (m,) or (0,); of a row with a grammar it may be STUCK or UNREAD
     logprobs: NDArray[np.float32]  # (m,) natural log, before penalties and temperature; or (0,)
     top_ids: NDArray[np.int32]  # (m, k) k = largest top_logprobs among the rows; -1 = unasked
     top_logprobs: NDArray[np.float32]  # (m, k)

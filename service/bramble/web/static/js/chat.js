@@ -239,10 +239,10 @@ async function consume(asked, message) {
       message.event = event.event;
       clock.timings = event.timings ?? clock.timings;
       clock.tokens = event.usage?.completion_tokens ?? clock.tokens;
-      if (!event.text) continue;
+      if (!event.text && !event.thought) continue;
       clock.first ??= performance.now();
       clock.last = performance.now();
-      message.text += event.text;
+      running.grow(message, event);
       draw();
       if (clock.last - savedAt > SAVE_MS) { keep(message); savedAt = clock.last; }
     }

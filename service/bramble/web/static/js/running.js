@@ -7,7 +7,7 @@ const KEPT_MS = 600_000; // the head knows an answer for so long after its end
 export const begun = (asked) => ({ state: "writing", key: newId(), since: Date.now(), asked: JSON.stringify(asked) });
 
 /** The same, once it has ended in whichever way. */
-export const ended = { key: undefined, since: undefined, asked: undefined, event: undefined };
+export const ended = { key: undefined, since: undefined, asked: undefined, event: undefined, isThinking: undefined };
 
 export const canGoOn = (message) => Boolean(message.key && message.asked) && Date.now() - message.since < KEPT_MS;
 
@@ -15,4 +15,16 @@ export const canGoOn = (message) => Boolean(message.key && message.asked) && Dat
 export function bodyOf(message, said) {
   const { sampling, system } = JSON.parse(message.asked);
   return { messages: [...system, ...said], stream: true, stream_options: { include_usage: true }, ...sampling };
+}
+
+/** Add what came next to a message. A thought that came beside the text is put where others stand, in <think>…</think>. */
+export function grow(message, { text, thought }) {
+  if (thought) {
+    message.text += (message.isThinking ? "" : "<think>\n") + thought;
+    message.isThinking = true;
+  }
+  if (text) {
+    message.text += (message.isThinking ? "\n</think>\n\n" : "") + text;
+    message.isThinking = false;
+  }
 }

@@ -14,7 +14,7 @@ export class Problem extends Error {
 }
 
 /**
- * Yield {progress}, {text, event, usage, timings} and, when a connection broke, {broken} objects.
+ * Yield {progress}, {text, thought, event, usage, timings} and, when a connection broke, {broken} objects.
  * Aborting ends the request for all who read it.
  * @param {{body: object, key: string, event?: string, isOld: boolean}} asked  event: id of the last one that was read
  * @param {AbortSignal} signal
@@ -37,7 +37,8 @@ export async function* complete({ body, key, event, isOld }, signal) {
         const chunk = JSON.parse(data);
         if (chunk.error) throw new Problem(chunk.error.message, "What was shown is kept. Retry to ask again.");
         [event, brokenAt] = [id, null];
-        yield { text: chunk.choices?.[0]?.delta?.content ?? "", event, usage: chunk.usage, timings: chunk.bramble };
+        const { content: text = "", reasoning_content: thought = "" } = chunk.choices?.[0]?.delta ?? {};
+        yield { text, thought, event, usage: chunk.usage, timings: chunk.bramble };
       }
     } catch (error) {
       if (!(error instanceof Problem && error.passes && hasAnswered)) throw error;
