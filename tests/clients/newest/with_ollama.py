@@ -125,6 +125,17 @@ def structured() -> None:
     assert Weather.model_validate_json(reply.message.content).city == "Paris"
 
 
+class Choice(BaseModel, extra="forbid"):
+    city: Literal["Paris", "London"]
+    is_warm: bool
+
+
+@calls.add("`chat(format=SCHEMA)` on a ring", "the embedded model fits a class")
+def kept_by_grammar() -> None:
+    reply = client_of(RING).chat(RING.model, messages=ASKED, format=Choice.model_json_schema())
+    Choice.model_validate_json(reply.message.content)
+
+
 @calls.add("`chat(think=True)`", "a thought apart from the reply")
 def thinking() -> None:
     message = client_of(SCRIPTED).chat(SCRIPTED.model, messages=HELLO, think=True).message

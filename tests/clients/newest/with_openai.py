@@ -178,6 +178,35 @@ def json_object() -> None:
     assert isinstance(json.loads(reply.choices[0].message.content), dict)
 
 
+class Choice(BaseModel):
+    city: Literal["Paris", "London"]
+    is_warm: bool
+
+
+@calls.add("`response_format` on a ring", "the embedded model fits a class, whole and streamed")
+def kept_by_grammar() -> None:
+    asked: Any = {"model": RING.model, "messages": ASKED, "response_format": Choice, "seed": 1}
+    whole = client_of(RING).chat.completions.parse(**asked).choices[0].message.parsed
+    with client_of(RING).chat.completions.stream(**asked) as stream:
+        streamed = stream.get_final_completion().choices[0].message.parsed
+    assert whole == streamed and isinstance(whole, Choice)
+
+
+@calls.add("`response_format` with a pattern that is none", "a 400 with the path of what is wrong")
+def bad_schema() -> None:
+    properties = {"a": {"type": "string", "pattern": "("}}
+    schema = {"type": "object", "properties": properties}
+    form: Any = {"type": "json_schema", "json_schema": {"name": "bad", "schema": schema}}
+    try:
+        client_of(RING).chat.completions.create(
+            model=RING.model, messages=ASKED, response_format=form
+        )
+    except openai.BadRequestError as error:
+        assert error.param == "response_format.json_schema.schema.properties.a.pattern", error
+    else:
+        raise AssertionError("a schema that cannot be kept was accepted")
+
+
 # --- parameters -----------------------------------------------------------------------------------
 
 
