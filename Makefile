@@ -9,10 +9,11 @@ PYTEST := $(BIN)/pytest -c service/pyproject.toml
 # waits for real connections to time out, or for Ansible, is left to `make test`
 CHECKED_FIRST := tests/chaos/test_checker.py tests/chaos/test_nemesis.py tests/head tests/plan tests/stage/test_arena.py tests/stage/test_golden_models.py tests/stage/test_sampler.py \
 	tests/export/test_quantize.py tests/export/test_safetensors.py tests/bench tests/fuzz tests/wire
+CLIENTS := $(addprefix tests/clients/,newest held_back home_assistant)
 SLOW := %/test_slow_clients.py %/test_clients_that_leave.py %/test_fetch.py %/test_strategy.py %/test_vagrant.py
 CHECKED_SECOND := $(filter-out $(SLOW),$(wildcard tests/model/test_*.py tests/web/test_*.py tests/test_*.py)) tests/doctor
 
-.PHONY: help run bench check test chaos test-index test-cluster test-arm64 fuzz lint format lock sbom clean
+.PHONY: help run bench check test chaos test-clients test-index test-cluster test-arm64 fuzz lint format lock sbom clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -36,10 +37,13 @@ check-second:
 	@$(PYTEST) --quiet -p tests.alone --durations 3 $(CHECKED_SECOND)
 
 test: $(VENV)/dev.stamp ## run all tests of one machine; TESTS=tests/wire for some of them
-	$(PYTEST) --ignore tests/cluster --ignore tests/index $(TESTS)
+	$(PYTEST) --ignore tests/cluster --ignore tests/index --ignore tests/clients $(TESTS)
 
 chaos: $(VENV)/dev.stamp ## break a ring many times under load and judge every reply; ARGS="--faults 1000 --seed 1 --weights int4"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+test-clients: $(VENV)/clients.stamp ## ask the API through other people's clients: openai, ollama, langchain and more
+	$(PYTEST) tests/clients
 
 test-index: $(VENV)/dev.stamp ## ask the package index whether all Pythons of a Pi find wheels for the lock
 	$(PYTEST) tests/index
@@ -70,6 +74,8 @@ lock: $(VENV)/dev.stamp ## write the locks again, after a change of dependencies
 		--generate-hashes --no-header --no-annotate -q -o requirements.lock
 	cd service && ../$(BIN)/uv pip compile pyproject.toml --extra dev --universal \
 		--python-version 3.11 --generate-hashes --no-header --no-annotate -q -o requirements-dev.lock
+	for folder in $(CLIENTS); do $(BIN)/uv pip compile $$folder/requirements.in --universal --python-version 3.11 \
+		--generate-hashes --no-header --no-annotate -q -o $$folder/requirements.lock || exit 1; done
 
 sbom: $(VENV)/dev.stamp ## list all that a node runs of others' software, in build/bramble.cdx.json
 	$(BIN)/python service/sbom.py build/bramble.cdx.json
@@ -87,6 +93,15 @@ $(VENV)/run.stamp: service/requirements.lock service/pyproject.toml
 
 $(VENV)/dev.stamp: $(VENV)/run.stamp service/requirements-dev.lock
 	@$(PIP) install --require-hashes -r service/requirements-dev.lock
+	@touch $@
+
+# Each in an environment of its own: some need older versions of what others bring
+$(VENV)/clients.stamp: $(VENV)/dev.stamp $(addsuffix /requirements.lock,$(CLIENTS)) tests/clients/node/package-lock.json
+	@echo "installing clients of the API …"
+	@for folder in $(CLIENTS); do \
+		place=$(VENV)/clients/$${folder##*/} && $(BIN)/uv venv --quiet --clear --python $(BIN)/python $$place && \
+		$(BIN)/uv pip install --quiet --python $$place --require-hashes -r $$folder/requirements.lock || exit 1; done
+	@PATH="$(CURDIR)/$(VENV)/clients/newest/bin:$$PATH" npm ci --silent --no-audit --no-fund --ignore-scripts --prefix tests/clients/node
 	@touch $@
 
 $(VENV)/fuzz.stamp: $(VENV)/dev.stamp
