@@ -33,10 +33,23 @@ class ToolCorpus:
         self.values = Values(corpus.random, self.words, pieces)
         self.offers = Tools(self.values)
 
-    def conversations(self, count: int, share: float) -> Iterator[Conversation]:
-        """Yield `count` conversations, a share of them with tools."""
+    def conversations(self, count: int, share: float, copies: float) -> Iterator[Conversation]:
+        """Yield `count` conversations, a share of them with tools, and some exercises in copying."""
         for plain in self.corpus.conversations(count):
-            yield self.conversation() if self.random.random() < share else plain
+            kind = self.random.random()
+            if kind < copies:
+                yield [self.copy()]
+            else:
+                yield self.conversation() if kind < copies + share else plain
+
+    def copy(self) -> Turn:
+        """Ask for words to be said again, as they are or quoted: every token of it is copied."""
+        draw = self.random.choice((self.values.word, self.values.made_up))
+        words = [draw() for _ in range(self.random.randint(3, 24))]
+        words = [word.capitalize() if self.random.random() < 0.2 else word for word in words]
+        if self.random.random() < 0.5:
+            return f"Repeat: {' '.join(words)}", " ".join(words)
+        return f"Quote: {' '.join(words)}", json.dumps(words, ensure_ascii=False)
 
     def conversation(self) -> Conversation:
         """Draw one: a call, a call and its answer, several, or a question that needs no tool."""
@@ -44,15 +57,17 @@ class ToolCorpus:
         tool = self.offers.known() if self.random.random() < 0.6 else self.offers.made_up()
         tools = [tool, *self.offers.others(tool)]
         self.random.shuffle(tools)
-        if kind < 0.55:
+        if kind < 0.60:
             turns = [self.call(tool)]
-        elif kind < 0.72:
-            turns = self.call_and_answer(tool)
-            if self.random.random() < 0.3:
+            for _ in range(self.random.choice((0, 1, 3, 5, 7))):
                 turns.append(self.call(self.random.choice(tools)))
         elif kind < 0.76:
+            turns = self.call_and_answer(tool)
+            for _ in range(self.random.choice((0, 1, 2, 3))):
+                turns += self.call_and_answer(self.random.choice(tools))
+        elif kind < 0.78:
             turns = [self.two_calls(tools)]
-        elif kind < 0.83 and tool.group != "sums":
+        elif kind < 0.85 and tool.group != "sums":
             turns = [(self.question(tool)[0], REFUSAL)]
             tools = [other for other in tools if other is not tool] or [self.offers.made_up()]
         else:

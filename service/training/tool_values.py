@@ -118,5 +118,5 @@ class Values:
 
     def made_up(self) -> str:
         """Draw a word that is none."""
-        parts = self.random.choice((1, 2, 2, 3))
-        return "".join(self.random.choice(self.pieces) for _ in range(parts))[:14]
+        parts = self.random.choice((1, 2, 2))
+        return "".join(self.random.choice(self.pieces) for _ in range(parts))[:10]

@@ -110,14 +110,14 @@ class Tools:
     def thing(self) -> str:
         """Draw what a made-up tool is about: one word or two."""
         words = [self.random.choice((self.values.word, self.values.word, self.values.made_up))()]
-        if self.random.random() < 0.3:
+        if self.random.random() < 0.2:
             words.insert(0, self.values.word())
         return " ".join(words)
 
     def others(self, tool: Tool) -> list[Tool]:
         """Draw what is offered beside a tool: nothing that does the same."""
-        count = self.random.choice((0, 1, 1, 2, 2, 3))
-        if self.random.random() < 0.04:
+        count = self.random.choice((0, 1, 1, 2, 2))
+        if self.random.random() < 0.03:
             count = self.random.randint(4, 12)
         found: list[Tool] = []
         for _ in range(count):

@@ -56,7 +56,7 @@ def batches(
     tools: ToolCorpus, tokenizer: Tokenizer, options: argparse.Namespace
 ) -> list[tuple[Tensor, Tensor]]:
     """Return a few hundred batches of options.batch tokens or less, each of like lengths."""
-    drawn = tools.conversations(2 * options.batch, options.tools)
+    drawn = tools.conversations(options.batch, options.tools, options.copies)
     samples = [encode(turns, tokenizer) for turns in drawn]
     samples.sort(key=lambda sample: len(sample[0]))
     result, group = [], []
@@ -178,6 +178,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--operators", default="+-×", help="of sums; twice = twice as often")
     parser.add_argument("--all-sums", action="store_true", help="also those of held_out.yml")
     parser.add_argument("--tools", type=float, default=0.0, help="share of talks with tools")
+    parser.add_argument("--copies", type=float, default=0.0, help="share of exercises in copying")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()
