@@ -34,7 +34,13 @@ class ToolCorpus:
         self.offers = Tools(self.values)
 
     def conversations(self, count: int, share: float, copies: float) -> Iterator[Conversation]:
-        """Yield `count` conversations, a share of them with tools, and some exercises in copying."""
+        """Yield `count` conversations, a share of them with tools, and some exercises in copying.
+
+        Without either they are the corpus's own, so that its seeds still write the same weights.
+        """
+        if not share and not copies:
+            yield from self.corpus.conversations(count)
+            return
         for plain in self.corpus.conversations(count):
             kind = self.random.random()
             if kind < copies:

@@ -56,7 +56,7 @@ def batches(
     tools: ToolCorpus, tokenizer: Tokenizer, options: argparse.Namespace
 ) -> list[tuple[Tensor, Tensor]]:
     """Return a few hundred batches of options.batch tokens or less, each of like lengths."""
-    drawn = tools.conversations(options.batch, options.tools, options.copies)
+    drawn = tools.conversations(12000, options.tools, options.copies)
     samples = [encode(turns, tokenizer) for turns in drawn]
     samples.sort(key=lambda sample: len(sample[0]))
     result, group = [], []
