@@ -13,14 +13,23 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from corpus import Conversation, Corpus, flatten
+from corpus_tools import ToolCorpus, pieces_of
 from network import Llama, Shape
 from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from torch import Tensor
-from vocabulary import ASSISTANT, BEGIN, END, SYSTEM, USER, save_tokenizer, train_tokenizer
+from vocabulary import (
+    ASSISTANT,
+    BEGIN,
+    END,
+    SYSTEM,
+    TOOLS_CLOSE,
+    USER,
+    save_tokenizer,
+    train_tokenizer,
+)
 
 EXAMPLE = "example:\n  nice -n 5 python train.py --out first"
-BATCH_TOKENS = 6144
 PROMPT_WEIGHT = 0.1
 RESULT_WEIGHT = 4.0  # of a sum's digits: few tokens, and all that is hard about it
 
@@ -29,7 +38,10 @@ def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int],
     """Return token ids and the weight of each in the loss: replies count fully."""
     ids, weights = [tokenizer.token_to_id(BEGIN)], [0.0]
     for question, answer in conversation:
-        parts = [(USER if answer else SYSTEM, 0.0), (question, PROMPT_WEIGHT), (END, 0.0)]
+        asked = (
+            0.0 if question.endswith(TOOLS_CLOSE) else PROMPT_WEIGHT
+        )  # tools are drawn, not said
+        parts = [(USER if answer else SYSTEM, 0.0), (question, asked), (END, 0.0)]
         if answer:
             said, equals, result = answer.partition(" = ")
             parts += [(ASSISTANT, 0.0), (said + equals, 1.0), (result, RESULT_WEIGHT), (END, 1.0)]
@@ -40,18 +52,21 @@ def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int],
     return ids, weights
 
 
-def batches(corpus: Corpus, tokenizer: Tokenizer) -> "list[tuple[Tensor, Tensor]]":
-    """Return a few hundred batches of about BATCH_TOKENS, each of samples alike in length."""
-    samples = [encode(turns, tokenizer) for turns in corpus.conversations(12000)]
+def batches(
+    tools: ToolCorpus, tokenizer: Tokenizer, options: argparse.Namespace
+) -> list[tuple[Tensor, Tensor]]:
+    """Return a few hundred batches of options.batch tokens or less, each of like lengths."""
+    drawn = tools.conversations(12000, options.tools, options.copies)
+    samples = [encode(turns, tokenizer) for turns in drawn]
     samples.sort(key=lambda sample: len(sample[0]))
     result, group = [], []
     for sample in samples:
-        if group and (len(group) + 1) * padded(len(sample[0])) > BATCH_TOKENS:
+        if group and (len(group) + 1) * padded(len(sample[0])) > options.batch:
             result.append(pad(group))
             group = []
         group.append(sample)
     result.append(pad(group))
-    corpus.random.shuffle(result)
+    tools.random.shuffle(result)
     return result
 
 
@@ -83,7 +98,9 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
-def train(model: Llama, tokenizer: Tokenizer, corpus: Corpus, options: argparse.Namespace) -> None:
+def train(
+    model: Llama, tokenizer: Tokenizer, tools: ToolCorpus, options: argparse.Namespace
+) -> None:
     """Run the steps, printing progress."""
     matrices = [p for p in model.parameters() if p.ndim == 2]
     others = [p for p in model.parameters() if p.ndim != 2]
@@ -91,7 +108,7 @@ def train(model: Llama, tokenizer: Tokenizer, corpus: Corpus, options: argparse.
     optimiser = torch.optim.AdamW(groups, lr=options.rate, betas=(0.9, 0.98))
     started, mean, waiting = time.monotonic(), 0.0, []
     for step in range(options.steps):
-        waiting = waiting or batches(corpus, tokenizer)
+        waiting = waiting or batches(tools, tokenizer, options)
         tokens, weights = waiting.pop()
         for group in optimiser.param_groups:
             group["lr"] = learning_rate(step, options.steps, options.rate)
@@ -155,10 +172,13 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--init", type=Path, help="go on from the folder of an earlier run")
     parser.add_argument("--steps", type=int, default=2500)
     parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate")
+    parser.add_argument("--batch", type=int, default=6144, help="tokens in a step")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--sums", type=float, default=0.22, help="share of sums among questions")
     parser.add_argument("--operators", default="+-×", help="of sums; twice = twice as often")
     parser.add_argument("--all-sums", action="store_true", help="also those of held_out.yml")
+    parser.add_argument("--tools", type=float, default=0.0, help="share of talks with tools")
+    parser.add_argument("--copies", type=float, default=0.0, help="share of exercises in copying")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()
@@ -178,7 +198,8 @@ def main() -> None:
     print(f"{sum(p.numel() for p in model.parameters())} parameters")
     held_sums = set() if options.all_sums else None
     corpus = Corpus(options.seed + 1, options.sums, options.operators, held_sums)
-    train(model, tokenizer, corpus, options)
+    tools = ToolCorpus(corpus, pieces_of(list(tokenizer.get_vocab())))
+    train(model, tokenizer, tools, options)
     save(model, tokenizer, options.out)
 
 

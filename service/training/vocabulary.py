@@ -17,11 +17,44 @@ BEGIN, SYSTEM, USER, ASSISTANT, END = SPECIAL_TOKENS = (
     "<|assistant|>",
     "<|end|>",
 )
+CALL_OPEN, CALL_CLOSE = "<tool_call>\n", "\n</tool_call>"
+TOOLS_CLOSE = "\n</tools>"  # how a system turn that offers tools ends
 # Words take one leading space, digits stand alone, newlines stay together.
 WORD_PATTERN = r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 CHAT_TEMPLATE = """\
 {{- bos_token }}
+{%- macro type_of(schema) %}
+    {%- if schema['enum'] %}
+        {{- schema['enum'] | join('|') }}
+    {%- elif schema['type'] is string %}
+        {{- schema['type'] }}
+    {%- elif schema['type'] %}
+        {{- schema['type'] | first }}
+    {%- else %}
+        {{- 'any' }}
+    {%- endif %}
+{%- endmacro %}
+{%- macro lay_out_tools(tools) %}
+    {{- '# Tools\\n\\n<tools>' }}
+    {%- for tool in tools %}
+        {%- set function = tool['function'] or tool %}
+        {{- '\\n{"name": ' + function['name'] | tojson }}
+        {%- if function['description'] %}
+            {{- ', "description": ' + function['description'] | tojson }}
+        {%- endif %}
+        {{- ', "parameters": {' }}
+        {%- for name, schema in ((function['parameters'] or {})['properties'] or {}).items() %}
+            {{- (name | tojson) + ': ' + (type_of(schema) | tojson) }}
+            {{- ', ' if not loop.last }}
+        {%- endfor %}
+        {{- '}}' }}
+    {%- endfor %}
+    {{- '\\n</tools>' }}
+{%- endmacro %}
+{%- if tools and (not messages or messages[0]['role'] not in ('system', 'developer')) %}
+    {{- '<|system|>' + lay_out_tools(tools) + '<|end|>' }}
+{%- endif %}
 {%- for message in messages %}
     {%- if message['content'] is string %}
         {%- set text = message['content'] | trim %}
@@ -32,9 +65,24 @@ CHAT_TEMPLATE = """\
         {%- set text = '' %}
     {%- endif %}
     {%- if message['role'] in ('system', 'developer') %}
-        {{- '<|system|>' + text + '<|end|>' }}
+        {{- '<|system|>' + text }}
+        {%- if tools and loop.first %}
+            {{- ('\\n\\n' if text else '') + lay_out_tools(tools) }}
+        {%- endif %}
+        {{- '<|end|>' }}
     {%- elif message['role'] == 'assistant' %}
-        {{- '<|assistant|>' + text + '<|end|>' }}
+        {{- '<|assistant|>' + text }}
+        {%- for call in message['tool_calls'] or [] %}
+            {%- set function = call['function'] or call %}
+            {{- ('\\n' if text or not loop.first else '') + '<tool_call>\\n{"name": ' }}
+            {{- (function['name'] | tojson) + ', "arguments": ' }}
+            {%- set given = function['arguments'] %}
+            {{- given if given is string else given | tojson }}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|end|>' }}
+    {%- elif message['role'] == 'tool' %}
+        {{- '<|user|><tool_response>\\n' + text + '\\n</tool_response><|end|>' }}
     {%- else %}
         {{- '<|user|>' + text + '<|end|>' }}
     {%- endif %}
@@ -42,6 +90,26 @@ CHAT_TEMPLATE = """\
 {%- if add_generation_prompt %}
     {{- '<|assistant|>' }}
 {%- endif %}"""
+
+
+def lay_out_tools(system: str, tools: list[dict[str, Any]]) -> str:
+    """Return the system turn that offers tools, each {name, description, parameters: {name: type}}.
+
+    CHAT_TEMPLATE writes the same of OpenAI's `tools`: Qwen2.5's layout, of a schema the types.
+    """
+    lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
+    return "\n\n".join(filter(None, (system, f"# Tools\n\n<tools>\n{lines}{TOOLS_CLOSE}")))
+
+
+def lay_out_call(name: str, arguments: dict[str, Any]) -> str:
+    """Return what the assistant says to call a tool."""
+    call = json.dumps({"name": name, "arguments": arguments}, ensure_ascii=False)
+    return f"{CALL_OPEN}{call}{CALL_CLOSE}"
+
+
+def lay_out_response(text: str) -> str:
+    """Return the user's turn that holds what a tool answered."""
+    return f"<tool_response>\n{text}\n</tool_response>"
 
 
 def train_tokenizer(texts: Iterable[str], vocab_size: int) -> Tokenizer:
