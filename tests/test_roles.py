@@ -54,7 +54,7 @@ def test_the_preflight_asks_for_every_package_that_the_roles_install() -> None:
         installed.update(runtime[name].default)
     installed |= set(re.findall(r"'([a-z-]+)'", base_needs()))
     asked = in_defaults(ROOT / "roles/bramble_preflight")["bramble_preflight_packages"].default
-    optional = {"systemd-timesyncd"}  # only where no other time client is
+    optional = {"systemd-timesyncd", "keepalived"}  # without a time client; for a virtual address
     assert set(asked) == installed - optional
 
 

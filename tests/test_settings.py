@@ -49,6 +49,7 @@ FREE_TEXT = {
     "bramble_flash_serial": "compared with the device's by flash_card.py",
     "bramble_head_model": "made by the plays of bramble_model",
     "bramble_head_units": "a folder of the checkout",
+    "bramble_keepalived_units": "a folder of the checkout",
     "bramble_model_hub_token": "bramble_hub_token, which is checked",
     "bramble_model_name": "made by the plays of bramble_model",
     "bramble_model_source": "bramble_model, which is checked",

@@ -99,24 +99,29 @@ class Cluster:
     def _connections(self) -> Path:
         return self.lab.folder / "cp"
 
-    def get(self, path: str, body: object = None) -> tuple[int, str]:
-        """Ask the head over HTTP from the lab's LAN, as a laptop does; return status and text."""
+    def get(
+        self, path: str, body: object = None, *, at: str = "", timeout_s: float = 120
+    ) -> tuple[int, str]:
+        """Ask over HTTP from the lab's LAN, as a laptop does; return status and text.
+
+        at  the address to ask; "" = the first head's
+        """
         program = (
             "import sys, urllib.request as u, urllib.error as e\n"
             "kind = {'Content-Type': 'application/json'}\n"
             "r = u.Request(sys.argv[1], sys.argv[2].encode() or None, kind)\n"
-            "try: a = u.urlopen(r, timeout=120)\n"
+            "try: a = u.urlopen(r, timeout=float(sys.argv[3]))\n"
             "except e.HTTPError as error: a = error\n"
             "print(a.status); print(a.read().decode())"
         )
         text = "" if body is None else json.dumps(body)
-        url = f"http://{self.host('pi1').address}:8080{path}"
-        done = self.lab.run(sys.executable, "-c", program, url, text)
+        url = f"http://{at or self.host('pi1').address}:8080{path}"
+        done = self.lab.run(sys.executable, "-c", program, url, text, str(timeout_s))
         assert done.returncode == 0, done.stderr
         status, _, answer = done.stdout.partition("\n")
         return int(status), answer
 
-    def ask(self, question: str) -> str:
+    def ask(self, question: str, *, at: str = "", timeout_s: float = 120) -> str:
         status, text = self.get(
             "/v1/chat/completions",
             {
@@ -124,6 +129,8 @@ class Cluster:
                 "temperature": 0,
                 "max_tokens": 64,
             },
+            at=at,
+            timeout_s=timeout_s,
         )
         assert status == 200, text
         return str(json.loads(text)["choices"][0]["message"]["content"])
@@ -138,11 +145,13 @@ class Cluster:
             time.sleep(0.5)
 
     @contextmanager
-    def asking(self, model: str = "bramble-demo") -> Iterator[list[dict[str, object]]]:
+    def asking(
+        self, model: str = "bramble-demo", *, at: str = ""
+    ) -> Iterator[list[dict[str, object]]]:
         """Keep a real client asking meanwhile; its answers are in the list after the block."""
         answers: list[dict[str, object]] = []
         script = Path(__file__).parent / "asker.py"
-        url = f"http://{self.host('pi1').address}:8080"
+        url = f"http://{at or self.host('pi1').address}:8080"
         process = subprocess.Popen(
             self.lab.words(sys.executable, script, url, model),
             stdout=subprocess.PIPE,

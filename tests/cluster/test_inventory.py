@@ -38,7 +38,29 @@ WRONG = {
     ),
     "two heads": (
         ([HEAD, node("pi2", "192.168.1.12", "head")], LAN, GATEWAY),
-        "pi1, pi2 are all `role: head`: a bramble has one head",
+        "pi1, pi2 are all `role: head`: set bramble_virtual_address to a free address of your LAN, "
+        "at which the one that leads answers",
+    ),
+    "a virtual address that is none": (
+        ([HEAD, PI2], LAN, GATEWAY, (), "192.168.1"),
+        "bramble_virtual_address 192.168.1 is no IPv4 address: a free one of your LAN, or leave it "
+        "out",
+    ),
+    "a virtual address outside": (
+        ([HEAD, PI2], LAN, GATEWAY, (), "192.168.2.10"),
+        "bramble_virtual_address 192.168.2.10 is not in bramble_network 192.168.1.0/24",
+    ),
+    "a virtual address of everybody": (
+        ([HEAD, PI2], LAN, GATEWAY, (), "192.168.1.255"),
+        "bramble_virtual_address 192.168.1.255 stands for all of 192.168.1.0/24: choose a free one",
+    ),
+    "a virtual address that is a node's": (
+        ([HEAD, PI2], LAN, GATEWAY, (), "192.168.1.12"),
+        "bramble_virtual_address 192.168.1.12 is the address of pi2: choose a free one",
+    ),
+    "a virtual address that is the router's": (
+        ([HEAD, PI2], LAN, GATEWAY, (), GATEWAY),
+        "bramble_virtual_address 192.168.1.1 is your router's: choose a free one",
     ),
     "an address outside": (
         ([HEAD, node("pi2", "192.168.2.12")], LAN, GATEWAY),
@@ -115,6 +137,28 @@ def test_a_name_that_is_no_hostname_gets_one_sentence(name: str) -> None:
 @pytest.mark.parametrize("nodes", [[HEAD, PI2], [node(), PI2], [node("p" * 63)]])
 def test_a_good_inventory_gets_none(nodes: list, gateway: str) -> None:
     assert filters.inventory_problems(nodes, LAN, gateway, ["10.8.0.0/24"]) == []
+
+
+@pytest.mark.parametrize("nodes", [[HEAD, PI2], [HEAD, node("pi2", "192.168.1.12", "head")]])
+def test_one_head_or_several_may_have_a_virtual_address(nodes: list) -> None:
+    assert filters.inventory_problems(nodes, LAN, GATEWAY, (), "192.168.1.10") == []
+
+
+THREE = [HEAD, node("pi2", "192.168.1.12", "head"), node("pi3", "192.168.1.13")]
+
+
+@pytest.mark.parametrize(
+    ("nodes", "rings", "said"),
+    [
+        ([HEAD, PI2], [], ""),
+        (THREE[:2], [], "pi2 takes over if the head's process on pi1 ends, but not if pi1 loses"),
+        (THREE, [], "if pi1 loses power, pi2 takes over but has no ring to serve with, as every"),
+        (THREE, [["pi2"], ["pi1", "pi3"]], ""),
+    ],
+)
+def test_what_a_standby_does_not_help_against_is_said(nodes: list, rings: list, said: str) -> None:
+    assert "; ".join(filters.standby_remarks(nodes, rings)).startswith(said)
+    assert bool(filters.standby_remarks(nodes, rings)) == bool(said)
 
 
 WRONG_RINGS = {
@@ -306,7 +350,8 @@ def test_the_play_stops_before_any_node_is_asked(play: Play, door: Door, words: 
 STOPPED = {
     "two heads": (
         "{pi1: {address: 127.0.0.1, role: head}, pi2: {address: 127.0.0.2, role: head}}",
-        "pi1, pi2 are all `role: head`: a bramble has one head",
+        "pi1, pi2 are all `role: head`: set bramble_virtual_address to a free address of your LAN, "
+        "at which the one that leads answers",
     ),
     "no hosts": ("{}", "the group `bramble` has no hosts: add a line per Pi to hosts.yml"),
     "no address": (

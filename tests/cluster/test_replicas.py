@@ -1,10 +1,11 @@
-"""Several rings on booted hosts: each has the whole model, and one serves while another is down."""
+"""Several rings and several heads on booted hosts: what is left serves while a part is down."""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 
 import pytest
 
@@ -13,7 +14,11 @@ from tests.cluster.lab import running
 from tests.cluster.plays import changes
 
 pytestmark = pytest.mark.timeout(1200)
+ADDRESS = "10.77.0.10"
+TAKEOVER_S = 15.0
+QUESTION = "How do I add a Pi?"
 CHOSEN = ("-e", json.dumps({"bramble_rings": [], "bramble_objective": "throughput"}))
+TWO_HEADS = (*CHOSEN, "-e", f"bramble_virtual_address={ADDRESS}")
 
 
 @pytest.fixture(scope="module")
@@ -64,3 +69,57 @@ def test_rings_that_are_chosen_bring_each_node_its_part_and_stay(replicas: Clust
     assert changes(replicas.play("site", *CHOSEN, "--limit", "pi1"))["pi1"] == 0
     assert set(changes(replicas.play("site", *CHOSEN)).values()) == {0}
     assert "Bramble" in replicas.ask("Who are you?")
+
+
+def wait_until(condition: Callable[[], bool], limit_s: float) -> float:
+    """Return the seconds it took."""
+    started = time.monotonic()
+    while True:
+        with suppress(AssertionError):  # nobody listens yet
+            if condition():
+                return time.monotonic() - started
+        assert time.monotonic() - started < limit_s
+        time.sleep(0.1)
+
+
+def has_address(cluster: Cluster, name: str) -> bool:
+    return f" {ADDRESS}/32" in cluster.host(name).ssh("ip -br -4 address show eth0")
+
+
+def test_a_second_head_stands_by_and_the_virtual_address_is_at_the_first(
+    replicas: Cluster,
+) -> None:
+    replicas.edit(pi2={"address": "10.77.0.12", "role": "head"})
+    assert f"Chat page http://{ADDRESS}:8080" in replicas.play("site", *TWO_HEADS)
+    assert "Bramble" in replicas.ask("Who are you?", at=ADDRESS)
+    assert has_address(replicas, "pi1") and not has_address(replicas, "pi2")
+    assert replicas.get("/leader")[0] == 200
+    status, text = replicas.get("/leader", at="10.77.0.12")
+    assert status == 503 and "the head on pi1 has the role" in text
+    refused = replicas.play("remove-node", "-e", "node=pi2", is_good=False)
+    assert "pi2 may lead: take `role: head` from its line" in refused
+    unit = replicas.host("pi2").ssh("systemctl show -p User,ActiveState bramble-address")
+    assert "User=bramble" in unit and "ActiveState=active" in unit
+
+
+def test_the_virtual_address_answers_soon_after_the_head_lost_its_power(replicas: Cluster) -> None:
+    before = replicas.ask(QUESTION, at=ADDRESS)
+    with replicas.asking(at=ADDRESS) as answers:
+        time.sleep(2)  # a few answers of before
+        replicas.host("pi1").pull_plug()
+        took = wait_until(
+            lambda: replicas.ask(QUESTION, at=ADDRESS, timeout_s=2) == before, TAKEOVER_S
+        )
+        time.sleep(3)  # and of after
+    print(f"answered after {took:.1f} s")
+    texts = [answer.get("text") for answer in answers]
+    assert texts[0] == texts[-1]
+    assert len({text for text in texts if text}) == 1
+
+
+def test_the_head_that_comes_back_stands_by_and_site_changes_nothing(replicas: Cluster) -> None:
+    replicas.lab.start(1)
+    wait_until(lambda: "the head on pi2 has the role" in replicas.get("/leader")[1], 60)
+    assert has_address(replicas, "pi2") and not has_address(replicas, "pi1")
+    assert set(changes(replicas.play("site", *TWO_HEADS)).values()) == {0}
+    assert has_address(replicas, "pi2")

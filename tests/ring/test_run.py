@@ -277,7 +277,7 @@ def test_chat_status_and_bench_in_the_terminal(run: Run) -> None:
     ("flags", "told"),
     [
         (("--seed", "-1"), "seed: got -1, need 0 to"),
-        (("--max-tokens", "0"), "max_tokens: got 0, need 1 or more"),
+        (("--max-tokens", "0"), "--max-tokens 0: need 1 or more"),
         (("--temperature", "nan"), "--temperature nan: need 0 to 2"),
     ],
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -98,6 +99,38 @@ def test_sequences_side_by_side_keep_to_their_own_grammars(replier):
         for sequence, token in ((1, first), (2, second), (3, third)):
             sampler.feed(sequence, [int(token)], 1 + count)
     assert nulls == b"null"
+
+
+def test_what_is_surely_allowed_is_what_the_mask_says(replier):
+    chance = np.random.default_rng(0)
+    for number, schema in enumerate(schemas(20)):
+        matcher = replier.grammars.compile(grammar_of(schema))
+        for token in replier.reply(schema, number)[:60]:
+            mask, probes = matcher.mask(), chance.integers(0, len(replier.tokens), 20)
+            assert all(matcher.surely_allows(int(each)) == mask[each] for each in probes)
+            assert matcher.surely_allows(token) and mask[token]
+            matcher.feed([token])
+
+
+def test_masks_over_128_thousand_tokens_are_soon_computed():
+    """The bounds, of processor time, are ten times what it takes on a desktop's core."""
+    chance = np.random.default_rng(0)
+    letters = np.frombuffer(b'etaoinshrdlu ETAOIN0123456789.,:"{}[]_-\n', np.uint8)
+    tokens = [bytes([byte]) for byte in range(256)]
+    tokens += {bytes(chance.choice(letters, 2 + n % 7)) for n in range(128_000)}
+    words = Vocabulary([*tokens, b"<end>"], (len(tokens),), (len(tokens),))
+    grammars = Grammars(words)
+    compile_s, mask_s = [], []
+    for schema in schemas(30):
+        started = time.thread_time()
+        matcher = grammars.compile(grammar_of(schema))
+        compile_s.append(time.thread_time() - started)
+        for _ in range(30):
+            started = time.thread_time()
+            mask = matcher.mask()
+            mask_s.append(time.thread_time() - started)
+            matcher.feed([int(chance.choice(np.flatnonzero(mask)))])
+    assert np.mean(compile_s) < 0.03 and np.mean(mask_s) < 0.003
 
 
 # ------------------------------------------------------------------------- a small vocabulary

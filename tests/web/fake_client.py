@@ -74,6 +74,7 @@ class FakeClient:
         self._max_running = max_running
         self.running = 0
         self.cancelled = 0
+        self.term = 1  # 0 while another head leads
         self.asked: list[Generate] = []
         self.is_away = False
 
@@ -117,6 +118,7 @@ class FakeClient:
             raise Unavailable("the head is away")
         return {
             "version": "0",
+            "term": self.term,
             "state": "serving",
             "reason": None,
             "model": MODEL,

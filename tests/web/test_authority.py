@@ -19,7 +19,17 @@ from tests.web.fake_client import FakeClient
 
 NAME = socket.gethostname().lower()
 SHORT = NAME.partition(".")[0]
-PATHS = ("/", "/status", "/healthz", "/readyz", "/metrics", "/api/status", "/v1/models", "/nothing")
+PATHS = (
+    "/",
+    "/status",
+    "/healthz",
+    "/readyz",
+    "/leader",
+    "/metrics",
+    "/api/status",
+    "/v1/models",
+    "/nothing",
+)
 CHAT = "/v1/chat/completions"
 BODY = {"messages": [{"role": "user", "content": "hi"}]}
 

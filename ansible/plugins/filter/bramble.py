@@ -18,7 +18,7 @@ LEAST_MIB = 256
 GIB = 1 << 30
 
 
-def inventory_problems(nodes, network, gateway="", admin_networks=()):
+def inventory_problems(nodes, network, gateway="", admin_networks=(), virtual_address=""):
     """Return sentences; `nodes` is a list of dicts with name, address and, if given, role."""
     if not nodes:
         return ["the group `bramble` has no hosts: add a line per Pi to hosts.yml"]
@@ -35,9 +35,7 @@ def inventory_problems(nodes, network, gateway="", admin_networks=()):
         if count > 1:
             names = ", ".join(n["name"] for n in nodes if str(n.get("address")) == address)
             problems.append(f"{names} have the same address {address}: each node needs its own")
-    heads = [n["name"] for n in nodes if n.get("role") == "head"]
-    if len(heads) > 1:
-        problems.append(f"{', '.join(heads)} are all `role: head`: a bramble has one head")
+    problems += _virtual_address_problems(nodes, lan, gateway, virtual_address)
     if gateway and _address(gateway) is None:
         problems.append(f"bramble_gateway {gateway!r} is no IPv4 address: your router's, or \"\"")
     elif gateway and lan is not None and _address(gateway) not in lan:
@@ -48,6 +46,33 @@ def inventory_problems(nodes, network, gateway="", admin_networks=()):
     if taken:
         problems.append(f"{taken[0]} has the gateway's address {gateway}: give it another")
     return problems
+
+
+def standby_remarks(nodes, rings=()):
+    """Return sentences on what the standby heads of an inventory do not help against.
+
+    rings  the nodes of each ring; () for one ring of all
+    """
+    names, heads = [n["name"] for n in nodes], heads_of(nodes)
+    if len(heads) < 2:
+        return []
+    first, others = heads[0], " or ".join(heads[1:])
+    if len(names) < 3:
+        return [
+            f"{others} takes over if the head's process on {first} ends, but not if {first} loses power: two nodes cannot "
+            "tell that from a broken cable; it takes a third one"
+        ]
+    if all(first in ring for ring in list(rings) or [names]):
+        return [
+            f"if {first} loses power, {others} takes over but has no ring to serve with, as every ring has a stage on "
+            f"{first}: bramble_rings can name one without it"
+        ]
+    return []
+
+
+def heads_of(nodes):
+    """Return the nodes that may lead, first choice first: those with `role: head`, else the first node."""
+    return [n["name"] for n in nodes if n.get("role") == "head"] or [n["name"] for n in nodes[:1]]
 
 
 def ring_problems(nodes, rings, objective=""):
@@ -160,6 +185,24 @@ def _node_problems(node, lan):
     return problems
 
 
+def _virtual_address_problems(nodes, lan, gateway, address):
+    heads = [n["name"] for n in nodes if n.get("role") == "head"]
+    if not address:
+        need = "set bramble_virtual_address to a free address of your LAN, at which the one that leads answers"
+        return [f"{', '.join(heads)} are all `role: head`: {need}"] if len(heads) > 1 else []
+    said = f"bramble_virtual_address {address}"
+    if _address(address) is None:
+        return [f"{said} is no IPv4 address: a free one of your LAN, or leave it out"]
+    if lan is not None and _address(address) not in lan:
+        return [f"{said} is not in bramble_network {lan}"]
+    if lan is not None and _address(address) in (lan.network_address, lan.broadcast_address):
+        return [f"{said} stands for all of {lan}: choose a free one"]
+    if str(address) == str(gateway):
+        return [f"{said} is your router's: choose a free one"]
+    owners = [n["name"] for n in nodes if str(n.get("address")) == str(address)]
+    return [f"{said} is the address of {owners[0]}: choose a free one"] if owners else []
+
+
 def _is_rings(rings):
     return isinstance(rings, (list, tuple)) and all(
         isinstance(ring, (list, tuple)) and ring and all(isinstance(name, str) for name in ring)
@@ -185,8 +228,10 @@ def _address(text):
 class FilterModule:
     def filters(self):
         return {
+            "bramble_heads_of": heads_of,
             "bramble_inventory_problems": inventory_problems,
             "bramble_ring_problems": ring_problems,
+            "bramble_standby_remarks": standby_remarks,
             "bramble_rings_of": rings_of,
             "bramble_rings_without": rings_without,
             "bramble_model_problems": model_problems,

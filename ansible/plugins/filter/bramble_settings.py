@@ -27,7 +27,7 @@ REQUIRED = (  # each has a line in inventory/example
 )
 OPTIONAL = (
     *("user", "ssh_keys", "kv_cache", "speculation", "rings", "objective", "memory_mib", "hub_token"),
-    "names",
+    *("names", "virtual_address"),
 )
 SETTINGS = tuple(f"{PREFIX}{name}" for name in REQUIRED + OPTIONAL)
 OF_ONE_NODE = ("manage_network", "user", "memory_mib", "gateway", "dns", "timezone", "ssh_keys", "wheelhouse")
@@ -216,6 +216,7 @@ RING = listed(hostname, "[[pi1, pi2], [pi3, pi4]]")
 
 NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands beside it
     "dns": listed(name_server, "[192.168.1.1]", is_one_taken=True),
+    "virtual_address": or_empty(address, " without one"),
     "network": lan,
     "manage_network": truth,
     "rows": number(1, 1 << 16),
@@ -242,6 +243,9 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "head_rings": listed(RING, "[[pi1, pi2], [pi3, pi4]]"),
     "model_rings": listed(RING, "[[pi1, pi2], [pi3, pi4]]"),
     "model_memory_mib": mapping(hostname, number(), "{pi1: 3200}"),
+    "keepalived_own": address,
+    "keepalived_priority": number(1, 150),
+    "keepalived_router": number(1, 255),
     "network_rollback_s": number(20, 3600),
     "preflight_nodes": anything,  # inventory_problems in bramble.py
     "preflight_settings": anything,  # these are what is checked here
@@ -281,7 +285,12 @@ BY_TYPE = {"int": number(), "float": number(), "path": text, "str": text}
 BY_ELEMENTS = {"str": listed(text, "[one, another]"), "int": listed(number(), "[1, 2]")}
 LISTS_AND_MAPPINGS = {
     ("doctor_nodes", "dict"): ENDING["addresses"],
-    ("firewall_nodes", "list"): listed(address, "[192.168.1.11]"),
+    **dict.fromkeys(
+        (("firewall_nodes", "list"), ("firewall_heads", "list"), ("keepalived_peers", "list")),
+        listed(address, "[192.168.1.11]"),
+    ),
+    ("stage_other_heads", "dict"): ENDING["addresses"],
+    ("head_heads", "list"): listed(hostname, "[pi1, pi2]"),
     ("keys_nodes", "list"): listed(hostname, "[pi1, pi2]"),
 }
 

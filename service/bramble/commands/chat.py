@@ -54,6 +54,8 @@ def run(args: argparse.Namespace) -> int:
     console = Console(stderr=True, highlight=False)
     if args.temperature is not None and not 0 <= args.temperature <= 2:
         raise BadInput(f"--temperature {args.temperature}: need 0 to 2")
+    if args.max_tokens is not None and args.max_tokens < 1:  # a head takes 0 as: count the prompt
+        raise BadInput(f"--max-tokens {args.max_tokens}: need 1 or more")
     messages = [message("system", args.system)] if args.system else []
     with open_door(args) as client:
         model = client.status()["model"]

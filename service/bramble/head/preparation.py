@@ -6,6 +6,7 @@ import logging
 
 from bramble.errors import BadInput, BrambleError, PoisonRequest, Unavailable
 from bramble.head.preparer import SHORT_BYTES
+from bramble.head.reply_shape import may_have_grammar
 from bramble.head.request import Request, open_request
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
@@ -19,9 +20,10 @@ MESSAGE_BYTES = 64  # of text that takes as long as the template takes over one 
 def text_bytes(asked: m.Generate) -> int:
     """About how much text there is to be tokenized; token ids need next to nothing.
 
-    A constraint counts as a long text: it may be tried in a process of its own.
+    What has a grammar counts as a long text: it may be tried in a process of its own.
     """
-    total = 0 if asked.constraint is None else SHORT_BYTES + 1 + len(asked.constraint.text)
+    total = SHORT_BYTES + 1 if may_have_grammar(asked) else 0
+    total += len(asked.constraint.text) if asked.constraint is not None else 0
     prompt = asked.prompt if isinstance(asked.prompt, str) else asked.messages
     stack: list[object] = [prompt, asked.tools, asked.template_options]
     while stack:  # without recursion: a client of the door may nest as deeply as JSON is read

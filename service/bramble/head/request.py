@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bramble.errors import BadInput, ModelNotFound
-from bramble.head.constraint import grammar_of
 from bramble.head.flips import Flips
 from bramble.head.history import read_history
 from bramble.head.record import Record, read_likely
+from bramble.head.reply_shape import offered_tools, reply_grammar
 from bramble.head.sequence import Sequence, State
 from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
@@ -20,7 +20,6 @@ from bramble.model.tokenizer import Chat, Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
     BIASES,
     SAMPLING_RANGES,
-    Constraint,
     Done,
     Finish,
     Generate,
@@ -102,12 +101,11 @@ def open_request(
     vocab_size = manifest.shape.vocab_size
     sampling = _sampling(asked, manifest)
     _check(asked, sampling, vocab_size)
-    prompt, flips, opening = _read_prompt(asked, tokenizer, manifest)
+    prompt, flips, laid_out = _read_prompt(asked, tokenizer, manifest)
     # Exact where whoever asked could tell it from another run's: greedy, or by a seed of theirs
     is_exact = sampling.temperature == 0 or asked.is_seeded
     if asked.generated and not is_exact:  # read as one prompt it goes on sooner
         flips = (len(prompt) + len(asked.generated),)
-    constraint = _constraint(asked)
     sequence = Sequence(
         request=asked.request,
         tokens=prompt + list(asked.generated),
@@ -118,7 +116,7 @@ def open_request(
         eos_ids=frozenset() if asked.ignore_eos else frozenset(manifest.eos_ids),
         flips=flips,
         is_exact=is_exact,
-        grammar=grammar_of(constraint, tokenizer, manifest) if constraint else "",
+        grammar=reply_grammar(asked, tokenizer, manifest, laid_out),
     )
     request = Request(
         asked=asked,
@@ -127,19 +125,10 @@ def open_request(
         detokenizer=Detokenizer(tokenizer, tokenizer.marker_ids if offered_tools(asked) else ()),
         stops=StopMatcher(asked.stop),
         record=Record(asked.request, tokenizer.token_bytes),
-        opening=opening,
+        opening=opened_thought(laid_out),
     )
     _catch_up(request)
     return request
-
-
-def _constraint(asked: Generate) -> Constraint | None:
-    """Return what the reply has to be; None = anything."""
-    if asked.constraint is not None and asked.ignore_eos:
-        raise BadInput(
-            "ignore_eos: a reply with a schema or grammar ends where that does", "ignore_eos"
-        )
-    return asked.constraint
 
 
 def _catch_up(request: Request) -> None:
@@ -185,14 +174,13 @@ def _check(asked: Generate, sampling: Sampling, vocab_size: int) -> None:
 def _read_prompt(
     asked: Generate, tokenizer: Tokenizer, manifest: Manifest
 ) -> tuple[list[int], Flips, str]:
-    """Return the prompt's token ids, which of them are computed as replies, and what of the reply a
-    chat's template has written."""
-    flips, opening, vocab_size = None, "", manifest.shape.vocab_size
+    """Return the prompt's token ids, which of them are computed as replies, and of a chat what its
+    template has written."""
+    flips, text, vocab_size = None, "", manifest.shape.vocab_size
     if asked.messages is not None:
         chat = Chat(offered_tools(asked), asked.template_options)
         text = tokenizer.render_chat(asked.messages, chat)
         ids, flips = read_history(tokenizer, asked.messages, text, chat, manifest.eos_ids)
-        opening = opened_thought(text)
         _check_spelt("messages", ids, tokenizer, vocab_size)
     elif isinstance(asked.prompt, str):
         ids = tokenizer.encode(asked.prompt)
@@ -202,12 +190,7 @@ def _read_prompt(
         _check_ids("prompt", ids, vocab_size)
     if not ids:
         raise BadInput("prompt is empty: it has to hold at least one token", "prompt")
-    return ids, flips or (len(ids),), opening
-
-
-def offered_tools(asked: Generate) -> list[dict[str, Any]]:
-    """The tools that the reply may call: none where it is told not to."""
-    return [] if asked.tool_choice == "none" else list(asked.tools or ())
+    return ids, flips or (len(ids),), text
 
 
 def _check_spelt(name: str, ids: list[int], tokenizer: Tokenizer, vocab_size: int) -> None:

@@ -100,6 +100,7 @@ class Matcher:
         self._matcher = matcher
         self._num_tokens = grammars.num_tokens
         self._mask = np.zeros((grammars.num_tokens + 31) // 32, np.uint32)
+        self._address = self._mask.ctypes.data
         self._is_stale = True
 
     @property
@@ -120,15 +121,22 @@ class Matcher:
         self._is_stale = True
         return all(self._matcher.consume_token(token_id) for token_id in token_ids)
 
+    def surely_allows(self, token_id: int) -> bool:
+        """True if the token may come next; False if the mask has to tell (tested: of an end token
+        where nothing else may come)."""
+        if self._matcher.is_error():  # the library then allows the end: that would hide it
+            return False
+        return bool(self._matcher.validate_tokens([token_id]))
+
     def mask(self) -> NDArray[np.bool_]:
         """Return which tokens may come next: bool (num_tokens,); all False once it has failed.
 
-        At most 2 µs where the place is one that was before, else up to 1 ms at 128k tokens.
+        60 µs on average at 128k tokens, 0.4 ms for 99 of 100, 2 ms at most (service/DESIGN.md).
         """
         if self._is_stale:
-            self._matcher.unsafe_compute_mask_ptr(self._mask.ctypes.data, self._mask.nbytes)
+            self._matcher.unsafe_compute_mask_ptr(self._address, self._mask.nbytes)
             self._is_stale = False
-            if self._matcher.is_error():  # the library then offers the end: that would hide it
+            if self._matcher.is_error():  # as above
                 self._mask[:] = 0
         bits = np.unpackbits(self._mask.view(np.uint8), count=self._num_tokens, bitorder="little")
         return bits.view(np.bool_)

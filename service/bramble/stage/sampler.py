@@ -208,10 +208,11 @@ def pick(logits: Floats, state: State, position: int) -> int:
     logits = penalize(logits, state)
     if state.matcher is None:
         return choose(logits, state.sampling, position)
-    mask = state.matcher.mask()
-    if state.sampling.temperature <= 0 and mask[best := int(logits.argmax())]:
-        return best
-    allowed = np.flatnonzero(mask)
+    if state.sampling.temperature <= 0 and state.matcher.surely_allows(
+        best := int(logits.argmax())
+    ):
+        return best  # as the mask would have it, at a tenth of the time
+    allowed = np.flatnonzero(state.matcher.mask())
     if not len(allowed):
         return STUCK
     return int(allowed[choose(logits[allowed], state.sampling, position)])

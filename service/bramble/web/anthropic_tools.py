@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
 from bramble.web.faults import Faults
-from bramble.web.fields import Fields, refusal
-from bramble.web.toolbox import Toolbox
+from bramble.web.fields import Fields
+from bramble.web.toolbox import Toolbox, check_neutral, read_toolbox
 
 _KNOWN = ("type", "name", "description", "input_schema", "strict", "cache_control")
 _WITHOUT_EFFECT = ("eager_input_streaming",)
@@ -26,32 +25,22 @@ def read_tools(body: Fields, faults: Faults) -> dict[str, Any]:
 
     Faults of single tools are kept; raises BadInput with the path of what else is wrong.
     """
-    box = Toolbox()
-    tools = body.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise body.refuse("tools", "a list")
-    for i, tool in enumerate(tools or []):
-        faults.attempt(partial(_read_tool, tool, f"tools[{i}]", box), None)
-    if len(box.tools) < len(tools or []):
+    box = read_toolbox(body, _read_tool, faults)
+    if box is None:
         return {}
     choice, parallel = _read_choice(body, box)
     return {"tools": box.tools or None, "tool_choice": choice, "parallel_calls": parallel}
 
 
-def _read_tool(tool: Any, path: str, box: Toolbox) -> None:
-    if not isinstance(tool, dict):
-        raise refusal(path, tool, "an object with name and input_schema")
-    fields = Fields(tool, path + ".")
+def _read_tool(fields: Fields, box: Toolbox) -> None:
     kind = fields.text("type") or "custom"
     if kind != "custom":
         raise BadInput(
-            f"{path}.type: {kind[:40]!r} is a tool that Anthropic's models know or its servers "
-            "run; here a tool has a name, a description and an input_schema",
-            f"{path}.type",
+            f"{fields.path}type: {kind[:40]!r} is a tool that Anthropic's models know, or its "
+            "servers run; here a tool has a name, a description and an input_schema",
+            fields.path + "type",
         )
-    for name, neutral in _NEUTRAL.items():
-        if fields.has(name) and fields.get(name) != neutral:
-            raise BadInput(f"{path}.{name}: not offered here; leave it out", f"{path}.{name}")
+    check_neutral(fields, _NEUTRAL)
     fields.check_names((*_KNOWN, *_WITHOUT_EFFECT, *_NEUTRAL))
     if not isinstance(fields.get("input_schema"), dict):
         raise fields.refuse("input_schema", "a JSON schema, which is an object")

@@ -21,7 +21,7 @@ from bramble.web.dialect import MAX_CHOICES, Asked, Dialect
 from bramble.web.dialects import named
 from bramble.web.events import COMMENT_S, HEADERS, EventWriter
 from bramble.web.identity import identify, read_id
-from bramble.web.part import open_parts
+from bramble.web.part import Part, open_parts
 from bramble.web.place import Place, read_place
 from bramble.web.service import current_service
 from bramble.web.tally import Tally
@@ -140,18 +140,26 @@ def _held(events: Iterator[bytes], held: ExitStack) -> Iterator[bytes]:
     return started
 
 
-def _whole(choices: Choices) -> Response:
+def gather(choices: Choices, tally: Tally) -> list[Part]:
+    """Return accepted choices once they are done, save where the asking peer has left."""
     about, first = choices.about, choices.first
     assert about is not None and first is not None
     parts = open_parts(about, first)
-    count = current_service().metrics.count_completion
-    tally = Tally(about.num_choices, about.choices_per_prompt, count)
     for index, event in choices:
         if isinstance(event, Delta):
             parts[index].add(event)
         elif isinstance(event, Done):
             parts[index].end(event)
             tally.add(index, event)
+    return parts
+
+
+def _whole(choices: Choices) -> Response:
+    about, first = choices.about, choices.first
+    assert about is not None and first is not None
+    count = current_service().metrics.count_completion
+    tally = Tally(about.num_choices, about.choices_per_prompt, count)
+    parts = gather(choices, tally)
     if not tally.is_complete:  # the client has gone; nobody reads what we say
         return Response(status=499)
     note(**tally.usage())

@@ -1,4 +1,4 @@
-"""What machines ask: is the process up, does a ring serve, how is it doing."""
+"""What machines ask: is the process up, does a ring serve, does this head lead, how is it doing."""
 
 from __future__ import annotations
 
@@ -59,6 +59,18 @@ def props() -> Response:
             "build_info": f"bramble {service.document.read()['version']}",
         }
     )
+
+
+@blueprint.get("/leader")
+def leader() -> Response:
+    """200 if the head here leads, whether or not a ring serves: a virtual address belongs to it."""
+    try:
+        document = current_service().document.read()
+    except Unavailable as error:
+        return _not_ready("unreachable", str(error))
+    if not document["term"]:
+        return _not_ready(document["state"], document["reason"])
+    return jsonify({"status": "leads", "term": document["term"]})
 
 
 @blueprint.get("/api/status")

@@ -11,15 +11,13 @@ from flask import Blueprint, Response, jsonify, request
 from bramble.errors import BadInput, ReplyNotFound
 from bramble.web import responses_references
 from bramble.web.choices import Choices
-from bramble.web.completion import come_back, complete, end, read_document
+from bramble.web.completion import come_back, complete, end, gather, read_document
 from bramble.web.connection import connection
 from bramble.web.counting import count_tokens
 from bramble.web.dialects import RESPONSES
-from bramble.web.part import open_parts
 from bramble.web.responses_read import read_count
 from bramble.web.service import current_service
 from bramble.web.tally import Tally
-from bramble.wire.messages import Delta, Done
 
 blueprint = Blueprint("responses", __name__, url_prefix="/v1/responses")
 
@@ -66,14 +64,8 @@ def _output_of(name: str) -> responses_references.Items:
         assert about is not None and accepted is not None
         if about.kind != RESPONSES.name:
             raise ReplyNotFound("it is a reply of another API")
-        parts = open_parts(about, accepted)
         tally = Tally(about.num_choices, about.choices_per_prompt)
-        for index, event in choices:
-            if isinstance(event, Delta):
-                parts[index].add(event)
-            elif isinstance(event, Done):
-                parts[index].end(event)
-                tally.add(index, event)
+        parts = gather(choices, tally)
     if not tally.is_complete:  # the client has gone; nobody reads what we say
         raise ReplyNotFound("its client left")
     items: responses_references.Items

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
 from bramble.web.faults import Faults
 from bramble.web.fields import Fields, refusal
-from bramble.web.toolbox import Toolbox
+from bramble.web.toolbox import Toolbox, check_neutral, read_toolbox
 
 _KNOWN = ("type", "name", "description", "parameters", "strict")
 # What asks for something only at other values than these.
@@ -26,33 +25,23 @@ def read_tools(body: Fields, faults: Faults) -> dict[str, Any]:
 
     Faults of single tools are kept; raises BadInput with the path of what else is wrong.
     """
-    box = Toolbox()
-    tools = body.get("tools")
-    if tools is not None and not isinstance(tools, list):
-        raise body.refuse("tools", "a list")
-    for i, tool in enumerate(tools or []):
-        faults.attempt(partial(_read_tool, tool, f"tools[{i}]", box), None)
+    box = read_toolbox(body, _read_tool, faults)
     parallel = body.choice("parallel_tool_calls") is not False
-    if len(box.tools) < len(tools or []):
+    if box is None:
         return {}
     choice = _read_choice(body, box)
     return {"tools": box.tools or None, "tool_choice": choice, "parallel_calls": parallel}
 
 
-def _read_tool(tool: Any, path: str, box: Toolbox) -> None:
-    if not isinstance(tool, dict):
-        raise refusal(path, tool, 'an object such as {"type": "function", "name": …}')
-    fields = Fields(tool, path + ".")
+def _read_tool(fields: Fields, box: Toolbox) -> None:
     kind = fields.text("type") or ""
     if kind != "function":
         raise BadInput(
-            f"{path}.type: {kind[:40]!r} runs at OpenAI, or is known to its models alone; here "
-            "tools are of the type function",
-            f"{path}.type",
+            f"{fields.path}type: {kind[:40]!r} runs at OpenAI, or is known to its models alone; "
+            "here tools are of the type function",
+            fields.path + "type",
         )
-    for name, neutral in _NEUTRAL.items():
-        if fields.has(name) and fields.get(name) != neutral:
-            raise BadInput(f"{path}.{name}: not offered here; leave it out", f"{path}.{name}")
+    check_neutral(fields, _NEUTRAL)
     fields.check_names((*_KNOWN, *_NEUTRAL))
     box.add(fields, "parameters")
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from bramble.errors import BadInput
-from bramble.web.fields import Fields
+from bramble.web.faults import Faults
+from bramble.web.fields import Fields, refusal
 from bramble.web.tools import NAME, NAME_RULE, check_parameters
 
 MAX_TOOLS = 256
@@ -51,3 +54,35 @@ class Toolbox:
         """Leave out all tools but these."""
         self.tools = [tool for tool in self.tools if tool["function"]["name"] in names]
         self._names &= names
+
+
+def read_toolbox(
+    body: Fields, read_tool: Callable[[Fields, Toolbox], None], faults: Faults
+) -> Toolbox | None:
+    """Return the `tools` of a body, each added by `read_tool`.
+
+    None if one of them is wrong: the fault is kept. Raises BadInput for what is no list.
+    """
+    tools = body.get("tools")
+    if tools is not None and not isinstance(tools, list):
+        raise body.refuse("tools", "a list")
+    box = Toolbox()
+    for i, tool in enumerate(tools or []):
+        faults.attempt(partial(_read_one, tool, f"tools[{i}]", read_tool, box), None)
+    return box if len(box.tools) == len(tools or []) else None
+
+
+def check_neutral(fields: Fields, neutral: Mapping[str, Any]) -> None:
+    """Refuse members that ask for something, which they do at all values but these."""
+    for name, value in neutral.items():
+        if fields.has(name) and fields.get(name) != value:
+            path = fields.path + name
+            raise BadInput(f"{path}: not offered here; leave it out", path)
+
+
+def _read_one(
+    tool: Any, path: str, read_tool: Callable[[Fields, Toolbox], None], box: Toolbox
+) -> None:
+    if not isinstance(tool, dict):
+        raise refusal(path, tool, "an object with a name and a JSON schema")
+    read_tool(Fields(tool, path + "."), box)
