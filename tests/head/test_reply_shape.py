@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from bramble.errors import BadInput
-from bramble.head.reply_shape import Shape, shape_of
+from bramble.head.reply_shape import Shape, may_have_grammar, reply_grammar, shape_of
 from bramble.model.grammar import Grammars, Matcher, grammar_text
 from bramble.model.grammar_check import bytes_and
 from bramble.model.replies import Call, open_reader
@@ -325,3 +326,48 @@ def test_the_parts_that_a_client_wrote_are_told_for_the_blame(
         "tools[1].function.parameters",
     ]
     assert json.loads(found.parts[1].text) == WEATHER["function"]["parameters"]
+
+
+MODEL: Any = SimpleNamespace(name="m", eos_ids=(1,), shape=SimpleNamespace(vocab_size=400))
+
+
+def grammar_for(tokenizer: Tokenizer, **members: Any) -> str:
+    question = asked(**members)
+    prompt = tokenizer.render_chat([USER], Chat(question.tools or []))
+    return reply_grammar(question, tokenizer, MODEL, prompt)
+
+
+def test_a_schema_that_only_compiling_shows_to_be_wrong_is_named(
+    tokenizers: dict[str, Tokenizer],
+) -> None:
+    broken = function("f", "x", a={"type": "string", "pattern": "a{2,1}"})
+    with pytest.raises(BadInput) as caught:
+        grammar_for(tokenizers["thinking"], tools=[LIGHT, broken], tool_choice="required")
+    assert caught.value.param == "tools[1].function.parameters.properties.a.pattern"
+    assert grammar_for(tokenizers["thinking"], tools=[LIGHT, broken]) == ""
+
+
+def test_a_reply_that_has_to_call_ends_where_the_call_does(
+    tokenizers: dict[str, Tokenizer],
+) -> None:
+    with pytest.raises(BadInput) as caught:
+        grammar_for(tokenizers["hermes"], tools=[LIGHT], tool_choice="required", ignore_eos=True)
+    assert caught.value.param == "ignore_eos"
+
+
+@pytest.mark.parametrize(
+    ("members", "may"),
+    [
+        ({}, False),
+        ({"tools": [LIGHT]}, False),
+        ({"tools": [{"x": 1}, 7, {"function": 3}]}, False),
+        ({"tools": [LIGHT], "tool_choice": "required"}, True),
+        ({"tools": [LIGHT], "parallel_calls": False}, True),
+        ({"tools": [STRICT]}, True),
+        ({"constraint": SCHEMA}, True),
+    ],
+)
+def test_what_may_take_a_grammar_is_told_before_it_is_read(
+    members: dict[str, Any], may: bool
+) -> None:
+    assert may_have_grammar(asked(**members)) is may

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from bramble.model import manifest as manifests
 from bramble.model.manifest import shard_parts
+from bramble.model.store import Wanted
 
 from tests.ring.conftest import Ring, RingMaker, greedy, running
 from tests.web.file_server import Link, files_below, linked, serving
@@ -79,7 +80,9 @@ def test_stages_with_empty_folders_fetch_what_they_need_and_no_more(
     document = ring.client.status()
     for node, stage in zip(nodes, document["plan"]["rings"][0]["stages"], strict=True):
         parts = shard_parts(stage["start"], stage["stop"], stage["has_embed"], stage["has_lm_head"])
-        assert files_below(fetched(node, model)) == {"manifest.json", *manifest.part_files(parts)}
+        files = Wanted(model.name, "", parts).files(manifest)
+        assert files_below(fetched(node, model)) == {"manifest.json", *files}
+        assert ("tokenizer.json" in files) is stage["has_lm_head"]
 
 
 def test_a_stage_killed_in_mid_download_goes_on_where_it_was(

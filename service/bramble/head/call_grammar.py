@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from bramble.errors import BadInput
-from bramble.model.schema import read_schema
+from bramble.model.schema import embedded
 from bramble.model.tool_use import HERMES, LLAMA, MISTRAL
 
 MARKERS = {HERMES: "<tool_call>", MISTRAL: "[TOOL_CALLS]", LLAMA: ""}
 ANY_OBJECT = {"type": "object"}
-PRINTED_SPACE = r"\x20|\x0A\x20{0,32}"
 SPACE = r"SPACE: /[ \n]{1,4}/"
 
 
@@ -73,7 +72,7 @@ def call_rules(writing: Writing, demand: Demand, answer: Sequence[str] = ()) -> 
     for index, tool in demand.tools:
         _check_object(parameters_of(tool, demand), place(index))
     arguments = [
-        f"arguments_{number}: %json {_arguments(parameters_of(tool, demand), place(index))}"
+        f"arguments_{number}: %json {embedded(parameters_of(tool, demand), place(index))}"
         for number, (index, tool) in enumerate(demand.tools)
     ]
     written = [_written(writing, number, tool) for number, (_, tool) in enumerate(demand.tools)]
@@ -151,14 +150,6 @@ def parameters_of(tool: dict[str, Any], demand: Demand) -> Any:
     if not parameters or not (demand.checks_all or function.get("strict") is True):
         return ANY_OBJECT
     return parameters if "type" in parameters else {"type": "object", **parameters}
-
-
-def _arguments(parameters: Any, where: str) -> str:
-    """The schema as a grammar takes it, with no more whitespace than a printer of JSON puts in:
-    a model that has lost its way would write nothing else."""
-    kept = read_schema(parameters, where)
-    kept["x-guidance"] = kept["x-guidance"] | {"whitespace_pattern": PRINTED_SPACE}
-    return json.dumps(kept, ensure_ascii=False)
 
 
 def _check_object(parameters: Any, where: str) -> None:

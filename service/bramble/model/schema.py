@@ -18,8 +18,8 @@ MAX_BYTES = 128 << 10  # of a schema or grammar; 5,000 properties compile in 0.3
 MAX_DEPTH = 100  # JSON values within each other; llguidance's own reader ends at 128
 MAX_PATTERNS = 32  # of one patternProperties: every two of them are compared
 MAX_OPTIONAL = 64  # properties beside minProperties or maxProperties: each is another object
-# In JSON, where it may have any. Some models, left free, write nothing else for ever
-WHITESPACE = r"[\x20\x0A\x0D\x09]{1,40}"
+# As a printer of JSON puts in. A model that has lost its way would write nothing else for ever
+WHITESPACE = r"\x20|\x0A\x20{0,32}"
 # Not u: a name could be spelled twice, as "a" and as "\u0061", which a reader takes for one
 ESCAPES = 'nrbtf\\"'
 
