@@ -16,7 +16,9 @@ Verdicts = Callable[[Path], list[dict[str, Any]]]
 pytestmark = pytest.mark.timeout(2 * SCRIPT_S)
 
 
-@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+@pytest.mark.parametrize(
+    "script", SCRIPTS, ids=lambda script: f"{script.parent.name}-{script.stem}"
+)
 def test_every_call_of_a_client_shows_what_the_table_says(script: Path, verdicts: Verdicts) -> None:
     troubles = [
         f"{each['client']}: {each['call']}\n{each['trouble']}"

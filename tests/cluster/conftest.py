@@ -148,7 +148,10 @@ class Cluster:
     def asking(
         self, model: str = "bramble-demo", *, at: str = ""
     ) -> Iterator[list[dict[str, object]]]:
-        """Keep a real client asking meanwhile; its answers are in the list after the block."""
+        """Keep a real client asking meanwhile; its answers are in the list after the block.
+
+        It has had the first one when the block begins.
+        """
         answers: list[dict[str, object]] = []
         script = Path(__file__).parent / "asker.py"
         url = f"http://{at or self.host('pi1').address}:8080"
@@ -157,12 +160,14 @@ class Cluster:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert process.stdout is not None
+        first = process.stdout.readline()
         try:
             yield answers
         finally:
             process.send_signal(signal.SIGTERM)
             output, _ = process.communicate(timeout=180)
-            answers += [json.loads(line) for line in output.splitlines()]
+            answers += [json.loads(line) for line in (first + output).splitlines()]
 
 
 @pytest.fixture(scope="module")

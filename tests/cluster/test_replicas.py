@@ -105,16 +105,15 @@ def test_a_second_head_stands_by_and_the_virtual_address_is_at_the_first(
 def test_the_virtual_address_answers_soon_after_the_head_lost_its_power(replicas: Cluster) -> None:
     before = replicas.ask(QUESTION, at=ADDRESS)
     with replicas.asking(at=ADDRESS) as answers:
-        time.sleep(2)  # a few answers of before
         replicas.host("pi1").pull_plug()
         took = wait_until(
             lambda: replicas.ask(QUESTION, at=ADDRESS, timeout_s=2) == before, TAKEOVER_S
         )
-        time.sleep(3)  # and of after
+        time.sleep(4)  # it asks again a second after each answer
     print(f"answered after {took:.1f} s")
     texts = [answer.get("text") for answer in answers]
     assert texts[0] == texts[-1]
-    assert len({text for text in texts if text}) == 1
+    assert len({text for text in texts if text}) == 1  # what is not refused is right
 
 
 def test_the_head_that_comes_back_stands_by_and_site_changes_nothing(replicas: Cluster) -> None:

@@ -96,6 +96,25 @@ def tool_choices() -> None:
         assert (use.name, use.input) == (WEATHER["name"], ARGUMENTS)
 
 
+@calls.add("`tool_choice` on a ring", "the embedded model uses the named tool, with fitting input")
+def kept_tool_choice() -> None:
+    schema = {
+        "type": "object",
+        "properties": {"city": {"enum": ["Paris", "London"]}},
+        "required": ["city"],
+        "additionalProperties": False,
+    }
+    reply = client_of(RING).messages.create(
+        model=RING.model,
+        max_tokens=500,
+        messages=HELLO,
+        tools=[{"name": "choose", "input_schema": schema}],
+        tool_choice={"type": "tool", "name": "choose"},
+    )
+    assert reply.stop_reason == "tool_use"
+    assert all(use.input["city"] in ("Paris", "London") for use in reply.content)
+
+
 @calls.add("`messages.create(thinking=…)`", "a thought in a block of its own, and back again")
 def thinking() -> None:
     asked = {"thinking": {"type": "enabled", "budget_tokens": 1024}, "tools": anthropic.NOT_GIVEN}

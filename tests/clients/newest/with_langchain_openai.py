@@ -40,6 +40,13 @@ class Weather(BaseModel):
     degrees: list[int] = Field(description="highest and lowest")
 
 
+class Choice(BaseModel, extra="forbid"):
+    """A choice of a city."""
+
+    city: Literal["Paris", "London"]
+    is_warm: bool
+
+
 WEATHER_IN_PARIS = Weather(city="Paris", unit="celsius", degrees=[7])
 
 
@@ -82,6 +89,15 @@ def by_tool() -> None:
 def by_json_mode() -> None:
     model = model_of(SCRIPTED).with_structured_output(None, method="json_mode")
     assert isinstance(model.invoke(QUESTION), dict)
+
+
+@calls.add(
+    "`with_structured_output` on a ring", "a class of the embedded model, by schema and tool"
+)
+def kept_output() -> None:
+    for method in ("json_schema", "function_calling"):
+        model = model_of(RING).with_structured_output(Choice, method=method)
+        assert isinstance(model.invoke("Hello"), Choice)
 
 
 @calls.add("`ChatOpenAI(use_responses_api=True)`", "a call, its result, and the answer behind it")

@@ -178,7 +178,7 @@ def json_object() -> None:
     assert isinstance(json.loads(reply.choices[0].message.content), dict)
 
 
-class Choice(BaseModel):
+class Choice(BaseModel, extra="forbid"):
     city: Literal["Paris", "London"]
     is_warm: bool
 
@@ -190,6 +190,22 @@ def kept_by_grammar() -> None:
     with client_of(RING).chat.completions.stream(**asked) as stream:
         streamed = stream.get_final_completion().choices[0].message.parsed
     assert whole == streamed and isinstance(whole, Choice)
+
+
+@calls.add(
+    "`tool_choice` on a ring", "the embedded model calls what it has to, with fitting arguments"
+)
+def kept_calls() -> None:
+    function = {"name": "choose", "parameters": Choice.model_json_schema()}
+    tools: list[Any] = [{"type": "function", "function": function}]
+    named = {"type": "function", "function": {"name": "choose"}}
+    for choice in ("required", named):
+        reply = client_of(RING).chat.completions.create(
+            model=RING.model, messages=HELLO, tools=tools, tool_choice=choice
+        )
+        assert reply.choices[0].finish_reason == "tool_calls"
+        for call in reply.choices[0].message.tool_calls:
+            Choice.model_validate_json(call.function.arguments)
 
 
 @calls.add("`response_format` with a pattern that is none", "a 400 with the path of what is wrong")

@@ -40,6 +40,11 @@ class Weather(BaseModel):
 WEATHER_IN_PARIS = Weather(city="Paris", unit="celsius", degrees=[7])
 
 
+class Choice(BaseModel, extra="forbid"):
+    city: Literal["Paris", "London"]
+    is_warm: bool
+
+
 def weather_of(city: str) -> str:
     """The weather in a city."""
     assert city == "Paris"
@@ -62,6 +67,11 @@ def tools() -> None:
 def output_tool() -> None:
     result = Agent(chat_model(SCRIPTED), output_type=Weather).run_sync(QUESTION)
     assert result.output == WEATHER_IN_PARIS
+
+
+@calls.add("`Agent(output_type=CLASS)` on a ring", "a class of the embedded model, by a tool")
+def kept_output() -> None:
+    assert isinstance(Agent(chat_model(RING), output_type=Choice).run_sync("Hello").output, Choice)
 
 
 @calls.add("`Agent(tools=…, output_type=CLASS)`", "a tool, then the tool of the output")
