@@ -76,7 +76,7 @@ class Replier:
         words = vocabulary(Tokenizer(folder), config["vocab_size"], (self.end_id,))
         self.grammars = Grammars(words)
         self.tokens = words.tokens
-        last = {b'"': 2.0, b"}": 1.5, b"]": 1.5}  # a quote most: else no string ends
+        last = {b'"': 2.0, b"}": 1.5, b"]": 1.5, b"@": 1.5}  # a quote most: else no string ends
         self._endings = np.array([last.get(each[-1:], 0.0) for each in words.tokens], np.float32)
         self._endings[self.end_id] = 3.0
 
