@@ -63,7 +63,13 @@ def schemas(count: int, seed: int = 0) -> list[Schema]:
 def is_valid(schema: Schema, text: str) -> bool:
     kind = jsonschema.validators.validator_for(schema, jsonschema.Draft202012Validator)
     checker = jsonschema.FormatChecker(CHECKED_FORMATS)
-    return bool(kind(schema, format_checker=checker).is_valid(json.loads(text)))
+    value = json.loads(text, parse_float=_finite)
+    return bool(kind(schema, format_checker=checker).is_valid(value))
+
+
+def _finite(text: str) -> float:
+    """A number as large as jsonschema computes with: chance may write 1e999."""
+    return min(max(float(text), -1e300), 1e300)
 
 
 class Replier:
@@ -76,7 +82,7 @@ class Replier:
         words = vocabulary(Tokenizer(folder), config["vocab_size"], (self.end_id,))
         self.grammars = Grammars(words)
         self.tokens = words.tokens
-        last = {b'"': 2.0, b"}": 1.5, b"]": 1.5}  # a quote most: else no string ends
+        last = {b'"': 2.0, b"}": 1.5, b"]": 1.5, b"@": 1.5}  # a quote most: else no string ends
         self._endings = np.array([last.get(each[-1:], 0.0) for each in words.tokens], np.float32)
         self._endings[self.end_id] = 3.0
 
