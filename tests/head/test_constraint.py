@@ -140,7 +140,10 @@ def test_text_that_is_no_schema_is_refused_before_it_is_read(text, words):
         ({"maxLength": 3.0}, {"maxLength": 3}),
         ({"type": "string", "nullable": True}, {"type": ["string", "null"]}),
         ({"enum": ["a"], "nullable": True}, {"enum": ["a", None]}),
-        ({"properties": {"not": {}, "if": True}}, {"properties": {"not": {}, "if": True}}),
+        (
+            {"properties": {"not": {}, "if": True}, "additionalProperties": True},
+            {"properties": {"not": {}, "if": True}, "additionalProperties": True},
+        ),
     ],
 )
 def test_what_says_nothing_is_left_out_and_the_rest_stays(schema, kept):
@@ -148,6 +151,30 @@ def test_what_says_nothing_is_left_out_and_the_rest_stays(schema, kept):
     options = read.pop("x-guidance")
     assert read == kept and "lenient" not in options
     assert json.loads(embedded(schema, SCHEMA)) == {"x-guidance": options, **kept}
+
+
+TWO = {"a": {"type": "integer"}, "b": {"$ref": "#/$defs/c"}}
+
+
+@pytest.mark.parametrize(
+    ("schema", "is_closed"),
+    [
+        ({"type": "object", "properties": TWO, "$defs": {"c": {"properties": {"x": {}}}}}, True),
+        ({"type": "object", "properties": TWO, "additionalProperties": True}, False),
+        ({"type": "object", "properties": TWO, "required": ["a", "z"]}, False),
+        ({"type": "object", "properties": {}}, False),
+        ({"type": "object"}, False),
+        ({"properties": TWO, "patternProperties": {"^x": {}}}, False),
+        ({"properties": TWO, "allOf": [{"properties": {"c": {}}, "required": ["c"]}]}, False),
+        ({"properties": TWO, "anyOf": [{"required": ["a"]}, {"required": ["d"]}]}, False),
+    ],
+)
+def test_objects_hold_what_is_listed_where_nothing_says_more(schema, is_closed):
+    definitions = {"$defs": {"c": True}}
+    kept = read_schema(definitions | schema, "schema")
+    assert (kept.get("additionalProperties") is False) is is_closed
+    if is_closed:
+        assert kept["$defs"]["c"]["additionalProperties"] is False
 
 
 def test_a_schema_that_may_go_on_for_ever_but_need_not_is_kept():

@@ -59,8 +59,45 @@ def read_schema(schema: Any, param: str) -> dict[str, Any]:
     if kept is False:
         raise BadInput(f"{param}: false allows no reply at all", param)
     root: dict[str, Any] = {} if kept is True else kept
+    _close(root)
     options = {"whitespace_pattern": WHITESPACE, "json_allowed_escapes": ESCAPES}
     return {"x-guidance": options, **root}
+
+
+def _close(root: dict[str, Any]) -> None:
+    """Let objects hold the properties that are listed, where the schema leaves others open without
+    a word: what is valid then is valid anyway, and a model that finds no end would go on inventing
+    names. Not where schemas are put together: a part does not know the names of the others.
+    """
+    objects = list(_schemas_in(root))
+    if any(_PARTS & each.keys() and _OF_OBJECTS & each.keys() for each in objects):
+        return
+    if any("allOf" in each for each in objects):
+        return
+    for each in objects:
+        listed = each.get("properties", {})
+        is_open = not {"additionalProperties", "patternProperties"} & each.keys()
+        is_enough = listed and listed.keys() >= set(each.get("required", ()))
+        if is_open and is_enough and each.get("minProperties", 0) <= len(listed):
+            each["additionalProperties"] = False
+
+
+def _schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
+    if not isinstance(schema, dict):
+        return
+    yield schema
+    for keyword, value in schema.items():
+        if keyword in NAMED:
+            inner = list(value.values())
+        else:
+            inner = value if isinstance(value, list) else [value]
+        if keyword in (*NAMED, *MANY, *ONE):
+            for each in inner:
+                yield from _schemas_in(each)
+
+
+_PARTS = {"$ref", "anyOf", "oneOf"}
+_OF_OBJECTS = {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
 
 
 def parse(text: str, param: str) -> Any:
