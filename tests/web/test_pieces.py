@@ -125,6 +125,12 @@ def test_a_call_alone_has_no_content_and_a_cut_one_says_length() -> None:
     assert plain["finish_reason"] == "stop"
 
 
+@pytest.mark.parametrize("arguments", ["", "{", '{"a', '{"a":', '{"a":1', '{"a":{}'])
+def test_a_call_that_a_stop_string_cut_is_not_to_be_carried_out(arguments: str) -> None:
+    assert whole([f"!f({arguments}"])["choices"][0]["finish_reason"] == "stop"
+    assert streamed([f"!f({arguments}"])[-1][1]["choices"][0]["finish_reason"] == "stop"
+
+
 @pytest.mark.parametrize("last", range(12))
 def test_a_stream_goes_on_behind_any_event_to_the_same_message(last: int) -> None:
     found = streamed(REPLY)

@@ -16,6 +16,7 @@ from bramble.model.replies import (
     Thought,
     open_reader,
 )
+from bramble.model.replies.json_text import is_whole
 from bramble.web.about import About
 from bramble.wire.messages import Accepted, Delta, Done, TokenLogprob
 
@@ -67,11 +68,14 @@ class Part:
 
     @property
     def finish(self) -> str:
-        """Why it ended: stop, length, or tool_calls where it stopped behind a call."""
+        """Why it ended: stop, length, or tool_calls where it stopped behind a call.
+
+        One that ended amid a call's arguments, at a stop string, is no call to be carried out.
+        """
         assert self.done is not None
-        finish = str(self.done.finish)
-        has_calls = any(isinstance(piece, Call) for piece in self.pieces)
-        return "tool_calls" if has_calls and finish == "stop" else finish
+        finish, calls = str(self.done.finish), self.calls
+        is_call = finish == "stop" and calls and is_whole(calls[-1].arguments)
+        return "tool_calls" if is_call else finish
 
     def _arguments(self, index: int) -> str:
         some = (piece for piece in self.pieces if isinstance(piece, Arguments))

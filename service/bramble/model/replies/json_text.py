@@ -119,3 +119,14 @@ class JsonText:
 
     def _after_value(self) -> str:
         return "comma" if self._open else "end"
+
+
+def is_whole(text: str) -> bool:
+    """Return whether a text is one JSON value to its end."""
+    reader = JsonText()
+    try:
+        for character in text:
+            reader.feed(character)
+    except NotJson:
+        return False
+    return reader.is_done
