@@ -18,7 +18,9 @@ from bramble.head.answer import fault
 from bramble.head.constraint import BOUNDS, Bounds, grammar_of
 from bramble.head.scheduler import Limits, Scheduler
 from bramble.head.sequence import Sequence, State
-from bramble.model.schema import MAX_BYTES, MAX_DEPTH, embedded, read_schema
+from bramble.model.grammar import Grammars, grammar_text
+from bramble.model.grammar_check import bytes_and
+from bramble.model.schema import MAX_BYTES, MAX_DEPTH, MAX_FREE, embedded, read_schema
 from bramble.model.tokenizer import Tokenizer
 from bramble.wire.messages import STUCK, UNREAD, Constraint, Finish, Sampled, StepKind
 
@@ -98,6 +100,12 @@ def tokenizer():
             ".minProperties",
             "64 optional",
         ),
+        ({"properties": {f"p{i}": {} for i in range(451)}}, ".properties", "451 optional"),
+        (
+            {"items": {"anyOf": 2 * [{"properties": {f"p{i}": {} for i in range(226)}}]}},
+            ".items",
+            "452 optional",
+        ),
         ({"patternProperties": {f"^p{i}$": {} for i in range(33)}}, ".patternProperties", "32"),
         ({"nullable": True, "$ref": "#/$defs/a", "$defs": {"a": {}}}, ".nullable", "null"),
         (3, "", "need an object or a boolean"),
@@ -151,6 +159,16 @@ def test_what_says_nothing_is_left_out_and_the_rest_stays(schema, kept):
     options = read.pop("x-guidance")
     assert read == kept and "lenient" not in options
     assert json.loads(embedded(schema, SCHEMA)) == {"x-guidance": options, **kept}
+
+
+def test_as_many_optional_properties_as_are_allowed_can_be_followed():
+    properties = {f"p{i}": {"type": "string"} for i in range(MAX_FREE)}
+    grammars = Grammars(bytes_and({}, (256,)), is_for_check=True)
+    text = json.dumps({"type": "object", "properties": properties, "additionalProperties": False})
+    matcher = grammars.compile(grammar_text("json_schema", text, SCHEMA))
+    assert matcher.feed(list(b'{"p0":"a","p1')) and not matcher.failure
+    with pytest.raises(BadInput, match="optional"):
+        read_schema({"properties": {**properties, "q": {}}}, SCHEMA)
 
 
 TWO = {"a": {"type": "integer"}, "b": {"$ref": "#/$defs/c"}}
@@ -246,7 +264,7 @@ def test_what_takes_too_long_is_refused_and_tried_again_when_asked_again(tokeniz
 
 
 def test_a_constraint_is_tried_once(tokenizer):
-    large = {"properties": {f"p{i}": REGEX for i in range(500)}}
+    large = {"properties": {f"p{i}": REGEX for i in range(400)}}
     asked = Constraint("json_schema", json.dumps(large), SCHEMA)
     first = grammar_of(asked, tokenizer, MODEL)
     hits = constraints._try.cache_info().hits

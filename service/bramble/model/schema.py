@@ -17,6 +17,8 @@ from bramble.errors import BadInput
 MAX_BYTES = 128 << 10  # of a schema or grammar; 5,000 properties compile in 0.3 s (DESIGN.md)
 MAX_DEPTH = 100  # JSON values within each other; llguidance's own reader ends at 128
 MAX_PATTERNS = 32  # of one patternProperties: every two of them are compared
+# Optional properties of one object. Each may come next, and takes 4 of llguidance's 2,000 places
+MAX_FREE = 450
 MAX_OPTIONAL = 64  # properties beside minProperties or maxProperties: each is another object
 # As a printer of JSON puts in. A model that has lost its way would write nothing else for ever
 WHITESPACE = r"\x20|\x0A\x20{0,32}"
@@ -261,6 +263,9 @@ def _check_format(schema: dict[str, Any], where: str) -> None:
 
 
 def _check_object(schema: dict[str, Any], where: str) -> None:
+    if (count := _num_free(schema)) > MAX_FREE:
+        problem = f"{count} optional properties, up to {MAX_FREE} can be kept; require some of them"
+        raise _wrong(place(where, "properties") if "properties" in schema else where, problem)
     if len(schema.get("patternProperties", ())) > MAX_PATTERNS:
         raise _wrong(place(where, "patternProperties"), f"more than {MAX_PATTERNS} cannot be kept")
     optional = set(schema.get("properties", ())) - set(schema.get("required", ()))
@@ -275,6 +280,15 @@ def _check_object(schema: dict[str, Any], where: str) -> None:
             place(where, "minProperties"),
             "can be kept up to one more than the required properties; list and require them",
         )
+
+
+def _num_free(schema: Any) -> int:
+    """How many optional properties an object may go on with, in all forms that it may have."""
+    if not isinstance(schema, dict):
+        return 0
+    branches = [each for keyword in ("anyOf", "oneOf", "allOf") for each in schema.get(keyword, ())]
+    own = set(schema.get("properties", ())) - set(schema.get("required", ()))
+    return len(own) + sum(map(_num_free, branches))
 
 
 def _nullable(kept: dict[str, Any], schema: dict[str, Any], where: str) -> dict[str, Any]:
