@@ -227,6 +227,13 @@ def test_a_result_of_no_call_is_refused(messages: list[Any], path: str) -> None:
     assert refused.value.param == path
 
 
+def test_the_results_of_calls_that_are_wrong_are_not_wrong_too() -> None:
+    turn = {"role": "assistant", "tool_calls": [{"function": {"name": "on", "arguments": 1}}, CALL]}
+    with pytest.raises(BadInput) as refused:
+        read_messages([USER, turn, *[{"role": "tool", "content": ""}] * 2])
+    assert str(refused.value).startswith("messages[1].tool_calls[0].function.arguments: got 1")
+
+
 def test_a_history_may_begin_with_results_whose_calls_were_cut_off() -> None:
     system = {"role": "system", "content": "be kind"}
     messages = read_messages([system, {"role": "tool", "content": "1"}, called(), USER])

@@ -136,6 +136,14 @@ def test_a_history_that_cannot_be_read_is_refused(message: dict[str, Any], param
     assert str(caught.value.param).startswith(f"messages[1].{param}")
 
 
+def test_the_results_of_calls_that_are_wrong_are_not_wrong_too() -> None:
+    turn = calling(call("c1", "[1]"), call("c2"))
+    results = [{"role": "tool", "content": "", "tool_call_id": name} for name in ("c1", "c2")]
+    with pytest.raises(BadInput) as caught:
+        read(USER, turn, *results)
+    assert str(caught.value).startswith("messages[1].tool_calls[0].function.arguments: got")
+
+
 @pytest.mark.parametrize(
     ("members", "constraint"),
     [

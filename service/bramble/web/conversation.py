@@ -107,6 +107,9 @@ def _read_calls(fields: Fields, called: dict[str, str]) -> dict[str, Any]:
     if not isinstance(calls, list):
         raise fields.refuse("tool_calls", "a list of calls")
     path = fields.path + "tool_calls"
+    for call in calls:  # where it is wrong itself, its result is not
+        if isinstance(call, dict) and isinstance(call_id := call.get("id"), str):
+            called.setdefault(call_id, "")
     read = [_read_call(call, f"{path}[{i}]") for i, call in enumerate(calls)]
     check_distinct([call["id"] for call in read], path + "[{}].id")
     called |= {call["id"]: call["function"]["name"] for call in read}

@@ -62,6 +62,7 @@ class _Conversation:
         self._num_calls = 0
         self._open: list[tuple[str, str]] = []  # (id, name) of the last turn that calls
         self._ids: dict[str, str] = {}  # name by id, of all calls
+        self._is_unsure = False  # calls could not be read: what follows is not said to lack them
 
     def read(self, index: int, message: Any) -> dict[str, Any]:
         path = f"messages[{index}]"
@@ -89,9 +90,11 @@ class _Conversation:
         if not isinstance(calls, list):
             raise fields.refuse("tool_calls", "a list of calls")
         self._open = []
+        self._is_unsure = True
         read["tool_calls"] = [
             self._read_call(call, f"{fields.path}tool_calls[{i}]") for i, call in enumerate(calls)
         ]
+        self._is_unsure = False
         return read
 
     def _read_call(self, call: Any, path: str) -> dict[str, Any]:
@@ -116,7 +119,7 @@ class _Conversation:
     def _read_result(self, fields: Fields, index: int) -> dict[str, Any]:
         named = fields.text("tool_name") or fields.text("name")
         call_id = fields.text("tool_call_id")
-        if index < self._starts_at:
+        if index < self._starts_at or self._is_unsure:
             return {"tool_call_id": call_id or f"call{self._num_calls:05d}", "name": named or ""}
         if call_id is not None and call_id in self._ids:
             self._open = [each for each in self._open if each[0] != call_id]
