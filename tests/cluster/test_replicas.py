@@ -15,7 +15,7 @@ from tests.cluster.plays import changes
 
 pytestmark = pytest.mark.timeout(1200)
 ADDRESS = "10.77.0.10"
-TAKEOVER_S = 15.0
+TAKEOVER_S = 60.0  # 7 to 8 on a quiet machine (service/DESIGN.md); here other tests run beside
 QUESTION = "How do I add a Pi?"
 CHOSEN = ("-e", json.dumps({"bramble_rings": [], "bramble_objective": "throughput"}))
 TWO_HEADS = (*CHOSEN, "-e", f"bramble_virtual_address={ADDRESS}")
