@@ -69,6 +69,14 @@ def test_the_choice_of_a_tool_is_read(choice: Any, read_as: str) -> None:
         ({"tools": [tool(description=5)]}, "tools[0].function.description"),
         ({"tools": [tool(parameters=[])]}, "tools[0].function.parameters"),
         ({"tools": [tool(parameters={"type": "array"})]}, "tools[0].function.parameters.type"),
+        (
+            {"tools": [tool(parameters={"properties": ["a"]})]},
+            "tools[0].function.parameters.properties",
+        ),
+        (
+            {"tools": [tool(parameters={"properties": {"b": True, "a": "string"}})]},
+            "tools[0].function.parameters.properties.a",
+        ),
         ({"tools": [{"type": "web_search"}]}, "tools[0].type"),
         ({"tools": [tool(strict="yes")]}, "tools[0].function.strict"),
         ({"tool_choice": "required"}, "tool_choice"),

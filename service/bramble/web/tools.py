@@ -52,6 +52,12 @@ def check_parameters(parameters: Any, path: str) -> None:
     kind = parameters.get("type", "object")
     if kind != "object":
         raise refusal(f"{path}.type", kind, '"object": the arguments of a call are an object')
+    properties = parameters.get("properties")  # templates go through them
+    if properties is not None and not isinstance(properties, dict):
+        raise refusal(f"{path}.properties", properties, "an object of schemas by name")
+    for name, each in (properties or {}).items():
+        if not isinstance(each, dict | bool):
+            raise refusal(f"{path}.properties.{name[:60]}", each, "a JSON schema: an object")
 
 
 def _read_tool(tool: Any, path: str) -> dict[str, Any] | None:
