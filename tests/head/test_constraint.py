@@ -100,11 +100,11 @@ def tokenizer():
             ".minProperties",
             "64 optional",
         ),
-        ({"properties": {f"p{i}": {} for i in range(451)}}, ".properties", "451 optional"),
+        ({"properties": {f"p{i}": {} for i in range(901)}}, ".properties", "901 optional"),
         (
-            {"items": {"anyOf": 2 * [{"properties": {f"p{i}": {} for i in range(226)}}]}},
+            {"items": {"anyOf": 2 * [{"properties": {f"p{i}": {} for i in range(451)}}]}},
             ".items",
-            "452 optional",
+            "902 optional",
         ),
         ({"patternProperties": {f"^p{i}$": {} for i in range(33)}}, ".patternProperties", "32"),
         ({"nullable": True, "$ref": "#/$defs/a", "$defs": {"a": {}}}, ".nullable", "null"),
@@ -167,6 +167,12 @@ def test_as_many_optional_properties_as_are_allowed_can_be_followed():
     text = json.dumps({"type": "object", "properties": properties, "additionalProperties": False})
     matcher = grammars.compile(grammar_text("json_schema", text, SCHEMA))
     assert matcher.feed(list(b'{"p0":"a","p1')) and not matcher.failure
+    forms = [
+        {"type": "object", "properties": {f"p{form}_{i}": {} for i in range(20)}}
+        for form in range(40)
+    ]
+    matcher = grammars.compile(grammar_text("json_schema", json.dumps({"anyOf": forms}), SCHEMA))
+    assert matcher.feed(list(b'{"p39_1":1,"p39')) and not matcher.failure
     with pytest.raises(BadInput, match="optional"):
         read_schema({"properties": {**properties, "q": {}}}, SCHEMA)
 
@@ -264,7 +270,7 @@ def test_what_takes_too_long_is_refused_and_tried_again_when_asked_again(tokeniz
 
 
 def test_a_constraint_is_tried_once(tokenizer):
-    large = {"properties": {f"p{i}": REGEX for i in range(400)}}
+    large = {"properties": {f"p{i}": REGEX for i in range(500)}}
     asked = Constraint("json_schema", json.dumps(large), SCHEMA)
     first = grammar_of(asked, tokenizer, MODEL)
     hits = constraints._try.cache_info().hits

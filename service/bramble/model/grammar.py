@@ -25,6 +25,10 @@ HEADER = '%llguidance {"no_forcing": true}\n'
 LIMITS: dict[str, Any] = {
     "max_grammar_size": 50_000,
     "initial_lexer_fuel": 500_000,
+    # 900 optional properties, or 40 forms of an object with 20 each: what may come next is 4 of a
+    # row for each, and a token such as "," makes further rows. 13 ms for such a mask at most
+    "max_items_in_row": 4_000,
+    "step_max_items": 200_000,
     "verbose_errors": False,
 }
 

@@ -17,8 +17,8 @@ from bramble.errors import BadInput
 MAX_BYTES = 128 << 10  # of a schema or grammar; 5,000 properties compile in 0.3 s (DESIGN.md)
 MAX_DEPTH = 100  # JSON values within each other; llguidance's own reader ends at 128
 MAX_PATTERNS = 32  # of one patternProperties: every two of them are compared
-# Optional properties of one object. Each may come next, and takes 4 of llguidance's 2,000 places
-MAX_FREE = 450
+# Optional properties of one object. Each may come next, and takes 4 of 4,000 places (grammar.py)
+MAX_FREE = 900
 MAX_OPTIONAL = 64  # properties beside minProperties or maxProperties: each is another object
 # As a printer of JSON puts in. A model that has lost its way would write nothing else for ever
 WHITESPACE = r"\x20|\x0A\x20{0,32}"
