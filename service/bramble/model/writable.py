@@ -21,10 +21,12 @@ def check_writable(value: Any, where: str) -> None:
     else:
         raise BadInput(f"{where} is nested more than {MAX_DEPTH} levels deep", where)
     try:
-        json.dumps(value, ensure_ascii=False).encode()
+        json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
     except UnicodeEncodeError as error:
         problem = f"{where} holds half of a surrogate pair; send whole characters"
         raise BadInput(problem, where) from error
+    except ValueError as error:  # as 1e999 is read
+        raise BadInput(f"{where} holds a number that is too large for JSON", where) from error
 
 
 def _inside(value: Any) -> Iterable[Any]:
