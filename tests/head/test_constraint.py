@@ -106,6 +106,14 @@ def tokenizer():
             ".items",
             "902 optional",
         ),
+        (
+            {
+                "properties": {"x": {"anyOf": 3 * [{"$ref": "#/$defs/a"}]}},
+                "$defs": {"a": {"properties": {f"p{i}": {} for i in range(400)}}},
+            },
+            ".properties.x",
+            "1200 optional",
+        ),
         ({"patternProperties": {f"^p{i}$": {} for i in range(33)}}, ".patternProperties", "32"),
         ({"nullable": True, "$ref": "#/$defs/a", "$defs": {"a": {}}}, ".nullable", "null"),
         (3, "", "need an object or a boolean"),

@@ -167,6 +167,7 @@ class _Reader:
         for where, pointer in self._refs.items():
             if pointer not in self._seen:
                 raise _wrong(where, f"{pointer or '#'!r} is no schema within this one")
+        _Free(self._seen).check(self._param)
         if not _Ends(self._seen).of(document):
             raise BadInput(
                 f"{self._param}: no finite JSON is valid, as each value requires another within it",
@@ -263,9 +264,6 @@ def _check_format(schema: dict[str, Any], where: str) -> None:
 
 
 def _check_object(schema: dict[str, Any], where: str) -> None:
-    if (count := _num_free(schema)) > MAX_FREE:
-        problem = f"{count} optional properties, up to {MAX_FREE} can be kept; require some of them"
-        raise _wrong(place(where, "properties") if "properties" in schema else where, problem)
     if len(schema.get("patternProperties", ())) > MAX_PATTERNS:
         raise _wrong(place(where, "patternProperties"), f"more than {MAX_PATTERNS} cannot be kept")
     optional = set(schema.get("properties", ())) - set(schema.get("required", ()))
@@ -282,13 +280,42 @@ def _check_object(schema: dict[str, Any], where: str) -> None:
         )
 
 
-def _num_free(schema: Any) -> int:
+class _Free:
     """How many optional properties an object may go on with, in all forms that it may have."""
-    if not isinstance(schema, dict):
-        return 0
-    branches = [each for keyword in ("anyOf", "oneOf", "allOf") for each in schema.get(keyword, ())]
-    own = set(schema.get("properties", ())) - set(schema.get("required", ()))
-    return len(own) + sum(map(_num_free, branches))
+
+    def __init__(self, seen: dict[str, Any]) -> None:
+        self._seen = seen
+        self._known: dict[str, int] = {}  # of what is referred to; 0 while it is counted
+
+    def check(self, param: str) -> None:
+        """Raises BadInput for the first place that has too many."""
+        for pointer, schema in self._seen.items():
+            if (count := self._of(schema)) > MAX_FREE:
+                words = f"{count} optional properties" if count < 10**6 else "too many of them"
+                problem = f"{words}, up to {MAX_FREE} can be kept; require some of them"
+                where = place(param, *map(_step, pointer.split("/")[1:]))
+                raise _wrong(
+                    place(where, "properties") if "properties" in schema else where, problem
+                )
+
+    def _of(self, schema: Any) -> int:
+        if not isinstance(schema, dict):
+            return 0
+        own = set(schema.get("properties", ())) - set(schema.get("required", ()))
+        forms = [form for word in ("anyOf", "oneOf", "allOf") for form in schema.get(word, ())]
+        count = len(own) + sum(map(self._of, forms))
+        return count + self._behind(_pointer(schema["$ref"], "")) if "$ref" in schema else count
+
+    def _behind(self, pointer: str) -> int:
+        if pointer not in self._known:
+            self._known[pointer] = 0
+            self._known[pointer] = self._of(self._seen[pointer])
+        return self._known[pointer]
+
+
+def _step(name: str) -> str | int:
+    name = name.replace("~1", "/").replace("~0", "~")
+    return int(name) if name.isdigit() and len(name) < 6 else name
 
 
 def _nullable(kept: dict[str, Any], schema: dict[str, Any], where: str) -> dict[str, Any]:
