@@ -20,7 +20,8 @@ from bramble.head.scheduler import Limits, Scheduler
 from bramble.head.sequence import Sequence, State
 from bramble.model.grammar import Grammars, grammar_text
 from bramble.model.grammar_check import bytes_and
-from bramble.model.schema import MAX_BYTES, MAX_DEPTH, MAX_FREE, embedded, read_schema
+from bramble.model.schema import MAX_BYTES, MAX_DEPTH, embedded, read_schema
+from bramble.model.schema_whole import MAX_FREE
 from bramble.model.tokenizer import Tokenizer
 from bramble.wire.messages import STUCK, UNREAD, Constraint, Finish, Sampled, StepKind
 

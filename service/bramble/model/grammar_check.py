@@ -14,8 +14,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from bramble.model import schema as schemas
 from bramble.model.grammar import HEADER, Grammars, Matcher, Vocabulary
+from bramble.model.schema import BOUNDS, ESCAPES
+from bramble.model.schema_places import place
+from bramble.model.schema_whole import MANY, NAMED, ONE
 
 MAX_BLAMED = 200  # parts of a schema that are tried by themselves
 
@@ -89,7 +91,7 @@ def _blame(grammars: Grammars, schema: Any, param: str) -> str | None:
     for count, (where, part) in enumerate(_parts(schema, param)):
         if count == MAX_BLAMED:
             return None
-        text = json.dumps({"x-guidance": {"json_allowed_escapes": schemas.ESCAPES}, **part})
+        text = json.dumps({"x-guidance": {"json_allowed_escapes": ESCAPES}, **part})
         if grammars.compile(f"{HEADER}start: %json {text}\n").failure:
             return where
     return None
@@ -100,23 +102,23 @@ def _parts(schema: Any, where: str) -> Iterator[tuple[str, dict[str, Any]]]:
     if not isinstance(schema, dict):
         return
     for keyword, value in schema.items():
-        place = schemas.place(where, keyword)
-        if keyword in schemas.NAMED:
+        there = place(where, keyword)
+        if keyword in NAMED:
             for name, each in value.items():
                 if keyword == "patternProperties":
-                    yield schemas.place(place, name), {"type": "string", "pattern": name}
-                yield from _parts(each, schemas.place(place, name))
-        elif isinstance(value, list) and keyword in (*schemas.MANY, "items"):
+                    yield place(there, name), {"type": "string", "pattern": name}
+                yield from _parts(each, place(there, name))
+        elif isinstance(value, list) and keyword in (*MANY, "items"):
             for index, each in enumerate(value):
-                yield from _parts(each, schemas.place(place, index))
-        elif keyword in schemas.ONE:
-            yield from _parts(value, place)
+                yield from _parts(each, place(there, index))
+        elif keyword in ONE:
+            yield from _parts(value, there)
         elif keyword == "pattern":
-            yield place, {"type": "string", keyword: value}
-        elif keyword in schemas.BOUNDS:
+            yield there, {"type": "string", keyword: value}
+        elif keyword in BOUNDS:
             types = schema.get("type", "number")
             is_whole = types == "integer" or types == ["integer"]
-            yield place, {"type": "integer" if is_whole else "number", keyword: value}
+            yield there, {"type": "integer" if is_whole else "number", keyword: value}
 
 
 def main() -> None:

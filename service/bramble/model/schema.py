@@ -8,30 +8,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
-from urllib.parse import unquote
 
 from bramble.errors import BadInput
+from bramble.model.schema_places import escaped, place, pointer_of, short, wrong
+from bramble.model.schema_whole import MANY, NAMED, ONE, TYPES, Ends, Free, close
 
 MAX_BYTES = 128 << 10  # of a schema or grammar; 5,000 properties compile in 0.3 s (DESIGN.md)
 MAX_DEPTH = 100  # JSON values within each other; llguidance's own reader ends at 128
 MAX_PATTERNS = 32  # of one patternProperties: every two of them are compared
-# Optional properties of one object. Each may come next, and takes 4 of 4,000 places (grammar.py)
-MAX_FREE = 900
 MAX_OPTIONAL = 64  # properties beside minProperties or maxProperties: each is another object
 # As a printer of JSON puts in. A model that has lost its way would write nothing else for ever
 WHITESPACE = r"\x20|\x0A\x20{0,32}"
 # Not u: a name could be spelled twice, as "a" and as "\u0061", which a reader takes for one
 ESCAPES = 'nrbtf\\"'
 
-TYPES = ("null", "boolean", "integer", "number", "string", "array", "object")
 FORMATS = (
     *("date-time", "time", "date", "duration", "email", "hostname", "ipv4", "ipv6", "uuid", "uri"),
 )
-ONE = ("additionalProperties", "additionalItems", "items")  # keywords whose value is a schema
-MANY = ("anyOf", "oneOf", "allOf", "prefixItems")  # … is a list of them
-NAMED = ("properties", "patternProperties", "$defs", "definitions")  # … is an object of them
 COUNTS = (*("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),)
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
 # What says nothing, although the keyword is one that cannot be kept
@@ -61,45 +55,9 @@ def read_schema(schema: Any, param: str) -> dict[str, Any]:
     if kept is False:
         raise BadInput(f"{param}: false allows no reply at all", param)
     root: dict[str, Any] = {} if kept is True else kept
-    _close(root)
+    close(root)
     options = {"whitespace_pattern": WHITESPACE, "json_allowed_escapes": ESCAPES}
     return {"x-guidance": options, **root}
-
-
-def _close(root: dict[str, Any]) -> None:
-    """Let objects hold the properties that are listed, where the schema leaves others open without
-    a word: what is valid then is valid anyway, and a model that finds no end would go on inventing
-    names. Not where schemas are put together: a part does not know the names of the others.
-    """
-    objects = list(_schemas_in(root))
-    if any(_PARTS & each.keys() and _OF_OBJECTS & each.keys() for each in objects):
-        return
-    if any("allOf" in each for each in objects):
-        return
-    for each in objects:
-        listed = each.get("properties", {})
-        is_open = not {"additionalProperties", "patternProperties"} & each.keys()
-        is_enough = listed and listed.keys() >= set(each.get("required", ()))
-        if is_open and is_enough and each.get("minProperties", 0) <= len(listed):
-            each["additionalProperties"] = False
-
-
-def _schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
-    if not isinstance(schema, dict):
-        return
-    yield schema
-    for keyword, value in schema.items():
-        if keyword in NAMED:
-            inner = list(value.values())
-        else:
-            inner = value if isinstance(value, list) else [value]
-        if keyword in (*NAMED, *MANY, *ONE):
-            for each in inner:
-                yield from _schemas_in(each)
-
-
-_PARTS = {"$ref", "anyOf", "oneOf"}
-_OF_OBJECTS = {"properties", "required", "additionalProperties", "minProperties", "maxProperties"}
 
 
 def parse(text: str, param: str) -> Any:
@@ -120,18 +78,6 @@ def check_bytes(text: str, param: str) -> None:
         raise BadInput(problem, param) from None
     if size > MAX_BYTES:
         raise BadInput(f"{param} has {size} bytes, {MAX_BYTES} are allowed; make it smaller", param)
-
-
-def place(param: str, *steps: str | int) -> str:
-    """Name a value below `param`: schema.properties.a.anyOf[1]"""
-    for step in steps:
-        if isinstance(step, int):
-            param += f"[{step}]"
-        elif re.fullmatch(r"[\w$-]{1,60}", step):
-            param += f".{step}"
-        else:
-            param += f"[{json.dumps(step[:60], ensure_ascii=False)}]"
-    return param
 
 
 def _no_number(name: str) -> None:
@@ -166,9 +112,9 @@ class _Reader:
         kept = self._schema(document, self._param, "")
         for where, pointer in self._refs.items():
             if pointer not in self._seen:
-                raise _wrong(where, f"{pointer or '#'!r} is no schema within this one")
-        _Free(self._seen).check(self._param)
-        if not _Ends(self._seen).of(document):
+                raise wrong(where, f"{pointer or '#'!r} is no schema within this one")
+        Free(self._seen).check(self._param)
+        if not Ends(self._seen).of(document):
             raise BadInput(
                 f"{self._param}: no finite JSON is valid, as each value requires another within it",
                 self._param,
@@ -180,16 +126,16 @@ class _Reader:
             self._seen[pointer] = schema
             return schema
         if not isinstance(schema, dict):
-            raise _wrong(where, f"got {_short(schema)}, need an object or a boolean")
+            raise wrong(where, f"got {short(schema)}, need an object or a boolean")
         self._seen[pointer] = schema
         kept: dict[str, Any] = {}
         for keyword, value in schema.items():
             if keyword in REFUSED and not (keyword in SILENT and value is SILENT[keyword]):
-                raise _wrong(place(where, keyword), f"{keyword} cannot be kept; leave it out")
+                raise wrong(place(where, keyword), f"{keyword} cannot be kept; leave it out")
             if keyword == "$id" and pointer:
-                raise _wrong(place(where, keyword), "only the whole schema may have an $id")
+                raise wrong(place(where, keyword), "only the whole schema may have an $id")
             if keyword in _CHECKS or keyword in (*ONE, *MANY, *NAMED):
-                step = f"{pointer}/{_escaped(keyword)}"
+                step = f"{pointer}/{escaped(keyword)}"
                 kept[keyword] = self._value(keyword, value, place(where, keyword), step)
         _check_format(schema, where)
         _check_object(schema, where)
@@ -198,17 +144,17 @@ class _Reader:
     def _value(self, keyword: str, value: Any, where: str, pointer: str) -> Any:
         if keyword in NAMED:
             if not isinstance(value, dict):
-                raise _wrong(where, f"got {_short(value)}, need an object")
+                raise wrong(where, f"got {short(value)}, need an object")
             if keyword == "patternProperties":
                 for name in value:
                     _pattern(name, where)
             return {
-                name: self._schema(each, place(where, name), f"{pointer}/{_escaped(name)}")
+                name: self._schema(each, place(where, name), f"{pointer}/{escaped(name)}")
                 for name, each in value.items()
             }
         if keyword in MANY or (keyword == "items" and isinstance(value, list)):
             if not isinstance(value, list) or not value:
-                raise _wrong(where, f"got {_short(value)}, need a list of schemas")
+                raise wrong(where, f"got {short(value)}, need a list of schemas")
             return [
                 self._schema(each, place(where, index), f"{pointer}/{index}")
                 for index, each in enumerate(value)
@@ -216,43 +162,8 @@ class _Reader:
         if keyword in ONE:
             return self._schema(value, where, pointer)
         if keyword == "$ref":
-            self._refs[where] = _pointer(value, where)
+            self._refs[where] = pointer_of(value, where)
         return _CHECKS[keyword](value, where)
-
-
-class _Ends:
-    """Which schemas some finite JSON fulfils: those that do not require themselves for ever."""
-
-    def __init__(self, seen: dict[str, Any]) -> None:
-        self._seen = seen
-        self._finite: set[str] = set()
-        refs = {
-            _pointer(s["$ref"], "") for s in seen.values() if isinstance(s, dict) and "$ref" in s
-        }
-        grows = True
-        while grows:
-            more = {ref for ref in refs - self._finite if self.of(seen[ref])}
-            self._finite |= more
-            grows = bool(more)
-
-    def of(self, schema: Any) -> bool:
-        return isinstance(schema, bool) or all(self._parts(schema))
-
-    def _parts(self, schema: dict[str, Any]) -> Iterator[bool]:
-        if "$ref" in schema:
-            yield _pointer(schema["$ref"], "") in self._finite
-        for keyword in ("anyOf", "oneOf"):
-            if keyword in schema:
-                yield any(map(self.of, schema[keyword]))
-        yield all(map(self.of, schema.get("allOf", ())))
-        types = schema.get("type", TYPES)
-        types = (types,) if isinstance(types, str) else types
-        if set(types) == {"object"}:
-            properties = schema.get("properties", {})
-            yield all(self.of(properties.get(name, True)) for name in schema.get("required", ()))
-        if set(types) == {"array"} and schema.get("minItems", 0) > 0:
-            first = schema.get("prefixItems", schema.get("items", True))
-            yield all(map(self.of, first)) if isinstance(first, list) else self.of(first)
 
 
 def _check_format(schema: dict[str, Any], where: str) -> None:
@@ -260,62 +171,24 @@ def _check_format(schema: dict[str, Any], where: str) -> None:
     name = schema.get("format")
     if name is not None and "string" in types and name not in FORMATS:  # else it says nothing
         known = ", ".join(FORMATS)
-        raise _wrong(place(where, "format"), f"got {_short(name)}; one of {known} can be kept")
+        raise wrong(place(where, "format"), f"got {short(name)}; one of {known} can be kept")
 
 
 def _check_object(schema: dict[str, Any], where: str) -> None:
     if len(schema.get("patternProperties", ())) > MAX_PATTERNS:
-        raise _wrong(place(where, "patternProperties"), f"more than {MAX_PATTERNS} cannot be kept")
+        raise wrong(place(where, "patternProperties"), f"more than {MAX_PATTERNS} cannot be kept")
     optional = set(schema.get("properties", ())) - set(schema.get("required", ()))
     for keyword in ("minProperties", "maxProperties"):
         if keyword in schema and len(optional) > MAX_OPTIONAL:
-            raise _wrong(
+            raise wrong(
                 place(where, keyword), f"beside more than {MAX_OPTIONAL} optional properties"
             )
     # A grammar knows no set of the names so far: of names that are not listed, one may come twice
     if schema.get("minProperties", 0) > len(set(schema.get("required", ()))) + 1:
-        raise _wrong(
+        raise wrong(
             place(where, "minProperties"),
             "can be kept up to one more than the required properties; list and require them",
         )
-
-
-class _Free:
-    """How many optional properties an object may go on with, in all forms that it may have."""
-
-    def __init__(self, seen: dict[str, Any]) -> None:
-        self._seen = seen
-        self._known: dict[str, int] = {}  # of what is referred to; 0 while it is counted
-
-    def check(self, param: str) -> None:
-        """Raises BadInput for the first place that has too many."""
-        for pointer, schema in self._seen.items():
-            if (count := self._of(schema)) > MAX_FREE:
-                words = f"{count} optional properties" if count < 10**6 else "too many of them"
-                problem = f"{words}, up to {MAX_FREE} can be kept; require some of them"
-                where = place(param, *map(_step, pointer.split("/")[1:]))
-                raise _wrong(
-                    place(where, "properties") if "properties" in schema else where, problem
-                )
-
-    def _of(self, schema: Any) -> int:
-        if not isinstance(schema, dict):
-            return 0
-        own = set(schema.get("properties", ())) - set(schema.get("required", ()))
-        forms = [form for word in ("anyOf", "oneOf", "allOf") for form in schema.get(word, ())]
-        count = len(own) + sum(map(self._of, forms))
-        return count + self._behind(_pointer(schema["$ref"], "")) if "$ref" in schema else count
-
-    def _behind(self, pointer: str) -> int:
-        if pointer not in self._known:
-            self._known[pointer] = 0
-            self._known[pointer] = self._of(self._seen[pointer])
-        return self._known[pointer]
-
-
-def _step(name: str) -> str | int:
-    name = name.replace("~1", "/").replace("~0", "~")
-    return int(name) if name.isdigit() and len(name) < 6 else name
 
 
 def _nullable(kept: dict[str, Any], schema: dict[str, Any], where: str) -> dict[str, Any]:
@@ -323,7 +196,7 @@ def _nullable(kept: dict[str, Any], schema: dict[str, Any], where: str) -> dict[
     if schema.get("nullable") is not True:
         return kept
     if {"$ref", "allOf", "oneOf", "const"} & set(kept):
-        raise _wrong(
+        raise wrong(
             place(where, "nullable"), 'cannot be kept here; say anyOf: [..., {"type": "null"}]'
         )
     if "type" in kept:
@@ -341,42 +214,42 @@ def _nullable(kept: dict[str, Any], schema: dict[str, Any], where: str) -> dict[
 
 def _text(value: Any, where: str) -> str:
     if not isinstance(value, str):
-        raise _wrong(where, f"got {_short(value)}, need a string")
+        raise wrong(where, f"got {short(value)}, need a string")
     return value
 
 
 def _list(value: Any, where: str) -> list[Any]:
     if not isinstance(value, list) or not value:
-        raise _wrong(where, f"got {_short(value)}, need a list that is not empty")
+        raise wrong(where, f"got {short(value)}, need a list that is not empty")
     return value
 
 
 def _names(value: Any, where: str) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-        raise _wrong(where, f"got {_short(value)}, need a list of strings")
+        raise wrong(where, f"got {short(value)}, need a list of strings")
     return value
 
 
 def _types(value: Any, where: str) -> Any:
     for each in [value] if isinstance(value, str) else _list(value, where):
         if each not in TYPES:
-            raise _wrong(where, f"got {_short(each)}, need one of {', '.join(TYPES)}")
+            raise wrong(where, f"got {short(each)}, need one of {', '.join(TYPES)}")
     return value
 
 
 def _count(value: Any, where: str) -> int:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not 0 <= value < 1 << 32 or value != int(value):
-        raise _wrong(where, f"got {_short(value)}, need a whole number from 0 to {(1 << 32) - 1}")
+        raise wrong(where, f"got {short(value)}, need a whole number from 0 to {(1 << 32) - 1}")
     return int(value)
 
 
 def _bound(value: Any, where: str) -> Any:
     is_old = isinstance(value, bool) and "exclusive" in where.rpartition(".")[2]  # of draft 4
     if not is_old and (isinstance(value, bool) or not isinstance(value, int | float)):
-        raise _wrong(where, f"got {_short(value)}, need a number")
+        raise wrong(where, f"got {short(value)}, need a number")
     if where.endswith(".multipleOf") and value <= 0:
-        raise _wrong(where, f"got {value}, need more than 0")
+        raise wrong(where, f"got {value}, need more than 0")
     return value
 
 
@@ -387,13 +260,13 @@ def _literals(value: Any, where: str) -> Any:
         each = stack.pop()
         stack += each.values() if isinstance(each, dict) else each if isinstance(each, list) else []
         if isinstance(each, str) and _CONTROL.search(each):
-            raise _wrong(where, f"{_short(each)} holds a control character, which cannot be kept")
+            raise wrong(where, f"{short(each)} holds a control character, which cannot be kept")
     return value
 
 
 def _pattern(value: Any, where: str) -> str:
     if _SPELLED.search(_CLASS.sub("", _text(value, where))):
-        raise _wrong(where, "names a control character by itself, which cannot be kept")
+        raise wrong(where, "names a control character by itself, which cannot be kept")
     return str(value)
 
 
@@ -414,22 +287,3 @@ _CHECKS = {
     **dict.fromkeys(COUNTS, _count),
     **dict.fromkeys(BOUNDS, _bound),
 }
-
-
-def _pointer(ref: Any, where: str) -> str:
-    """The JSON pointer of a reference within the schema."""
-    if not isinstance(ref, str) or not (ref == "#" or ref.startswith("#/")):
-        raise _wrong(where, f"got {_short(ref)}, need a place within this schema: #/$defs/NAME")
-    return unquote(ref[1:])
-
-
-def _escaped(name: str) -> str:
-    return name.replace("~", "~0").replace("/", "~1")
-
-
-def _short(value: Any) -> str:
-    return f"{json.dumps(value, ensure_ascii=False, default=str):.80}"
-
-
-def _wrong(where: str, problem: str) -> BadInput:
-    return BadInput(f"{where}: {problem}", where)
