@@ -17,7 +17,7 @@ from typing import Any
 
 from bramble.errors import ModelNotFound, ReplyNotFound
 from bramble.head.client import Events
-from bramble.wire.messages import Accepted, Constraint, Delta, Done, Finish, Generate
+from bramble.wire.messages import Accepted, Constraint, Delta, Done, Finish, Generate, Progress
 
 from tests.clients.examples import example_of
 
@@ -39,6 +39,7 @@ class ScriptedClient:
         yield Accepted(name, 7, model=NAME, asked=request, reply_format=REPLY_FORMAT)
         for index, piece in enumerate(pieces):
             yield Delta(name, piece, (index,))
+            yield Progress(name, 0, 7, 7)  # as while a lost board is made up for
         finish = Finish.STOP if sum(map(len, pieces)) == len(text) else Finish.LENGTH
         yield Done(name, finish, 7, len(pieces), 0.0, 0.1, 0.2, cached_tokens=3)
 

@@ -56,7 +56,7 @@ def test_no_stream_is_silent_for_five_seconds(event: Event, first: Event) -> Non
 
     last = 0.0
     for written in writer([first] + [event] * 60, clock=clock).write():
-        assert written.endswith(b"\n\n") and now - last <= COMMENT_S + 1
+        assert written.endswith(b"\n") and now - last <= COMMENT_S + 1
         last = now
     assert now - last <= COMMENT_S + 1
 
@@ -65,6 +65,35 @@ def test_a_silent_head_is_told_of_in_a_comment() -> None:
     now = count(0, 10)
     written = list(writer([Pulse(12.3)], clock=lambda: next(now)).write())
     assert written[1] == b': waiting {"silent_s":12}\n\n'
+
+
+def decoded(stream: bytes) -> list[str]:
+    """Return the data of events as OpenAI's package reads them: an id, once sent, stays."""
+    events: list[str] = []
+    data: list[str] = []
+    last_id = ""
+    for line in stream.decode().splitlines():
+        name, _, value = line.partition(": ")
+        if not line and (data or last_id):
+            events.append("\n".join(data))
+            data = []
+        elif name == "data":
+            data.append(value)
+        elif name == "id":
+            last_id = value
+    return events
+
+
+@pytest.mark.parametrize("place", [Place(), Place((2,), "3f2a9c1b")])
+def test_a_comment_amid_a_reply_is_no_event_to_a_reader_that_remembers_ids(place: Place) -> None:
+    amid = [Pulse(9.0), Progress("r", 0, 7, 9), Pulse(1.0)]
+    told = tokens((0,), (1, 2), (3,))
+    events = [event for each in told[:-1] for event in (each, *amid)] + [told[-1]]
+    now = count(0, 10)
+    written = b"".join(writer(events, place=place, clock=lambda: next(now)).write())
+    assert written.count(b": waiting") + written.count(b": progress") >= 6
+    got = decoded(written)
+    assert len(got) >= 4 and all(got)
 
 
 def test_a_stream_begins_before_its_request_is_accepted_if_that_takes_long() -> None:
@@ -76,7 +105,7 @@ def test_a_stream_begins_before_its_request_is_accepted_if_that_takes_long() -> 
     assert not choices.accept(0.0)
     written = list(EventWriter(CHAT, choices, Place(), lambda done: None).write())
     assert written[0] == b': waiting {"silent_s":0}\n\n'
-    assert b': accepted {"prompt_tokens":14}\n\n' in written
+    assert b': accepted {"prompt_tokens":14}\n' in written  # behind the other choice's first event
     assert written[-1].endswith(b"data: [DONE]\n\n")
 
 

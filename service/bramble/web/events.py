@@ -55,6 +55,7 @@ class EventWriter:
         self._wrote_at = clock()
         self._positions: list[int] = []
         self._writer: seam.Writer | None = None
+        self._has_numbered = False
 
     def begin(self, accepted: Accepted) -> None:
         """Hear who replies. Raises BadInput or ReplyNotFound for a place in another reply."""
@@ -128,6 +129,7 @@ class EventWriter:
         written = [*events]  # a writer is called in any case: it may count
         if self._positions[index] <= self._place.position(index):
             written = [event for event in written if isinstance(event.data, str)]
+        self._has_numbered = self._has_numbered or bool(written)
         return frame(self._dialect, written, spell(self._positions, self._mark))
 
     def _accepted(self) -> bytes:
@@ -142,4 +144,4 @@ class EventWriter:
         return self._alive("waiting", silent_s=round(silent_s))
 
     def _alive(self, word: str, **figures: int) -> bytes:
-        return frame_alive(self._dialect, word, figures)
+        return frame_alive(self._dialect, word, figures, self._has_numbered)

@@ -22,13 +22,17 @@ def frame(dialect: Dialect, events: Sequence[Event], event_id: str = "") -> byte
     )
 
 
-def frame_alive(dialect: Dialect, word: str, figures: dict[str, Any]) -> bytes:
-    """Return the bytes that keep a stream alive, none where the dialect has nothing to say."""
+def frame_alive(dialect: Dialect, word: str, figures: dict[str, Any], is_behind_id: bool) -> bytes:
+    """Return the bytes that keep a stream alive, none where the dialect has nothing to say.
+
+    is_behind_id  an event with an id was sent: the Python packages of OpenAI and Anthropic, and
+                  httpx-sse, take an empty line then for an event without data, and fail over it
+    """
     said = dialect.alive(word, figures)
     if said is None:
         return b""
     if isinstance(said, Comment):
-        return f": {said.text}\n\n".encode()
+        return f": {said.text}\n".encode() + (b"" if is_behind_id else b"\n")
     return frame(dialect, [said])
 
 
