@@ -34,5 +34,5 @@ def test_the_table_has_a_row_for_every_call_and_no_other(verdicts: Verdicts) -> 
         for script in SCRIPTS
         for each in verdicts(script)
     ]
-    rows = rows_of(PAGE.read_text(encoding="utf-8"), "What was called")
+    rows = rows_of(PAGE.read_text(encoding="utf-8"), "Tested calls")
     assert sorted(rows) == sorted(made)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Sequence
 
 import pytest
 from bramble.model.replies import Arguments, Call, Piece, Said, Thought, open_reader
+from bramble.web.part import merged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,21 +15,6 @@ FORMATS = ("", "hermes", "llama", "mistral")
 CALL = '<tool_call>\n{"name": "f", "arguments": {"a": 1}}\n</tool_call>'
 LLAMA_CALL = '{"name": "f", "parameters": {"a": 1}}'
 CALLED = [Call(0, "f"), Arguments(0, '{"a": 1}')]
-
-
-def merged(pieces: Sequence[Piece]) -> list[Piece]:
-    found: list[Piece] = []
-    for piece in pieces:
-        last = found[-1] if found else None
-        if isinstance(piece, Said) and isinstance(last, Said):
-            found[-1] = Said(last.text + piece.text)
-        elif isinstance(piece, Thought) and isinstance(last, Thought):
-            found[-1] = Thought(last.text + piece.text)
-        elif isinstance(piece, Arguments) and isinstance(last, Arguments):
-            found[-1] = Arguments(piece.index, last.text + piece.text)
-        else:
-            found.append(piece)
-    return found
 
 
 def read(reply_format: str, *texts: str, has_tools: bool = True) -> list[Piece]:

@@ -6,6 +6,7 @@ It is tried in a process of its own, which is ended if it takes too long or too 
 from __future__ import annotations
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -21,6 +22,8 @@ from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
 from bramble.model.tokenizer import Tokenizer
 from bramble.wire.messages import Constraint
+
+log = logging.getLogger(__name__)
 
 PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 LOOK_S = 0.02
@@ -87,15 +90,19 @@ def _try(document: str, param: str, bounds: Bounds) -> tuple[str, str]:
             command, stdin=given, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
         ) as child:
             output, excess = _watch(child, bounds)
-    if not excess and child.returncode == 0:
+    if not excess and child.returncode != 0:
+        log.error("event=grammar_check_failed code=%d", child.returncode)
+        raise BadInput(
+            f"{param}: compiling it made the compiler fail (exit code {child.returncode}); "
+            "simplify it, and report it if it is simple",
+            param,
+        )
+    if not excess:
         found = json.loads(output)
         if found["compile_s"] <= bounds.compile_s:
             return found["problem"], found["where"]
         excess = f"{found['compile_s']:.1f} s of {bounds.compile_s:.0f} s"
-    raise BadInput(
-        f"{param}: compiling it takes {excess or 'more than this machine can do'}; simplify it",
-        param,
-    )
+    raise BadInput(f"{param}: compiling it takes {excess}; simplify it", param)
 
 
 def _watch(child: subprocess.Popen[bytes], bounds: Bounds) -> tuple[bytes, str]:

@@ -46,6 +46,8 @@ class State:
 
     def feed(self, token_ids: Sequence[int], position: int) -> None:
         """Take in tokens; `position` is the first one's."""
+        if self.matcher is None and not self.sampling.has_penalty:
+            return
         reply = token_ids[max(0, self.num_prompt_tokens - position) :]
         if self.sampling.has_penalty:
             self.seen.update(token_ids)

@@ -1,7 +1,8 @@
-"""The tools of one request, as OpenAI's chat API lists them, where a protocol has them flat."""
+"""The tools of one request, whatever protocol it came by, as OpenAI's chat API lists them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
@@ -9,9 +10,10 @@ from typing import Any
 from bramble.errors import BadInput
 from bramble.web.faults import Faults
 from bramble.web.fields import Fields, refusal
-from bramble.web.tools import NAME, NAME_RULE, check_parameters
 
 MAX_TOOLS = 256
+NAME = re.compile(r"[A-Za-z0-9_.:/-]{1,128}")
+NAME_RULE = "a name of 1 to 128 letters, digits, _ . : / or -"
 
 
 class Toolbox:
@@ -32,22 +34,31 @@ class Toolbox:
         if len(self.tools) == MAX_TOOLS:
             path = tool.path.removesuffix(".")
             raise BadInput(f"{path}: more than {MAX_TOOLS} tools; send fewer", path)
-        function: dict[str, Any] = {"name": name}
-        if (description := tool.text("description")) is not None:
-            function["description"] = description
-        if (parameters := tool.get(schema)) is not None:
-            check_parameters(parameters, tool.path + schema)
-            function["parameters"] = parameters
-        if (is_strict := tool.choice("strict")) is not None:
-            function["strict"] = is_strict
+        told = {
+            "name": name,
+            "description": tool.text("description"),
+            schema: tool.get(schema),
+            "strict": tool.choice("strict"),
+        }
+        if told[schema] is not None:
+            check_parameters(told[schema], tool.path + schema)
+        function = {  # in the client's order, in which a template writes it
+            "parameters" if member == schema else member: told[member]
+            for member in tool.values
+            if told.get(member) is not None
+        }
         self._names.add(name)
         self.tools.append({"type": "function", "function": function})
 
     def choose(self, choice: Fields) -> str:
         """Return Generate.tool_choice of the one that is named. Raises BadInput."""
         name = choice.text("name")
+        if name is None:
+            raise choice.refuse("name", "the name of a tool")
         if name not in self._names:
-            raise choice.refuse("name", "the name of one of the tools")
+            path = f"{choice.path}name"
+            offered = ", ".join(sorted(self._names)[:20]) or "none"
+            raise BadInput(f"{path}: no tool is called {name[:80]!r}; tools are: {offered}", path)
         return f"function:{name}"
 
     def keep(self, names: set[str]) -> None:
@@ -68,6 +79,8 @@ def read_toolbox(
         raise body.refuse("tools", "a list")
     box = Toolbox()
     for i, tool in enumerate(tools or []):
+        if faults.is_full:
+            break
         faults.attempt(partial(_read_one, tool, f"tools[{i}]", read_tool, box), None)
     return box if len(box.tools) == len(tools or []) else None
 
@@ -86,3 +99,18 @@ def _read_one(
     if not isinstance(tool, dict):
         raise refusal(path, tool, "an object with a name and a JSON schema")
     read_tool(Fields(tool, path + "."), box)
+
+
+def check_parameters(parameters: Any, path: str) -> None:
+    """Refuse what cannot be the schema of a call's arguments, which are an object."""
+    if not isinstance(parameters, dict):
+        raise refusal(path, parameters, "a JSON schema of an object")
+    kind = parameters.get("type", "object")
+    if kind != "object":
+        raise refusal(f"{path}.type", kind, '"object": the arguments of a call are an object')
+    properties = parameters.get("properties")  # templates go through them
+    if properties is not None and not isinstance(properties, dict):
+        raise refusal(f"{path}.properties", properties, "an object of schemas by name")
+    for name, each in (properties or {}).items():
+        if not isinstance(each, dict | bool):
+            raise refusal(f"{path}.properties.{name[:60]}", each, "a JSON schema: an object")
