@@ -64,6 +64,36 @@ def test_with_one_head_there_is_not_a_line_of_others() -> None:
     assert " 112 " not in rendered("bramble_firewall", "firewall.nft.j2", **rules)
 
 
+def test_a_member_of_a_group_opens_the_port_of_its_exchange_to_the_others_alone() -> None:
+    config = from_dict(StageConfig, yaml.safe_load(stage(is_member=True, exchange_port=7102)), "")
+    assert config.exchange == "tcp://10.0.0.13:7102"
+    rules = {"networks": ["10.0.0.0/24"], "nodes": ["10.0.0.11"], "exchange_port": 7102}
+    text = rendered("bramble_firewall", "firewall.nft.j2", members=["10.0.0.12"], **rules)
+    assert "ip saddr { 10.0.0.12 } tcp dport 7102 accept" in text
+
+
+def test_who_is_in_no_group_has_no_port_for_it() -> None:
+    assert "exchange" not in stage()
+    rules = {"networks": ["10.0.0.0/24"], "nodes": ["10.0.0.11"], "exchange_port": 7102}
+    assert "7102" not in rendered("bramble_firewall", "firewall.nft.j2", **rules)
+
+
+def test_a_heads_rings_may_have_groups() -> None:
+    rings = [["pi1+pi2", "pi3"], ["pi4"]]
+    text = rendered(
+        "bramble_head",
+        "head.yml.j2",
+        __bramble_head_rings=rings,
+        node="pi1",
+        address="10.0.0.11",
+        model="demo",
+        exchange="float32",
+    )
+    config = from_dict(HeadConfig, yaml.safe_load(text), "")
+    assert config.rings == (("pi1+pi2", "pi3"), ("pi4",))
+    assert config.exchange == "float32"
+
+
 def keepalived(**values: Any) -> str:
     values |= {"address": "10.0.0.10", "own": "10.0.0.11", "priority": 100}
     values |= {"__bramble_keepalived_interface": "eth0"}
