@@ -128,6 +128,10 @@ class Candidacy:
             return True
         return self._is_quorum([stage for stage in self._stages if self.has(stage, now)])
 
+    def has_quorum(self, now: float) -> bool:
+        """True if this head has the role, and nobody else can: a quorum of stages obeys it."""
+        return bool(self.term) and self.leads(now)
+
     def doubt(self, stage: str) -> str:
         """Say why a stage may not be used, for a person."""
         heard = self._heard.get(stage)
