@@ -19,6 +19,7 @@ from bramble.stage.exchange.forms import form_of
 from bramble.stage.exchange.seal import HEADER, OVERHEAD_BYTES, Bytes, Place, Seal
 from bramble.stage.exchange.tcp import TcpExchange
 from numpy.typing import NDArray
+from zmq.utils import z85
 
 SUMS_PER_STEP = 32  # of 16 layers
 SWEEP_BYTES = 12_000_000  # what half a layer reads, in 0.5 ms
@@ -88,8 +89,7 @@ class Zmq:
         host, port = task.endpoints[low].rsplit(":", 1)
         endpoint = f"{host}:{int(port) + high}"
         if task.way == "zmq-curve":
-            secret = bytes(range(32))  # the same for both ends: it is about the time
-            socket.curve_secretkey = zmq.utils.z85.encode(secret)
+            socket.curve_secretkey = z85.encode(bytes(range(32)))
             socket.curve_publickey = zmq.curve_public(socket.curve_secretkey)
             if task.rank == low:
                 socket.curve_server = True
