@@ -107,7 +107,7 @@ class GroupRing(Ring):
     """A ring whose stages are groups; `parts` are what each member's share is in proportion to."""
 
     parts: tuple[int, ...] = (1, 1)
-    root: Path | None = None  # for slices and what is packed
+    root: Path | None = None  # for slices and what is packed; None = a process makes them
     groups: list[list[Engine]] = field(default_factory=list)
     max_rows: int = 4
 
@@ -121,7 +121,8 @@ class GroupRing(Ring):
             made = shares(manifest.shape, self.parts, block, whole.share)
             members = []
             for rank, share in enumerate(made):
-                cut(self.folder, manifest, share, self.root)
+                if self.root is not None:
+                    cut(self.folder, manifest, share, self.root)
                 exchange = Threads(table, rank)
                 assigned = replace(whole, share=share)
                 members.append(
