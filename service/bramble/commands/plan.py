@@ -18,7 +18,7 @@ from rich.table import Table
 from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import Manifest
 from bramble.model.store import Wanted
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
@@ -186,8 +186,7 @@ def _stage(manifest: Manifest, index: int, stage: StagePlan, reason: str) -> dic
 
 
 def _files(manifest: Manifest, stage: StagePlan) -> tuple[str, ...]:
-    parts = shard_parts(stage.start, stage.stop, stage.has_embed, stage.has_lm_head)
-    return Wanted(manifest.name, "", parts).files(manifest)
+    return Wanted(manifest.name, "", stage.share.part_names).files(manifest)
 
 
 def _show(manifest: Manifest, plan: Plan) -> None:

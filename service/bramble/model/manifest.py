@@ -211,12 +211,6 @@ def layer_name(index: int) -> str:
     return f"layer-{index:03d}"
 
 
-def shard_parts(start: int, stop: int, has_embed: bool, has_lm_head: bool) -> tuple[str, ...]:
-    """The names of the parts that a shard is made of, in the order in which they run."""
-    layers = tuple(layer_name(i) for i in range(start, stop))
-    return ("embed",) * has_embed + layers + ("lm_head",) * has_lm_head
-
-
 def write(manifest: Manifest, folder: Path) -> str:
     """Write manifest.json, with its seal, into `folder` and return its sha256."""
     document = asdict(manifest) | {"seal": ""}

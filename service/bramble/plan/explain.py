@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bramble.model.disk import size
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import Manifest
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 
 ENDLESS = 1 << 62  # bytes: memory that never binds
@@ -58,7 +60,7 @@ def _memory(stage: StagePlan, tokens: list[int], index: int) -> str:
 
 def _read_bytes(manifest: Manifest, stage: StagePlan) -> int:
     """What a decode step reads: all of the shard but the embedding, of which it takes one row."""
-    return manifest.part_bytes(*shard_parts(stage.start, stage.stop, False, stage.has_lm_head))
+    return manifest.part_bytes(*replace(stage.share, has_embed=False).part_names)
 
 
 def _planned(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bramble.model.manifest import BYTES_PER_WEIGHT, Manifest, shard_parts
+from bramble.model.manifest import BYTES_PER_WEIGHT, Manifest, layer_name
+from bramble.model.share import Share
 from bramble.plan.planner import StagePlan
 
 
@@ -76,17 +77,19 @@ def prefill_s(load: Load, pace: Pace, tokens: float, context: float) -> float:
 
 def stage_load(manifest: Manifest, stage: StagePlan, kv_cache: str) -> Load:
     """What a step asks of this stage of a plan."""
-    return _load(manifest, stage.start, stage.stop, stage.has_lm_head, kv_cache)
+    return _load(manifest, stage.share, kv_cache)
 
 
 def whole_load(manifest: Manifest) -> Load:
     """What a step asks of all stages together."""
-    return _load(manifest, 0, manifest.shape.num_layers, True, "float32")
+    return _load(
+        manifest, Share.whole(manifest.shape, 0, manifest.shape.num_layers, True, True), "float32"
+    )
 
 
-def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool, kv_cache: str) -> Load:
-    layers = manifest.part_bytes(*shard_parts(start, stop, False, False))
-    head = manifest.part_bytes("lm_head") if has_lm_head else 0
+def _load(manifest: Manifest, share: Share, kv_cache: str) -> Load:
+    layers = manifest.part_bytes(*map(layer_name, share.layers))
+    head = manifest.part_bytes("lm_head") if share.has_lm_head else 0
     experts, picked = _experts(manifest)
     kinds, shape = manifest.quantization, manifest.shape
     active = 1 - experts + experts * picked
@@ -95,8 +98,8 @@ def _load(manifest: Manifest, start: int, stop: int, has_lm_head: bool, kv_cache
         head_bytes=head,
         parameters=layers * active / BYTES_PER_WEIGHT[kinds.layers],
         head_parameters=head / BYTES_PER_WEIGHT[kinds.lm_head],
-        kv_bytes_per_token=shape.kv_bytes_per_token(stop - start, kv_cache),
-        attention_width=(stop - start) * shape.num_heads * shape.head_dim * 2,
+        kv_bytes_per_token=shape.kv_bytes_per_token(share.num_layers, kv_cache),
+        attention_width=share.num_layers * shape.num_heads * shape.head_dim * 2,
         experts=experts,
         picked=picked,
     )

@@ -13,7 +13,8 @@ from dataclasses import asdict, dataclass
 from itertools import accumulate, pairwise, product
 
 from bramble.errors import BadInput
-from bramble.model.manifest import Manifest, layer_name, shard_parts
+from bramble.model.manifest import Manifest, layer_name
+from bramble.model.share import Share
 
 # Resident bytes per byte of shard, as onnxruntime packs int4 weights on x86_64 (measured in
 # service/DESIGN.md); libraries and Python are not of a node's `memory_bytes`.
@@ -35,19 +36,32 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """A node and its shard: decoder layers [start, stop), embedding and lm_head or not."""
+    """A node and its share of the model."""
 
     node: str
-    start: int
-    stop: int
-    has_embed: bool
-    has_lm_head: bool
+    share: Share
     weight_bytes: int
     kv_bytes: int  # ceiling of the shard's KV cache
 
     @property
+    def start(self) -> int:
+        return self.share.start
+
+    @property
+    def stop(self) -> int:
+        return self.share.stop
+
+    @property
     def num_layers(self) -> int:
-        return self.stop - self.start
+        return self.share.num_layers
+
+    @property
+    def has_embed(self) -> bool:
+        return self.share.has_embed
+
+    @property
+    def has_lm_head(self) -> bool:
+        return self.share.has_lm_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +126,13 @@ def check_context(manifest: Manifest, max_length: int) -> None:
 
 def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:
     """Bytes of the shard with layers [start, stop) and what belongs to its ends."""
-    has_embed, has_lm_head = start == 0, stop == manifest.shape.num_layers
-    return manifest.part_bytes(*shard_parts(start, stop, has_embed, has_lm_head))
+    return manifest.part_bytes(*_whole(manifest, start, stop).part_names)
+
+
+def _whole(manifest: Manifest, start: int, stop: int) -> Share:
+    """All of layers [start, stop), and of what belongs to their ends."""
+    shape = manifest.shape
+    return Share.whole(shape, start, stop, start == 0, stop == shape.num_layers)
 
 
 def _stages(
@@ -171,7 +190,7 @@ def _weight_table(manifest: Manifest) -> list[list[int]]:
     num_layers = manifest.shape.num_layers
     sizes = [manifest.part_bytes(layer_name(index)) for index in range(num_layers)]
     ends = {
-        (first, last): manifest.part_bytes(*shard_parts(0, 0, first, last))
+        (first, last): manifest.part_bytes(*Share.uncut(0, 0, first, last).part_names)
         for first, last in product((False, True), repeat=2)
     }
     table = [[0] * (num_layers + 1) for _ in range(num_layers + 1)]
@@ -225,5 +244,4 @@ def _stage(manifest: Manifest, node: Node, start: int, stop: int, kv_cache: str)
             f"{MIN_CACHE_TOKENS} tokens, {node.memory_bytes / GIB:.2f} GiB may be used; "
             "add a node, or choose a smaller model or a smaller quantisation"
         )
-    is_last = stop == manifest.shape.num_layers
-    return StagePlan(node.name, start, stop, start == 0, is_last, weights, left)
+    return StagePlan(node.name, _whole(manifest, start, stop), weights, left)

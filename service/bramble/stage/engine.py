@@ -8,7 +8,7 @@ from __future__ import annotations
 import platform
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken, CacheFull
 from bramble.model.digest import digest
-from bramble.model.manifest import CACHE_BYTES, MAX_LENGTH, Manifest, shard_parts
+from bramble.model.manifest import CACHE_BYTES, MAX_LENGTH, Manifest
 from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.foresight import Account, Foreseen
@@ -86,22 +86,22 @@ class Engine:
         """
         if platform.machine() == "aarch64":
             cpu.check(platform.machine(), cpu.CPUINFO.read_text(encoding="utf-8"))
+        assign = replace(assign, share=assign.share.completed(manifest.shape))
         _check_assignment(manifest, assign)
-        names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
+        share = assign.share
         proofs = proofs or Proofs(packed)
         if assign.is_suspect:
-            proof.verify(folder, manifest, names, proofs, alive, is_suspect=True)
-        layers = range(assign.start, assign.stop)
+            proof.verify(folder, manifest, share.part_names, proofs, alive, is_suspect=True)
         self.threads = (
             session.Threads(threads)
             if threads
-            else tune.choose(folder, manifest, layers, packed, alive)
+            else tune.choose(folder, manifest, share.layers, packed, alive)
         )
         session.start_threads(self.threads)
         shape = manifest.shape
         self._arena = Arena(
             ArenaShape(
-                assign.stop - assign.start,
+                share.num_layers,
                 assign.rows,
                 shape.num_kv_heads,
                 assign.max_length,
@@ -114,11 +114,11 @@ class Engine:
             folder, manifest, assign, self._arena, self.threads, packed, proofs, alive
         )
         self.files = self._shard.files
-        texts = [n for n in manifest.text_files() if assign.has_lm_head and (folder / n).exists()]
-        originals = (*manifest.part_files(names), *texts)
+        texts = [n for n in manifest.text_files() if share.has_lm_head and (folder / n).exists()]
+        originals = (*manifest.part_files(share.part_names), *texts)
         self.originals = {folder / n: manifest.files[n] for n in originals}
         read_grammars = partial(_read_grammars, folder, manifest)
-        self._sampler = Sampler(read_grammars) if assign.has_lm_head else None
+        self._sampler = Sampler(read_grammars) if share.has_lm_head else None
         memory.release(packed)
         self._assign = assign
         self._hidden_size = shape.hidden_size
@@ -166,7 +166,9 @@ class Engine:
             choice = self._finish(step, hidden, foreseen, self._sampler)
         foreseen_us = foreseen.compute_us if foreseen else 0.0
         return StepResult(
-            hidden=None if self._assign.has_lm_head else hidden.reshape(-1, self._hidden_size),
+            hidden=None
+            if self._assign.share.has_lm_head
+            else hidden.reshape(-1, self._hidden_size),
             token_ids=choice.token_ids,
             logprobs=choice.logprobs,
             top_ids=choice.top_ids,
@@ -195,7 +197,7 @@ class Engine:
         positions = np.array([position], np.int32)
         try:
             hidden = self._shard.forward(token_ids[None], row, positions, 1)
-            logits = self._shard.logits(hidden[:, -1]) if self._assign.has_lm_head else None
+            logits = self._shard.logits(hidden[:, -1]) if self._assign.share.has_lm_head else None
         except Broken:  # whoever asks for the step is told
             self._arena.trim(row, length)
             return
@@ -273,7 +275,7 @@ class Engine:
                 self._check_ids("the history of sequence", message.sequence, message.history)
         if step.kind is StepKind.VERIFY and t > MAX_VERIFIED:
             raise Broken(f"step {step.step}: {t} tokens to verify, at most {MAX_VERIFIED} may be")
-        if self._assign.has_embed:
+        if self._assign.share.has_embed:
             if step.hidden is not None:
                 raise Broken(f"step {step.step}: a hidden state came to the stage that embeds")
             return
@@ -303,16 +305,14 @@ def _us_since(started_ns: int) -> float:
 
 
 def _check_assignment(manifest: Manifest, assign: Assign) -> None:
-    layers = manifest.shape.num_layers
     if assign.kv_cache not in CACHE_BYTES:
         raise BadInput(
             f"a KV cache of {assign.kv_cache!r} was assigned, this stage knows "
             f"{' and '.join(CACHE_BYTES)}; have head and stage run one release"
         )
-    if not 0 <= assign.start <= assign.stop <= layers:
-        raise BadInput(
-            f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"
-        )
+    assign.share.check(manifest.shape)
+    if not assign.share.is_whole(manifest.shape):
+        raise BadInput("a part of each layer was assigned; this stage runs whole ones")
     if not (1 <= assign.rows <= MAX_ROWS and 1 <= assign.max_length <= MAX_LENGTH):
         raise BadInput(
             f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 to {MAX_ROWS} "

@@ -19,7 +19,7 @@ from onnxruntime import InferenceSession as Session
 from onnxruntime import IOBinding as Binding
 from onnxruntime import OrtValue
 
-from bramble.model.manifest import Manifest, layer_name, shard_parts
+from bramble.model.manifest import Manifest, layer_name
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
 from bramble.stage.loading import load_parts
@@ -90,8 +90,8 @@ class Shard:
         alive: Callable[[], None],
     ) -> None:
         """Load the assigned parts; `files` are then those that it reads. Raises BadShard."""
-        names = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-        graphs = {name: manifest.graphs(name, assign.kv_cache) for name in names}
+        share = assign.share
+        graphs = {name: manifest.graphs(name, assign.kv_cache) for name in share.part_names}
         copies = (
             PackedParts(packed, folder, manifest, threads, proofs, assign.is_suspect)
             if packed
@@ -101,10 +101,10 @@ class Shard:
         parts, self.files = loaded.sessions, loaded.files
         self._arena = arena
         self._shape = manifest.shape
-        self._embed = parts["embed"][0] if assign.has_embed else None
-        layers = [layer_name(index) for index in range(assign.start, assign.stop)]
+        self._embed = parts["embed"][0] if share.has_embed else None
+        layers = [layer_name(index) for index in share.layers]
         self._layers = [(name, *parts[name]) for name in layers]
-        self._lm_head = parts["lm_head"][0] if assign.has_lm_head else None
+        self._lm_head = parts["lm_head"][0] if share.has_lm_head else None
         cos, sin = tables(manifest.rope, assign.max_length)
         self._rope = {"cos": _value(cos), "sin": _value(sin)}
         shape = manifest.shape
