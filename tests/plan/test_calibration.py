@@ -31,7 +31,9 @@ def bench(stages: int) -> dict[str, Any]:
     plan = plan_ring(model(), "sha", nodes, 8, 8192)
     ring = ring_of(model(), plan, {node.name: TRUTH for node in nodes}, GIGABIT)
     compute = sum(
-        decode_s(load, replace(TRUTH, step_s=0), 1, CONTEXT_TOKENS) for load in ring.loads
+        decode_s(load, replace(TRUTH, step_s=0), 1, CONTEXT_TOKENS)
+        for stage in ring.stages
+        for load in stage.loads
     )
     token = ring.token_s(CONTEXT_TOKENS)
     return {

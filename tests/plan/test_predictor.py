@@ -14,6 +14,7 @@ from bramble.plan.planner import RESIDENT_PER_WEIGHT, weight_bytes
 from bramble.plan.predictor import Setup, fewest, predict
 from bramble.plan.ring_speed import CHUNK_TOKENS, Ring
 from bramble.plan.rings import LATENCY, OBJECTIVES, THROUGHPUT, Work
+from bramble.plan.stage_speed import Exchanges, Stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -27,14 +28,17 @@ def setup(count: int, board: str = "pi5-16gb", objective: str = THROUGHPUT) -> S
     return Setup((DEVICES[board],) * count, objective)
 
 
-def alike(manifest: Manifest, stages: int, step_s: float = 0.0) -> Ring:
+def alike(manifest: Manifest, stages: int, *, has_attention: bool = True) -> Ring:
     """A ring whose stages each do the same share, over a network that costs nothing."""
     whole = whole_load(manifest)
+    if not has_attention:
+        whole = replace(whole, attention_width=0)
     shared = ("layer_bytes", "head_bytes", "parameters", "head_parameters", "kv_bytes_per_token")
     shares = {name: getattr(whole, name) / stages for name in (*shared, "attention_width")}
-    pace = Pace(10e9, 40e9, step_s)
+    pace = Pace(10e9, 40e9, 0.0)
     link = replace(LINKS["1gbe"], bytes_s=math.inf, latency_s=0.0)
-    return Ring((replace(whole, **shares),) * stages, (pace,) * stages, link, 4096)
+    stage = Stage((replace(whole, **shares),), (pace,), manifest.shape.num_layers)
+    return Ring((stage,) * stages, Exchanges(link, 4096))
 
 
 def test_one_stream_takes_the_same_time_round_any_number_of_stages() -> None:
@@ -49,9 +53,8 @@ def test_a_ring_of_n_gives_n_fold_in_aggregate_once_each_stage_is_busy() -> None
 
 
 def test_chunks_of_a_prompt_follow_one_another_through_the_stages() -> None:
-    manifest = replace(model(), shape=replace(model().shape, num_heads=0))  # no attention
-    ring, chunks, stages = alike(manifest, 4), 16, 4
-    alone = alike(manifest, 1).first_token_s(CHUNK_TOKENS * chunks)
+    ring, chunks, stages = alike(model(), 4, has_attention=False), 16, 4
+    alone = alike(model(), 1, has_attention=False).first_token_s(CHUNK_TOKENS * chunks)
     expected = alone / stages * (chunks + stages - 1) / chunks
     assert ring.first_token_s(CHUNK_TOKENS * chunks) == pytest.approx(expected, rel=0.02)
 

@@ -36,6 +36,11 @@ ENGINE_ARITHMETIC = 0.75
 # A stage's own time per step is 0.9 to 1.2 ms on x86_64 (service/DESIGN.md); a Cortex-A76 runs
 # Python at about half that speed: an assumption, until a Pi has been measured.
 PI5_STEP_S = 0.002
+# What a member does itself for an exchange beside waiting for the cable: 24 to 38 µs on x86_64 with
+# AES-256-GCM, from Python; twice that here, likewise an assumption
+PI5_EXCHANGE_S = 0.000_060
+# Numbers that are packed to 8 bits, encrypted, unpacked or added: 5 cycles each, an assumption
+PI5_NUMBERS_S = 500e6
 
 # 937 Mbit/s of TCP, and half a round trip of 0.19 ms (EEE off): raspberrypi/linux PR #7251
 GIGABIT = Link("1gbe", 937e6 / 8, 0.000_095)
@@ -75,6 +80,8 @@ PI5_PACE = Pace(
     PI5_READ_BYTES_S[THREADS] * PI5_STREAMING * ENGINE_STREAMING,
     PI5_PARAMETERS_S * ENGINE_ARITHMETIC,
     PI5_STEP_S,
+    PI5_EXCHANGE_S,
+    PI5_NUMBERS_S,
 )
 
 
