@@ -1,6 +1,9 @@
 """Run on the emulated board: count what a token costs, part by part.
 
-usage: measure.py FOLDER [all]     a model of models.py; all: also what does not depend on its weights
+usage: measure.py FOLDER [all]
+
+FOLDER    a model of models.py
+all       also what does not depend on its weights
 """
 
 from __future__ import annotations
@@ -44,7 +47,9 @@ class Stage:
         self._is_first, self._is_last = number == 0, number == num_stages - 1
         self._steps = 0
 
-    def step(self, t: int, context: int, opens: tuple[Open, ...] = (), is_sampled: bool = False) -> Step:
+    def step(
+        self, t: int, context: int, opens: tuple[Open, ...] = (), is_sampled: bool = False
+    ) -> Step:
         """One of t new tokens behind `context` others; the last stage samples if asked."""
         self._steps += 1
         hidden = np.full((t, self._manifest.shape.hidden_size), 0.1, np.float32)

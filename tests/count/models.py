@@ -1,4 +1,4 @@
-"""What is measured: a real shape with random weights, cut to what an emulated load takes seconds for.
+"""What is measured: a real shape with random weights, cut so that an emulated load is short.
 
 What is cut is known by differences: a layer costs what a stage of two takes more than one of one.
 """

@@ -138,7 +138,7 @@ def open_synthetic(name: str, cuts: Mapping[str, int] = MappingProxyType({})) ->
     """
     if name not in SHAPES:
         raise BadInput(f"shape {name!r} is unknown; known are {', '.join(SHAPES)}")
-    document = dict(SHAPES[name]) | cuts
+    document = {**SHAPES[name], **cuts}
     config = ConfigFile(document)
     template = {"chat_template": CHAT_TEMPLATE, "bos_token": SPECIAL[BOS]}
     return Source(

@@ -92,5 +92,6 @@ def stage_of(
     manifest: Manifest, stage: StagePlan, kv_cache: str, paces: Mapping[str, Pace]
 ) -> Stage:
     """Join a plan's stage with what its nodes can do."""
-    load = share_load(manifest, stage.share, kv_cache)
-    return Stage((load,), (paces[stage.node],), stage.num_layers)
+    pace = paces[stage.node]
+    load = share_load(manifest, stage.share, kv_cache, pace.machine)
+    return Stage((load,), (pace,), stage.num_layers)
