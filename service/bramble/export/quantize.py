@@ -50,16 +50,16 @@ def quantize(rows: Floats, kind: str) -> Quantized:
 
 def pack(codes: Bytes, scales: Floats, zeros: Bytes | None) -> Quantized:
     """Put int4 codes uint8 (n, blocks, block), and zero points (n, blocks), two into a byte."""
-    return Quantized(_pairs(codes), scales, None if zeros is None else _pairs(zeros))
+    return Quantized(pairs(codes), scales, None if zeros is None else pairs(zeros))
 
 
 def dequantize(quantized: Quantized, kind: str) -> Floats:
     """Turn what `quantize` made back into float32 (n, k)."""
     codes, scales = quantized.codes, quantized.scales
-    levels = _nibbles(codes) if BITS[kind] == 4 else codes
+    levels = nibbles(codes) if BITS[kind] == 4 else codes
     zeros = np.full(scales.shape, 1 << (BITS[kind] - 1), np.float32)
     if quantized.zeros is not None:
-        zeros = _nibbles(quantized.zeros)[:, : scales.shape[1]].astype(np.float32)
+        zeros = nibbles(quantized.zeros)[:, : scales.shape[1]].astype(np.float32)
     values = (levels.astype(np.float32) - zeros[:, :, None]) * scales[:, :, None]
     return np.asarray(values.reshape(len(codes), -1), np.float32)
 
@@ -127,7 +127,7 @@ def _better(
     )
 
 
-def _pairs(codes: Bytes) -> Bytes:
+def pairs(codes: Bytes) -> Bytes:
     """Two codes per byte along the last axis, low nibble first; an odd one is beside 0."""
     high = codes[..., 1::2] << np.uint8(4)
     if codes.shape[-1] % 2:
@@ -135,8 +135,8 @@ def _pairs(codes: Bytes) -> Bytes:
     return np.asarray(codes[..., 0::2] | high)
 
 
-def _nibbles(pairs: Bytes) -> Bytes:
-    """What `_pairs` packed, with an odd code's 0 behind it."""
+def nibbles(pairs: Bytes) -> Bytes:
+    """What `pairs` packed, with an odd code's 0 behind it."""
     return np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(*pairs.shape[:-1], -1)
 
 
