@@ -7,6 +7,7 @@ import pytest
 from bramble.export.synthetic import decoder_of
 from bramble.model.manifest import Manifest
 from bramble.model.share import Share
+from bramble.plan.cost import AARCH64
 from bramble.plan.devices import GIGABIT, PI5_PACE
 from bramble.plan.exchange_time import FLOAT32, Q8, exchange_s
 from bramble.plan.pace import Load, Pace, share_load, whole_load
@@ -41,7 +42,8 @@ def part(manifest: Manifest, at: int, members: int) -> Share:
 def group(members: int, paces: tuple[Pace, ...] = ()) -> Stage:
     manifest = model()
     loads = tuple(
-        share_load(manifest, part(manifest, at, members), "float32") for at in range(members)
+        share_load(manifest, part(manifest, at, members), "float32", AARCH64)
+        for at in range(members)
     )
     return Stage(loads, paces or (PI5_PACE,) * members, manifest.shape.num_layers)
 
@@ -53,7 +55,10 @@ def added(loads: list[Load], name: str) -> float:
 @pytest.mark.parametrize("members", [1, 2, 4, 8])
 def test_members_together_are_asked_what_one_would_be(members: int) -> None:
     manifest = model()
-    loads = [share_load(manifest, part(manifest, at, members), "float32") for at in range(members)]
+    loads = [
+        share_load(manifest, part(manifest, at, members), "float32", AARCH64)
+        for at in range(members)
+    ]
     whole = whole_load(manifest)
     for name in (
         "layer_bytes",
@@ -69,8 +74,8 @@ def test_members_with_parts_of_one_kv_head_have_its_keys_and_values_each() -> No
     manifest = model()
     half = replace(part(manifest, 0, 8), heads=(0, 2))  # of the four query heads of KV head 0
     load, one = (
-        share_load(manifest, half, "float32"),
-        share_load(manifest, part(manifest, 0, 8), "float32"),
+        share_load(manifest, half, "float32", AARCH64),
+        share_load(manifest, part(manifest, 0, 8), "float32", AARCH64),
     )
     assert load.kv_bytes_per_token == one.kv_bytes_per_token
     assert load.attention_width == one.attention_width / 2
@@ -80,7 +85,7 @@ def test_members_with_parts_of_one_kv_head_have_its_keys_and_values_each() -> No
 def test_of_a_mixture_each_member_has_its_columns_of_every_expert() -> None:
     shape, experts = MIXTURES["qwen3-30b-a3b"]
     manifest = paper_manifest("mixture", shape, False, "int4", experts)
-    loads = [share_load(manifest, part(manifest, at, 4), "float32") for at in range(4)]
+    loads = [share_load(manifest, part(manifest, at, 4), "float32", AARCH64) for at in range(4)]
     whole = whole_load(manifest)
     assert sum(load.read_bytes(1) for load in loads) == pytest.approx(whole.read_bytes(1))
     assert loads[0].experts == pytest.approx(whole.experts)

@@ -298,7 +298,7 @@ class Ring:
 
     def _make_plan(self) -> Plan:
         nodes = [
-            Node(entry.node, entry.hello.memory_bytes)
+            Node(entry.node, entry.hello.memory_bytes, machine=entry.hello.machine)
             for entry in self.registry.stages
             if entry.hello is not None
         ]

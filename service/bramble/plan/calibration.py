@@ -15,6 +15,7 @@ from typing import Any
 
 from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
+from bramble.plan.cost import CHUNK_INSTRUCTIONS
 from bramble.plan.devices import PI5_PACE
 from bramble.plan.pace import Link, Pace
 from bramble.plan.paper import SHA256
@@ -100,7 +101,10 @@ def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Pace:
     wanted = bench.prompt_tokens / bench.prefill_tokens_s
     slow, fast = SLOW, FAST
     for _ in range(HALVINGS):
-        pace = replace(pace, parameters_s=(slow * fast) ** 0.5)
+        parameters_s = (slow * fast) ** 0.5  # attention is as fast as the products are, see cost.py
+        pace = replace(
+            pace, parameters_s=parameters_s, instructions_s=parameters_s * CHUNK_INSTRUCTIONS
+        )
         if _with(ring, pace).first_token_s(bench.prompt_tokens) > wanted:
             slow = pace.parameters_s
         else:

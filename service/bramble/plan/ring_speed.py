@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bramble.model.manifest import Manifest
-from bramble.plan.pace import Link, Pace
+from bramble.plan.pace import Link, Pace, attention_s
 from bramble.plan.planner import Plan
 from bramble.plan.stage_speed import Exchanges, Stage, stage_of
 
@@ -56,7 +56,7 @@ class Ring:
         return Terms(
             sum(load.read_bytes(1) / pace.read_bytes_s for load, pace in slowest),
             sum(load.head_bytes / pace.read_bytes_s for load, pace in slowest),
-            sum(context * load.kv_bytes_per_token / pace.read_bytes_s for load, pace in slowest),
+            sum(attention_s(load, pace, context) for load, pace in slowest),
             sum(self.exchanges.decode_s(stage, 1) for stage in self.stages),
             sum(pace.step_s for _, pace in slowest),
             self._hops(1),

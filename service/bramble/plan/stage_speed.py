@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bramble.model.manifest import Manifest
-from bramble.model.share import Share
 from bramble.plan.exchange_time import exchange_s
 from bramble.plan.pace import Link, Load, Pace, decode_s, prefill_s, share_load
 from bramble.plan.planner import StagePlan
@@ -93,6 +92,6 @@ def stage_of(
     manifest: Manifest, stage: StagePlan, kv_cache: str, paces: Mapping[str, Pace]
 ) -> Stage:
     """Join a plan's stage with what its nodes can do."""
-    whole = Share.whole(manifest.shape, stage.start, stage.stop, stage.has_embed, stage.has_lm_head)
-    load = share_load(manifest, whole, kv_cache)
-    return Stage((load,), (paces[stage.node],), stage.num_layers)
+    pace = paces[stage.node]
+    load = share_load(manifest, stage.share, kv_cache, pace.machine)
+    return Stage((load,), (pace,), stage.num_layers)
