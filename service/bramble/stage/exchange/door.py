@@ -15,6 +15,7 @@ from bramble.stage.exchange.greeting import GREETING_BYTES
 
 BACKLOG = 16  # connections that the kernel keeps for us
 MAX_STRANGERS = 16  # that may be greeting at once; the oldest goes for another one
+EVERYWHERE = ("0.0.0.0", "::")
 GREETING_S = 5.0  # a connection that has not proven itself by then is closed
 
 
@@ -64,6 +65,10 @@ class Door:
     def __init__(self, listen: str) -> None:
         """Listen at tcp://ADDRESS:PORT; port 0 takes a free one. Raises BadInput, Broken."""
         family, address = resolve(listen)
+        if address[0] in EVERYWHERE:
+            raise BadInput(
+                f"exchange: got {listen!r}; name the address at which other members reach this one"
+            )
         self._host = listen.removeprefix("tcp://").rpartition(":")[0]
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         try:
