@@ -223,7 +223,7 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "context": number(),
     "memory_mib": number(),
     "model": matching(r"\S(.*\S)?", "embedded, a model of the hub, or a folder"),
-    "kv_cache": choice("float32", "int8"),
+    "kv_cache": choice("auto", "float32", "float16", "int8"),
     "speculation": choice("auto", "off"),
     "quantization": choice("int4", "int4-128", "int8", "float32"),
     "hub_token": or_empty(matching(r"\S+", "a token"), ""),

@@ -307,8 +307,9 @@ def _check_assignment(manifest: Manifest, assign: Assign) -> None:
     if assign.kv_cache not in CACHE_BYTES:
         raise BadInput(
             f"a KV cache of {assign.kv_cache!r} was assigned, this stage knows "
-            f"{' and '.join(CACHE_BYTES)}; have head and stage run one release"
+            f"{', '.join(CACHE_BYTES)}; have head and stage run one release"
         )
+    manifest.check_cache(assign.kv_cache)
     if not 0 <= assign.start <= assign.stop <= layers:
         raise BadInput(
             f"layers {assign.start}:{assign.stop} were assigned; {manifest.name} has 0:{layers}"

@@ -105,7 +105,9 @@ class Shard:
         layers = [layer_name(index) for index in range(assign.start, assign.stop)]
         self._layers = [(name, *parts[name]) for name in layers]
         self._lm_head = parts["lm_head"][0] if assign.has_lm_head else None
-        cos, sin = tables(manifest.rope, assign.max_length)
+        # Attention over a float16 cache is wholly in half precision
+        kind = np.float16 if assign.kv_cache == "float16" else np.float32
+        cos, sin = (table.astype(kind) for table in tables(manifest.rope, assign.max_length))
         self._rope = {"cos": _value(cos), "sin": _value(sin)}
         shape = manifest.shape
         heads = (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads, shape.num_heads)
