@@ -22,6 +22,7 @@ from bramble.head.step_plan import StepPlan
 from bramble.model.digest import error
 from bramble.model.manifest import Manifest
 from bramble.observe.repeats import Repeats
+from bramble.plan.cache_kind import AUTO, cache_kind
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
 from bramble.wire.terms import epoch_of
@@ -32,7 +33,9 @@ log = logging.getLogger(__name__)
 # two. What is lost is noticed otherwise: by gaps, by stages that idle and by those that are silent.
 STEP_TIMEOUT_S = 600.0
 STRANDED_S = 5.0  # on a hop: as long as ZeroMQ bears a silent one (HEARTBEAT_TIMEOUT_MS)
-INT8_CACHE_TOLERANCE = 0.25  # as for int8 weights; measured 0.03 to 0.08, a wrong layer is about 1
+# Of the golden check, which is recorded with float32; a wrong layer is about 1. Measured: float16
+# 0.0006 to 0.003, int8 0.03 to 0.08
+CACHE_TOLERANCES = {"float32": 0.0, "float16": 0.05, "int8": 0.25}
 RETRY_S = 15.0  # after a failure, in case a person has put it right
 # The same where a stage could not load its shard: a file, a disk's room or a permission is put
 # right at any moment, and a stage does not read again what is as it was
@@ -59,7 +62,7 @@ class Settings:
     max_length: int
     sampled_endpoint: str
     node: str = ""  # the head's own
-    kv_cache: str = "float32"
+    kv_cache: str = AUTO  # one of plan/cache_kind.KINDS
     for_cache: bool = False  # layers are split for the most cache, not the least time
 
 
@@ -268,9 +271,7 @@ class Ring:
     def _judge(self, sampled: Sampled, now: float) -> None:
         golden = self.manifest.golden
         assert golden is not None and self.plan is not None
-        allowed = golden.tolerance
-        if self.plan.kv_cache == "int8":  # the check was recorded with float32
-            allowed = max(allowed, INT8_CACHE_TOLERANCE)
+        allowed = max(golden.tolerance, CACHE_TOLERANCES[self.plan.kv_cache])
         for index, stage in enumerate(self.plan.stages):
             difference = _difference(sampled.digests, index, golden.digests[stage.stop])
             if difference > allowed:
@@ -297,19 +298,17 @@ class Ring:
     # ------------------------------------------------------------------------------------- plan
 
     def _make_plan(self) -> Plan:
-        nodes = [
-            Node(entry.node, entry.hello.memory_bytes, machine=entry.hello.machine)
-            for entry in self.registry.stages
-            if entry.hello is not None
-        ]
+        found = [(entry.node, entry.hello) for entry in self.registry.stages if entry.hello]
+        nodes = [Node(name, hello.memory_bytes, machine=hello.machine) for name, hello in found]
         settings = self._settings
+        machines = (hello.machine for _, hello in found)
         return plan_ring(
             self.manifest,
             self.manifest_sha256,
             nodes,
             settings.rows,
             settings.max_length,
-            settings.kv_cache,
+            cache_kind(self.manifest, settings.kv_cache, machines),
             for_cache=settings.for_cache,
         )
 

@@ -71,7 +71,7 @@ class Plan:
     max_length: int
     budget_tokens: int  # of KV cache over all rows, what the tightest stage can hold
     stages: tuple[StagePlan, ...]
-    kv_cache: str = "float32"  # or int8
+    kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
 
     @property
     def plan_id(self) -> bytes:
@@ -94,7 +94,7 @@ def plan_ring(
 
     rows        sequences in the KV cache at once; rounded to a multiple of the stages
     max_length  tokens of one row; lowered to what the tightest stage can hold
-    kv_cache    float32, or int8, of which four times the tokens fit
+    kv_cache    float32, or float16 or int8, of which two or four times the tokens fit
     for_cache   where the rows do not fit so, spread it such that the tightest stage holds the most
     Raises BadInput if there are more nodes than layers, or memory does not suffice.
     """
