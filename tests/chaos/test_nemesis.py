@@ -67,11 +67,18 @@ def test_cases_have_names_of_their_own_and_a_third_has_no_seed() -> None:
 
 def test_a_report_tells_requests_faults_and_each_rule() -> None:
     memory = [
-        {"at": 14 + i, "kind": "sampled", "process": "head", "pid": 7}
+        {"at": 14 + 10 * i, "kind": "sampled", "process": "head", "pid": 7}
         | {"resident_mib": 90.5 + i, "descriptors": 40}
-        for i in range(3)
+        for i in range(13)
     ]
-    lines = read(texts([*story(), *memory]))
+    memory += [
+        {"at": 14, "kind": "sampled", "process": "web", "pid": 8}
+        | {"resident_mib": 60.0, "descriptors": 9},
+        {"at": 14, "kind": "load", "load": 2.5},
+    ]
+    told = story()
+    told[-1]["at"] = 200.0  # all at rest
+    lines = read(texts([*told, *memory]))
     page = report(lines, check(lines), 'make chaos ARGS="--seed 7"')
     assert page.startswith("# 1 faults, None: no violation\n")
     for row in (
@@ -82,7 +89,9 @@ def test_a_report_tells_requests_faults_and_each_rule() -> None:
         "| left by the client | 1 |",
         "| refused before acceptance: 503 | 1 |",
         "| refused before acceptance: no connection | 1 |",
-        "| head | 1 | 2 s | 90.5 | 92.5 | 40 | 40 |",
+        "| head | 1 | 120 s | 90.5 | 102.5 | +6.00 ± 0.00 | 40 | 40 | +0.00 ± 0.00 |",
+        "| web | 1 | 0 s | 60.0 | 60.0 | – | 9 | 9 | – |",
+        "| load meanwhile | 2.5 in the median, 2.5 at most |",
         "| kill stage | 1 | 1 | 2.5 | 2.5 | 2.5 | 3.0 | 3.0 | 3.0 | 0 |",
     ):
         assert row in page
