@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections import Counter
+from pathlib import Path
+from typing import cast
 
 import pytest
 from bramble.errors import BadInput
 
-from tests.chaos import nemesis
+from tests.chaos import faults, nemesis
 from tests.chaos.__main__ import main
 from tests.chaos.cases import cases
 from tests.chaos.checker import RULES, check
-from tests.chaos.faults import Planned
+from tests.chaos.cluster import Cluster
+from tests.chaos.faults import Planned, Scene
 from tests.chaos.history import read
 from tests.chaos.nemesis import KINDS
 from tests.chaos.report import report
@@ -50,6 +55,28 @@ def test_faults_hit_what_is_there_and_two_are_never_one() -> None:
 def test_what_needs_a_network_of_its_own_says_so(name: str) -> None:
     assert "--lan" in nemesis.unavailable(name, has_lan=False)
     assert nemesis.unavailable(name, has_lan=True) == ""
+
+
+class Sleepers:
+    """Processes by name, and nothing else of a cluster."""
+
+    def __init__(self, *names: str) -> None:
+        self.children = {name: subprocess.Popen(["sleep", "60"]) for name in names}
+
+    def processes(self) -> dict[str, int]:
+        return {name: child.pid for name, child in self.children.items()}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is Linux's")
+def test_who_is_killed_has_ended_when_the_wait_for_its_successor_begins() -> None:
+    for turn in range(20):
+        sleepers = Sleepers("stage-0", "stage-1")
+        scene = Scene(cast(Cluster, sleepers), lambda: None)
+        faults.kill(scene, Planned(turn, "kill-two", ("stage-0", "stage-1"), 0.0, 0.0, 1))
+        for child in sleepers.children.values():
+            state = Path(f"/proc/{child.pid}/stat").read_text().split()[2]
+            child.wait()
+            assert state == "Z"
 
 
 def test_an_unknown_kind_is_refused_by_name(capsys: pytest.CaptureFixture[str]) -> None:
