@@ -174,11 +174,7 @@ PLANTED: list[tuple[str, str, Callable[[Story], Story]]] = [
     ),
     ("text", "another word", changed("delta", text="?")),
     ("text", "more than there is", changed("delta", text=". And more.")),
-    (
-        "text",
-        "half a character, of a reply that has no reference",
-        changed("delta", "r5", text="\ufffd"),
-    ),
+    ("text", "half a character", changed("delta", text="\ufffd")),
     ("finish", "length instead of stop", changed("ended", finish="length", completion_tokens=7)),
     ("finish", "an unknown one of a free reply", changed("ended", "r5", finish="cancelled")),
     ("finish", "length before the limit, of a free reply", changed("ended", "r5", finish="length")),
@@ -277,6 +273,10 @@ def test_a_fault_excuses_refusals_until_all_is_whole_and_no_longer() -> None:
     assert [violation.rule for violation in judged([*story(), *late])] == ["refused in peace"]
     lasts = [*story(), *fault(10.5, 2)[:1]]
     assert [violation.rule for violation in judged([*lasts, *late])] == ["never whole"]
+
+
+def test_a_reply_that_is_sampled_freely_may_hold_bytes_that_are_no_character() -> None:
+    assert judged(changed("delta", "r5", text="\ufffd")(story())) == []
 
 
 def test_time_in_which_something_is_held_broken_is_no_stall() -> None:
