@@ -6,13 +6,14 @@ from itertools import combinations, pairwise
 import pytest
 from bramble.errors import BadInput
 from bramble.model.manifest import File, Golden, Manifest, Part, Quantization, Rope, Shape
+from bramble.model.share import Share
+from bramble.plan.cut import weight_bytes
 from bramble.plan.planner import (
     GIB,
     RESIDENT_PER_WEIGHT,
     Node,
     check_context,
     plan_ring,
-    weight_bytes,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -42,6 +43,13 @@ def manifest(num_layers: int, layer_bytes: int = 40 * MIB, head_bytes: int = 160
     )
 
 
+def weight_of(model: Manifest, start: int, stop: int) -> int:
+    """Of whole layers, and of what belongs to their ends."""
+    num_layers = model.shape.num_layers
+    share = Share.whole(model.shape, start, stop, start == 0, stop == num_layers)
+    return weight_bytes(model, share)
+
+
 @given(st.integers(1, 40), st.lists(st.floats(1, 16), min_size=1, max_size=8), st.data())
 def test_each_layer_is_run_exactly_once_and_fits(
     num_layers: int, gibibytes: list[float], data: st.DataObject
@@ -54,11 +62,11 @@ def test_each_layer_is_run_exactly_once_and_fits(
         return
     layers = [i for stage in plan.stages for i in range(stage.start, stage.stop)]
     assert layers == list(range(num_layers))
-    assert [stage.node for stage in plan.stages] == [node.name for node in nodes]
+    assert [stage.name for stage in plan.stages] == [node.name for node in nodes]
     assert all(stage.num_layers >= 1 for stage in plan.stages)
     assert plan.stages[0].has_embed and plan.stages[-1].has_lm_head
     for stage, node in zip(plan.stages, nodes, strict=True):
-        weights = weight_bytes(model, stage.start, stage.stop)
+        weights = weight_bytes(model, stage.members[0].share)
         cache = plan.budget_tokens * model.shape.kv_bytes_per_token(stage.num_layers)
         assert weights * RESIDENT_PER_WEIGHT + cache <= node.memory_bytes
 
@@ -96,7 +104,7 @@ def test_for_cache_no_other_split_holds_more(gibibytes: list[float]) -> None:
         best = max(
             best,
             min(
-                (node.memory_bytes - weight_bytes(model, *ends) * RESIDENT_PER_WEIGHT)
+                (node.memory_bytes - weight_of(model, *ends) * RESIDENT_PER_WEIGHT)
                 / model.shape.kv_bytes_per_token(ends[1] - ends[0])
                 for node, ends in zip(nodes, pairwise(borders), strict=True)
             ),
@@ -130,6 +138,60 @@ def test_more_nodes_than_layers_are_refused() -> None:
         plan_ring(manifest(4), "sha", nodes, 16, 8192)
 
 
+@given(
+    st.lists(st.lists(st.floats(0.3, 4), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_groups_hold_each_layer_once_and_each_member_has_room(
+    gibibytes: list[list[float]], for_cache: bool
+) -> None:
+    model, names = manifest(12), iter(range(99))
+    groups = [tuple(Node(f"pi-{next(names)}", int(g * GIB)) for g in group) for group in gibibytes]
+    try:
+        plan = plan_ring(model, "sha", groups, 16, 8192, for_cache=for_cache)
+    except BadInput:
+        return
+    assert [stage.nodes for stage in plan.stages] == [tuple(n.name for n in g) for g in groups]
+    assert [i for stage in plan.stages for i in range(stage.start, stage.stop)] == list(range(12))
+    memory = {node.name: node.memory_bytes for group in groups for node in group}
+    for stage in plan.stages:
+        assert stage.members[-1].share.heads[1] == model.shape.num_heads
+        for left, right in pairwise(member.share for member in stage.members):
+            assert (left.start, left.stop, left.has_embed) == (
+                right.start,
+                right.stop,
+                right.has_embed,
+            )
+            assert left.heads[1] == right.heads[0] and left.columns[1] == right.columns[0]
+            assert left.has_lm_head == right.has_lm_head
+    for member in plan.members:
+        member.share.check(model.shape)
+        cache = plan.budget_tokens * member.share.kv_bytes_per_token(model.shape)
+        assert member.weight_bytes * RESIDENT_PER_WEIGHT + cache <= memory[member.node]
+
+
+def test_a_group_holds_what_none_of_its_members_does() -> None:
+    nodes = [Node("a", GIB), Node("b", GIB)]
+    with pytest.raises(BadInput, match="add a node"):
+        plan_ring(manifest(16), "sha", nodes[:1], 16, 8192)
+    (stage,) = plan_ring(manifest(16), "sha", [tuple(nodes)], 16, 8192).stages
+    assert stage.name == "a+b"
+
+
+def test_a_member_whose_part_does_not_fit_is_named_with_the_numbers() -> None:
+    group = (Node("a", 2 * GIB), Node("b", GIB // 4))
+    with pytest.raises(BadInput, match=r"b: its part of layers 0–15 of m need 0\.\d\d GiB"):
+        plan_ring(manifest(16), "sha", [group], 16, 8192)
+
+
+def test_a_group_gets_more_layers_than_a_board_alone() -> None:
+    plan = plan_ring(manifest(15), "sha", [tuple(PAIR), Node("c", 8 * GIB)], 16, 8192)
+    assert [stage.num_layers for stage in plan.stages] == [11, 4]
+
+
+PAIR = [Node("a", 8 * GIB), Node("b", 8 * GIB)]
+
+
 def test_the_plan_id_is_of_the_content() -> None:
     nodes = [Node("a", 8 * GIB), Node("b", 8 * GIB)]
     one, same = (plan_ring(manifest(16), "sha", nodes, 16, 8192).plan_id for _ in range(2))
@@ -139,7 +201,7 @@ def test_the_plan_id_is_of_the_content() -> None:
 
 def test_a_model_whose_least_cache_fits_only_as_int8_is_planned_with_it() -> None:
     model = manifest(16)
-    weights = weight_bytes(model, 0, 16) * RESIDENT_PER_WEIGHT
+    weights = weight_of(model, 0, 16) * RESIDENT_PER_WEIGHT
     cache = 512 * model.shape.kv_bytes_per_token(16, "int8")
     nodes = [Node("a", int(weights + 2 * cache))]
     with pytest.raises(BadInput, match="add a node"):

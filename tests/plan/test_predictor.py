@@ -7,10 +7,12 @@ import pytest
 from bramble.errors import BadInput
 from bramble.export.synthetic import SHAPES, decoder_of
 from bramble.model.manifest import Manifest
+from bramble.model.share import Share
+from bramble.plan.cut import weight_bytes
 from bramble.plan.devices import DEVICES, LINKS
 from bramble.plan.pace import Pace, decode_s, whole_load
 from bramble.plan.paper import MIXTURES, paper_manifest
-from bramble.plan.planner import RESIDENT_PER_WEIGHT, weight_bytes
+from bramble.plan.planner import RESIDENT_PER_WEIGHT
 from bramble.plan.predictor import Setup, fewest, predict
 from bramble.plan.ring_speed import CHUNK_TOKENS, Ring
 from bramble.plan.rings import LATENCY, OBJECTIVES, THROUGHPUT, Work
@@ -106,7 +108,8 @@ def test_a_stack_that_is_too_small_is_told_what_would_fit() -> None:
 
 def test_the_planners_rule_decides_how_many_boards_are_needed() -> None:
     manifest = model()
-    whole = weight_bytes(manifest, 0, manifest.shape.num_layers) * RESIDENT_PER_WEIGHT
+    share = Share.whole(manifest.shape, 0, manifest.shape.num_layers, True, True)
+    whole = weight_bytes(manifest, share) * RESIDENT_PER_WEIGHT
     board = DEVICES["pi5-8gb"]
     # Beside the head there is no room for a cache; a board without one would do
     assert board.usable_bytes(is_head=True) < whole < board.usable_bytes(is_head=False)

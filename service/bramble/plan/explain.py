@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest
+from bramble.plan.cut import weight_bytes
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 
 ENDLESS = 1 << 62  # bytes: memory that never binds
@@ -18,13 +19,10 @@ def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     is_by_time = all(a.start == b.start for a, b in zip(plan.stages, by_time, strict=True))
     rich = [Node(node.name, ENDLESS, node.speed) for node in nodes]
     free = _planned(manifest, rich, plan)  # what differs, memory has decided
-    per_token = [
-        manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache) for stage in plan.stages
-    ]
-    tokens = [stage.kv_bytes // each for stage, each in zip(plan.stages, per_token, strict=True)]
+    tokens = [stage.cache_tokens(manifest.shape, plan.kv_cache) for stage in plan.stages]
     sentences = []
     for index, stage in enumerate(plan.stages):
-        words = [f"{stage.node} runs {_layers(stage, manifest.shape.num_layers)}"]
+        words = [f"{stage.name} runs {_layers(stage, manifest.shape.num_layers)}"]
         words.append(_pace(reads, index))
         words.append(_memory(stage, tokens, index))
         if not is_by_time:
@@ -52,15 +50,18 @@ def _pace(reads: list[int], index: int) -> str:
 
 
 def _memory(stage: StagePlan, tokens: list[int], index: int) -> str:
-    left = f"{size(stage.kv_bytes)} are left for {tokens[index]} tokens of KV cache"
+    least = min(member.kv_bytes for member in stage.members)
+    left = f"{size(least)} are left for {tokens[index]} tokens of KV cache"
     if len(tokens) > 1 and tokens[index] == min(tokens):
         left += ", the fewest, which is the ring’s limit"
     return left
 
 
 def _read_bytes(manifest: Manifest, stage: StagePlan) -> int:
-    """What a decode step reads: all of the shard but the embedding, of which it takes one row."""
-    return manifest.part_bytes(*replace(stage.share, has_embed=False).part_names)
+    """What a decode step reads: all but the embedding, of which it takes one row; in a group the
+    member that reads the most."""
+    shares = [replace(member.share, has_embed=False) for member in stage.members]
+    return max(weight_bytes(manifest, share) for share in shares)
 
 
 def _planned(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:

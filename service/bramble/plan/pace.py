@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from bramble.model.manifest import BYTES_PER_WEIGHT, Manifest, layer_name
 from bramble.model.share import Share
-from bramble.plan.planner import StagePlan
+from bramble.plan.cut import layer_fraction
+from bramble.plan.planner import MemberPlan
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,9 +76,9 @@ def prefill_s(load: Load, pace: Pace, tokens: float, context: float) -> float:
     return read / pace.read_bytes_s + arithmetic / pace.parameters_s + pace.step_s
 
 
-def stage_load(manifest: Manifest, stage: StagePlan, kv_cache: str) -> Load:
-    """What a step asks of this stage of a plan."""
-    return _load(manifest, stage.share, kv_cache)
+def member_load(manifest: Manifest, member: MemberPlan, kv_cache: str) -> Load:
+    """What a step asks of this member of a plan."""
+    return _load(manifest, member.share, kv_cache)
 
 
 def whole_load(manifest: Manifest) -> Load:
@@ -88,18 +89,19 @@ def whole_load(manifest: Manifest) -> Load:
 
 
 def _load(manifest: Manifest, share: Share, kv_cache: str) -> Load:
-    layers = manifest.part_bytes(*map(layer_name, share.layers))
-    head = manifest.part_bytes("lm_head") if share.has_lm_head else 0
+    shape, kinds = manifest.shape, manifest.quantization
+    layers = layer_fraction(manifest, share) * manifest.part_bytes(*map(layer_name, share.layers))
+    rows, heads = (stop - start for start, stop in (share.vocab, share.heads))
+    head = manifest.part_bytes("lm_head") * rows / shape.vocab_size
     experts, picked = _experts(manifest)
-    kinds, shape = manifest.quantization, manifest.shape
     active = 1 - experts + experts * picked
     return Load(
         layer_bytes=layers,
         head_bytes=head,
         parameters=layers * active / BYTES_PER_WEIGHT[kinds.layers],
         head_parameters=head / BYTES_PER_WEIGHT[kinds.lm_head],
-        kv_bytes_per_token=shape.kv_bytes_per_token(share.num_layers, kv_cache),
-        attention_width=share.num_layers * shape.num_heads * shape.head_dim * 2,
+        kv_bytes_per_token=share.kv_bytes_per_token(shape, kv_cache),
+        attention_width=share.num_layers * heads * shape.head_dim * 2,
         experts=experts,
         picked=picked,
     )

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bramble.model.manifest import Manifest
-from bramble.plan.pace import Link, Load, Pace, decode_s, prefill_s, stage_load
+from bramble.plan.pace import Link, Load, Pace, decode_s, member_load, prefill_s
 from bramble.plan.planner import Plan
 
 CHUNK_TOKENS = 128  # of a prompt, as the head cuts it
@@ -79,10 +79,11 @@ class Ring:
 
 
 def ring_of(manifest: Manifest, plan: Plan, paces: Mapping[str, Pace], link: Link) -> Ring:
-    """Join a plan with what its nodes can do."""
+    """Join a plan, each stage of which is one node, with what its nodes can do."""
+    assert len(plan.members) == len(plan.stages)
     return Ring(
-        tuple(stage_load(manifest, stage, plan.kv_cache) for stage in plan.stages),
-        tuple(paces[stage.node] for stage in plan.stages),
+        tuple(member_load(manifest, member, plan.kv_cache) for member in plan.members),
+        tuple(paces[member.node] for member in plan.members),
         link,
         manifest.shape.hidden_size,
     )
