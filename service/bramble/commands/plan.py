@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import platform
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -135,7 +136,8 @@ def _nodes(text: str) -> list[Node]:
         if found is None or found[3] not in UNITS:
             units = ", ".join(filter(None, UNITS))
             raise BadInput(f"--nodes: got {word!r}, need NAME=MEMORY in {units} or bytes: pi1=6GiB")
-        nodes.append(Node(found[1], int(float(found[2]) * UNITS[found[3]])))
+        memory = int(float(found[2]) * UNITS[found[3]])
+        nodes.append(Node(found[1], memory, machine=platform.machine()))
     if len({node.name for node in nodes}) < len(nodes):
         raise BadInput(f"--nodes {text}: name each node once")
     return nodes

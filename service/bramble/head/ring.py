@@ -24,7 +24,7 @@ from bramble.model.digest import error
 from bramble.model.manifest import Manifest
 from bramble.observe.repeats import Repeats
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
-from bramble.wire.messages import Assign, Member, Message, Open, Sampled, Step, StepKind
+from bramble.wire.messages import Assign, Hello, Member, Message, Open, Sampled, Step, StepKind
 from bramble.wire.terms import epoch_of
 
 log = logging.getLogger(__name__)
@@ -307,7 +307,7 @@ class Ring:
 
     def _make_plan(self) -> Plan:
         groups = [
-            tuple(Node(node, self.registry.hello_of(node).memory_bytes) for node in group)
+            tuple(_node_of(self.registry.hello_of(node)) for node in group)
             for group in self.registry.groups
         ]
         settings = self._settings
@@ -324,6 +324,10 @@ class Ring:
     def _epoch(self, number: int) -> Epoch:
         head = Member(self._settings.node, self._settings.sampled_endpoint)
         return Epoch(number, self.term, head, self._suspects)
+
+
+def _node_of(hello: Hello) -> Node:
+    return Node(hello.node, hello.memory_bytes, machine=hello.machine)
 
 
 def _needs_history(sequence: Sequence) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest
-from bramble.plan.cut import weight_bytes
+from bramble.plan.cost import read_bytes
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 
 ENDLESS = 1 << 62  # bytes: memory that never binds
@@ -14,10 +14,14 @@ ENDLESS = 1 << 62  # bytes: memory that never binds
 
 def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     """One sentence for each stage of `plan`, which was made of these nodes."""
-    reads = [_read_bytes(manifest, stage) for stage in plan.stages]
+    machines = {node.name: node.machine for node in nodes}
+    reads = [
+        max(read_bytes(manifest, each.share, machines[each.node]) for each in stage.members)
+        for stage in plan.stages
+    ]
     by_time = _planned(manifest, nodes, plan)
     is_by_time = all(a.start == b.start for a, b in zip(plan.stages, by_time, strict=True))
-    rich = [Node(node.name, ENDLESS, node.speed) for node in nodes]
+    rich = [replace(node, memory_bytes=ENDLESS) for node in nodes]
     free = _planned(manifest, rich, plan)  # what differs, memory has decided
     tokens = [stage.cache_tokens(manifest.shape, plan.kv_cache) for stage in plan.stages]
     sentences = []
@@ -41,8 +45,8 @@ def _layers(stage: StagePlan, num_layers: int) -> str:
     return f"{layers} of {num_layers}{more}"
 
 
-def _pace(reads: list[int], index: int) -> str:
-    share = f"it reads {size(reads[index])} for each token"
+def _pace(reads: list[float], index: int) -> str:
+    share = f"it reads {size(int(reads[index]))} for each token"
     if len(reads) == 1:
         return share
     slowest = reads[index] == max(reads)
@@ -55,13 +59,6 @@ def _memory(stage: StagePlan, tokens: list[int], index: int) -> str:
     if len(tokens) > 1 and tokens[index] == min(tokens):
         left += ", the fewest, which is the ring’s limit"
     return left
-
-
-def _read_bytes(manifest: Manifest, stage: StagePlan) -> int:
-    """What a decode step reads: all but the embedding, of which it takes one row; in a group the
-    member that reads the most."""
-    shares = [replace(member.share, has_embed=False) for member in stage.members]
-    return max(weight_bytes(manifest, share) for share in shares)
 
 
 def _planned(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:

@@ -1,7 +1,7 @@
 """Which node runs which layers: a pure function of the manifest and the nodes.
 
-A token passes every layer, so a part's bytes are its cost, and the slowest stage is the ring's
-pace. Only a reply's tokens pass the lm_head, of a prompt's just the last.
+A token passes every layer, so what it reads there is its cost (cost.py), and the slowest stage is
+the ring's pace. Only a reply's tokens pass the lm_head, of a prompt's just the last.
 """
 
 from __future__ import annotations
@@ -14,13 +14,11 @@ from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise, product
 
 from bramble.errors import BadInput
-from bramble.model.manifest import Manifest, Shape, layer_name
+from bramble.model.manifest import Manifest, Shape
 from bramble.model.share import NONE, Share
-from bramble.plan.cut import block_of, cut, layer_fraction, weight_bytes
+from bramble.plan.cost import AARCH64, head_bytes, layer_bytes, resident_bytes
+from bramble.plan.cut import block_of, cut, weight_bytes
 
-# Resident bytes per byte of shard, as onnxruntime packs int4 weights on x86_64 (measured in
-# service/DESIGN.md); libraries and Python are not of a node's `memory_bytes`.
-RESIDENT_PER_WEIGHT = 1.25
 # A lone stream's reply takes as long however layers are split, its prompt does not; of many streams
 # about half of the time goes into prompts. Under a quarter, as an lm_head of four layers (1B) is
 # not to move a border (measured in service/DESIGN.md).
@@ -34,6 +32,7 @@ class Node:
     name: str
     memory_bytes: int  # what weights and KV cache may take
     speed: float = 1.0  # bytes of weights per second, relative to the other nodes
+    machine: str = AARCH64  # platform.machine(): how its kernels pack weights
 
 
 Group = tuple[Node, ...]  # the nodes that serve one stage together, by rank
@@ -217,7 +216,7 @@ def _divide(manifest: Manifest, group: Group) -> Divided:
 
 def _kind(divided: Divided) -> tuple[object, ...]:
     """The same for stages that cost the same."""
-    return tuple((node.memory_bytes, node.speed) for node, _ in divided)
+    return tuple(replace(node, name="") for node, _ in divided)
 
 
 def _part(manifest: Manifest, share: Share, start: int, stop: int) -> Share:
@@ -241,38 +240,34 @@ def _costs(
 def _member_costs(
     manifest: Manifest, node: Node, share: Share, kv_cache: str, for_cache: bool
 ) -> list[list[float]]:
-    num_layers = manifest.shape.num_layers
-    fraction = layer_fraction(manifest, share)
-    layers = [
-        0,
-        *accumulate(manifest.part_bytes(layer_name(index)) for index in range(num_layers)),
+    num_layers, machine = manifest.shape.num_layers, node.machine
+    single = [
+        replace(share, start=index, stop=index + 1, vocab=NONE) for index in range(num_layers)
     ]
+    read = [0.0, *accumulate(layer_bytes(manifest, layer, machine) for layer in single)]
     ends = {
-        (first, last): weight_bytes(
-            manifest, replace(share, stop=0, has_embed=first, vocab=share.vocab if last else NONE)
-        )
+        (first, last): resident_bytes(manifest, _ends(share, first, last), machine)
         for first, last in product((False, True), repeat=2)
     }
-    # The embedding's rows are few
-    lm_head = LM_HEAD_SHARE * weight_bytes(manifest, replace(share, stop=0, has_embed=False))
-    kv_bytes = replace(share, stop=1).kv_bytes_per_token(manifest.shape, kv_cache)
+    lm_head = LM_HEAD_SHARE * head_bytes(manifest, share, machine)  # of embed it reads a row
+    kv_bytes = single[0].kv_bytes_per_token(manifest.shape, kv_cache)
     costs = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
     for start in range(num_layers):
         for stop in range(start + 1, num_layers + 1):
-            read = fraction * (layers[stop] - layers[start])
-            left = _left(node, int(read) + ends[start == 0, stop == num_layers])
+            layers = read[stop] - read[start]
+            left = node.memory_bytes - int(layers) - ends[start == 0, stop == num_layers]
             if left < MIN_CACHE_TOKENS * kv_bytes * (stop - start):
                 continue
             if for_cache:
                 costs[start][stop] = kv_bytes * (stop - start) / left
             else:
-                costs[start][stop] = (read + lm_head * (stop == num_layers)) / node.speed
+                costs[start][stop] = (layers + lm_head * (stop == num_layers)) / node.speed
     return costs
 
 
-def _left(node: Node, weights: int) -> int:
-    """Bytes of the node's memory that are left for a KV cache beside these weights."""
-    return node.memory_bytes - int(weights * RESIDENT_PER_WEIGHT)
+def _ends(share: Share, has_embed: bool, has_lm_head: bool) -> Share:
+    vocab = share.vocab if has_lm_head else NONE
+    return replace(share, start=0, stop=0, has_embed=has_embed, vocab=vocab)
 
 
 def _stage(manifest: Manifest, divided: Divided, start: int, stop: int, kv_cache: str) -> StagePlan:
@@ -285,8 +280,7 @@ def _stage(manifest: Manifest, divided: Divided, start: int, stop: int, kv_cache
 
 
 def _member(manifest: Manifest, node: Node, share: Share, kv_cache: str) -> MemberPlan:
-    weights = weight_bytes(manifest, share)
-    left = _left(node, weights)
+    left = node.memory_bytes - resident_bytes(manifest, share, node.machine)
     need = MIN_CACHE_TOKENS * share.kv_bytes_per_token(manifest.shape, kv_cache)
     if left < need:
         what = "" if share.is_whole(manifest.shape) else "its part of "
@@ -296,4 +290,4 @@ def _member(manifest: Manifest, node: Node, share: Share, kv_cache: str) -> Memb
             f"{MIN_CACHE_TOKENS} tokens, {node.memory_bytes / GIB:.2f} GiB may be used; "
             "add a node, or choose a smaller model or a smaller quantisation"
         )
-    return MemberPlan(node.name, share, weights, left)
+    return MemberPlan(node.name, share, weight_bytes(manifest, share), left)
