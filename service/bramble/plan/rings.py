@@ -43,7 +43,7 @@ class Rings:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(stage.node for plan in self.plans for stage in plan.stages)
+        return tuple(member.node for plan in self.plans for member in plan.members)
 
 
 def aggregate(
