@@ -81,6 +81,7 @@ class Service:
             self._sampled.endpoint,
             config.node,
             config.kv_cache,
+            config.exchange,
             for_cache=config.objective == CAPACITY,
         )
         arrivals = Arrivals()
@@ -250,6 +251,9 @@ def _check(config: HeadConfig) -> None:
     if config.kv_cache not in manifests.CACHE_BYTES:
         allowed = " or ".join(manifests.CACHE_BYTES)
         raise BadInput(f"kv_cache is {config.kv_cache!r}, it has to be {allowed}")
+    if config.exchange not in m.EXCHANGE_FORMS:
+        allowed = ", ".join(m.EXCHANGE_FORMS)
+        raise BadInput(f"exchange is {config.exchange!r}, it has to be one of {allowed}")
     if config.objective and config.objective not in OBJECTIVES:
         allowed = ", ".join(OBJECTIVES)
         raise BadInput(f"objective is {config.objective!r}, it has to be one of {allowed}")

@@ -28,6 +28,9 @@ STAGE_STATS = {
     "throttled": None,
     "threads": None,
     "foreseen_steps": 0,
+    "exchange_own_us": None,  # of a member of a group: an exchange itself,
+    "exchange_waiting_us": None,  # and until the others have sent theirs
+    "exchange_dropped": None,  # connections and messages that were not of its group and epoch
 }
 
 
