@@ -63,10 +63,11 @@ class HeadConfig:
     max_rows: int = 16  # sequences in the KV cache of a ring at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
-    kv_cache: str = "float32"  # or int8: a quarter of the memory; long prompts are read slower
     # Numbers that the members of a group send each other: q8 (8 bits, and a scale for each 32),
     # float16, or float32, which is exact
     exchange: str = "q8"
+    # float32, float16 or int8; auto = float16 where all stages are on Arm and the model allows it
+    kv_cache: str = "auto"
     # What the rings were chosen for. capacity = layers go by memory, so that the tightest node's
     # KV cache holds the most tokens; else they go by time.
     objective: str = ""

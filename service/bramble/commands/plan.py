@@ -23,13 +23,13 @@ from bramble.model.disk import size
 from bramble.model.manifest import Manifest
 from bramble.model.share import Share
 from bramble.model.store import Wanted
+from bramble.plan import cache_kind
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
 from bramble.plan.planner import MemberPlan, Node, Plan, check_context, plan_ring
 from bramble.plan.rings import CAPACITY, OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
-KV_HELP = "numbers of the KV cache: int8 takes a quarter of the memory (default: float32)"
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
 BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
@@ -59,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
-    add("--kv", choices=manifests.CACHE_BYTES, default="float32", help=KV_HELP)
+    add("--kv", choices=cache_kind.KINDS, default=cache_kind.AUTO, help=cache_kind.HELP)
     add("--json", action="store_true", help="as JSON, for programs")
     add("--explain", action="store_true", help="say why: a sentence per stage and per objective")
     parser.set_defaults(run=run)
@@ -73,17 +73,18 @@ def run(args: argparse.Namespace) -> int:
             "--rings and --objective exclude each other: name rings, or have them chosen"
         )
     manifest, sha256 = manifests.read(args.model), manifests.sha256(args.model)
-    manifest.graph(manifests.layer_name(0), args.kv)  # or it says that the export has none
+    cache_kind.check(manifest, args.kv)
+    kind = cache_kind.cache_kind(manifest, args.kv, [cache_kind.ARM])  # what is predicted are Pis
     nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
     check_context(manifest, length)
-    work = Work(args.rows, length, prompt=min(Work().prompt, length), kv_cache=args.kv)
+    work = Work(args.rows, length, prompt=min(Work().prompt, length), kv_cache=kind)
     choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
     choice = choose_for(args.objective) if args.objective else None
     rings = _rings(args.rings, choice, nodes)
     for_cache = args.objective == CAPACITY
     plans = [
-        plan_ring(manifest, sha256, ring, args.rows, length, args.kv, for_cache=for_cache)
+        plan_ring(manifest, sha256, ring, args.rows, length, kind, for_cache=for_cache)
         for ring in rings
     ]
     reasons = [explain(manifest, *pair) for pair in zip(rings, plans, strict=True)]

@@ -23,6 +23,7 @@ from bramble.head.step_plan import StepPlan
 from bramble.model.digest import error
 from bramble.model.manifest import Manifest
 from bramble.observe.repeats import Repeats
+from bramble.plan.cache_kind import AUTO, cache_kind
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.wire.messages import Assign, Hello, Member, Message, Open, Sampled, Step, StepKind
 from bramble.wire.terms import epoch_of
@@ -33,7 +34,9 @@ log = logging.getLogger(__name__)
 # two. What is lost is noticed otherwise: by gaps, by stages that idle and by those that are silent.
 STEP_TIMEOUT_S = 600.0
 STRANDED_S = 5.0  # on a hop: as long as ZeroMQ bears a silent one (HEARTBEAT_TIMEOUT_MS)
-INT8_CACHE_TOLERANCE = 0.25  # as for int8 weights; measured 0.03 to 0.08, a wrong layer is about 1
+# Of the golden check, which is recorded with float32; a wrong layer is about 1. Measured: float16
+# 0.0006 to 0.003, int8 0.03 to 0.08
+CACHE_TOLERANCES = {"float32": 0.0, "float16": 0.05, "int8": 0.25}
 RETRY_S = 15.0  # after a failure, in case a person has put it right
 # The same where a stage could not load its shard: a file, a disk's room or a permission is put
 # right at any moment, and a stage does not read again what is as it was
@@ -60,7 +63,7 @@ class Settings:
     max_length: int
     sampled_endpoint: str
     node: str = ""  # the head's own
-    kv_cache: str = "float32"
+    kv_cache: str = AUTO  # one of plan/cache_kind.KINDS
     exchange: str = "float32"  # form of what the members of a group send each other
     for_cache: bool = False  # layers are split for the most cache, not the least time
 
@@ -276,9 +279,7 @@ class Ring:
     def _judge(self, sampled: Sampled, now: float) -> None:
         golden = self.manifest.golden
         assert golden is not None and self.plan is not None
-        allowed = golden.tolerance
-        if self.plan.kv_cache == "int8":  # the check was recorded with float32
-            allowed = max(allowed, INT8_CACHE_TOLERANCE)
+        allowed = max(golden.tolerance, CACHE_TOLERANCES[self.plan.kv_cache])
         for index, stage in enumerate(self.plan.stages):
             difference = _difference(sampled.digests, index, golden.digests[stage.stop])
             if difference > allowed:
@@ -307,18 +308,19 @@ class Ring:
     # ------------------------------------------------------------------------------------- plan
 
     def _make_plan(self) -> Plan:
-        groups = [
-            tuple(_node_of(self.registry.hello_of(node)) for node in group)
-            for group in self.registry.groups
+        hellos = [
+            [self.registry.hello_of(node) for node in group] for group in self.registry.groups
         ]
+        groups = [tuple(map(_node_of, group)) for group in hellos]
         settings = self._settings
+        machines = (hello.machine for group in hellos for hello in group)
         return plan_ring(
             self.manifest,
             self.manifest_sha256,
             groups,
             settings.rows,
             settings.max_length,
-            settings.kv_cache,
+            cache_kind(self.manifest, settings.kv_cache, machines),
             for_cache=settings.for_cache,
         )
 

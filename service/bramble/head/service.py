@@ -28,6 +28,7 @@ from bramble.head.served_ring import ServedRing
 from bramble.model import manifest as manifests
 from bramble.model.tokenizer import Tokenizer
 from bramble.observe.notify import Notifier
+from bramble.plan import cache_kind
 from bramble.plan.planner import check_context
 from bramble.plan.rings import CAPACITY, OBJECTIVES
 from bramble.wire import messages as m
@@ -63,7 +64,7 @@ class Service:
         self._transport = transport
         manifest = manifests.read(config.model)
         manifests.verify_texts(config.model, manifest)
-        manifest.graph("layer-000", config.kv_cache)
+        cache_kind.check(manifest, config.kv_cache)
         _check_steps(config, manifest.shape.hidden_size)
         model = Model(manifest, manifests.sha256(config.model), Tokenizer(config.model))
         self._model = model
@@ -248,9 +249,6 @@ def _check(config: HeadConfig) -> None:
         )
     if config.speculation not in ("auto", "off"):
         raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
-    if config.kv_cache not in manifests.CACHE_BYTES:
-        allowed = " or ".join(manifests.CACHE_BYTES)
-        raise BadInput(f"kv_cache is {config.kv_cache!r}, it has to be {allowed}")
     if config.exchange not in m.EXCHANGE_FORMS:
         allowed = ", ".join(m.EXCHANGE_FORMS)
         raise BadInput(f"exchange is {config.exchange!r}, it has to be one of {allowed}")

@@ -100,7 +100,7 @@ class Plan:
     max_length: int
     budget_tokens: int  # of KV cache over all rows, what the tightest stage can hold
     stages: tuple[StagePlan, ...]
-    kv_cache: str = "float32"  # or int8
+    kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
 
     @property
     def members(self) -> tuple[MemberPlan, ...]:
@@ -129,7 +129,7 @@ def plan_ring(
     nodes       for each stage the node that serves it, or the group
     rows        sequences in the KV cache at once; rounded to a multiple of the stages
     max_length  tokens of one row; lowered to what the tightest stage can hold
-    kv_cache    float32, or int8, of which four times the tokens fit
+    kv_cache    float32, or float16 or int8, of which two or four times the tokens fit
     for_cache   where the rows do not fit so, spread it such that the tightest stage holds the most
     Raises BadInput if there are more stages than layers, memory does not suffice, or a group has
     more members than a layer can be divided among.

@@ -20,7 +20,7 @@ class Work:
     max_length: int = 8192  # tokens of one row; each ring lowers it to what it can hold
     prompt: int = 512  # tokens of a request, as `bramble bench` asks
     reply: int = REPLY_TOKENS
-    kv_cache: str = "float32"  # or int8
+    kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
 
 
 @dataclass(frozen=True, slots=True)

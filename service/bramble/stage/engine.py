@@ -365,8 +365,9 @@ def _check_assignment(manifest: Manifest, assign: Assign) -> None:
     if assign.kv_cache not in CACHE_BYTES:
         raise BadInput(
             f"a KV cache of {assign.kv_cache!r} was assigned, this stage knows "
-            f"{' and '.join(CACHE_BYTES)}; have head and stage run one release"
+            f"{', '.join(CACHE_BYTES)}; have head and stage run one release"
         )
+    manifest.check_cache(assign.kv_cache)
     assign.share.check(manifest.shape)
     if not (1 <= assign.rows <= MAX_ROWS and 1 <= assign.max_length <= MAX_LENGTH):
         raise BadInput(

@@ -98,7 +98,9 @@ class Shard:
         layers = [layer_name(index) for index in share.layers]
         self._layers = [(name, *parts[name]) for name in layers]
         self._lm_head = parts["lm_head"][0] if share.has_lm_head else None
-        cos, sin = tables(manifest.rope, assign.max_length)
+        # Attention over a float16 cache is wholly in half precision
+        kind = np.float16 if assign.kv_cache == "float16" else np.float32
+        cos, sin = (table.astype(kind) for table in tables(manifest.rope, assign.max_length))
         self._rope = {"cos": value(cos), "sin": value(sin)}
         queries, keys = (stop - start for start, stop in (share.heads, share.kv_heads))
         heads = tuple(count * shape.head_dim for count in (queries, keys, keys, queries))

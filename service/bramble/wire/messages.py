@@ -226,7 +226,7 @@ class Assign:
     rows: int
     max_length: int  # tokens of one row
     kv_bytes: int  # the ceiling of this shard's KV cache
-    kv_cache: str = "float32"  # or int8
+    kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
     first_endpoint: str = ""  # for the last of several stages: the first one's, told of its answers
     first_node: str = ""
     previous_node: str = ""  # whose steps it takes; "" = of an older head: anybody's that has a key

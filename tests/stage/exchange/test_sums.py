@@ -177,7 +177,7 @@ def test_what_it_cost_is_counted():
         reduced(members, 1, 2048)
         for one in members:
             assert one.tally.exchanges == 1
-            assert one.tally.sent_bytes == 2048 * 4 + 44
+            assert one.tally.sent_bytes == 2048 * 4 + 48
             assert one.tally.own_us > 0 and one.tally.waiting_us >= 0
 
 
