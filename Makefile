@@ -13,7 +13,7 @@ CLIENTS := $(addprefix tests/clients/,newest held_back home_assistant)
 SLOW := %/test_slow_clients.py %/test_clients_that_leave.py %/test_fetch.py %/test_strategy.py %/test_vagrant.py
 CHECKED_SECOND := $(filter-out $(SLOW),$(wildcard tests/model/test_*.py tests/web/test_*.py tests/test_*.py)) tests/doctor
 
-.PHONY: help run bench check test chaos test-clients test-index test-cluster test-arm64 fuzz lint format lock sbom clean
+.PHONY: help run bench check test chaos test-clients test-index test-cluster test-arm64 count fuzz lint format lock sbom clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -53,6 +53,9 @@ test-cluster: $(VENV)/dev.stamp ## boot three hosts and take a cluster through i
 
 test-arm64: $(VENV)/dev.stamp ## compare aarch64 with x86-64 under emulation; as root, about 3 minutes
 	$(PYTEST) -s tests/arm64/proof.py
+
+count: $(VENV)/dev.stamp ## count what a token executes on a Pi, under emulation; as root; ARGS="--quant int4-64"
+	$(BIN)/python -m tests.count $(ARGS)
 
 fuzz: $(VENV)/fuzz.stamp ## feed what reads bytes with bytes, as coverage leads; TARGET="wire", SECONDS_EACH=600
 	for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz --list)); do \

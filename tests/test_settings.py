@@ -195,10 +195,23 @@ WRONG = {
         {"bramble_base_sysctl": ["vm.swappiness=10"]},
         "bramble_base_sysctl is ['vm.swappiness=10']: write it as {vm.swappiness: 10}",
     ),
+    "a group with nobody": (
+        {"bramble_head_rings": [["pi1+"]]},
+        "bramble_head_rings has 'pi1+': need a hostname: lower-case letters, digits and hyphens, "
+        "63 at most; or several of a group, as pi1+pi2",
+    ),
+    "an exchange there is not": (
+        {"bramble_exchange": "int8"},
+        "bramble_exchange is 'int8': need q8 or float16 or float32",
+    ),
+    "the exchange's port": (
+        {"bramble_port": 7102},
+        "bramble_port is 7102, which is the ring's: choose another, as 8080",
+    ),
     "a ring within a role's variable": (
         {"bramble_model_rings": [["Pi_1"]]},
         "bramble_model_rings has 'Pi_1': need a hostname: lower-case letters, digits and hyphens, "
-        "63 at most",
+        "63 at most; or several of a group, as pi1+pi2",
     ),
 }
 SERVER = "need the IPv4 address of a name server, as 192.168.1.1"

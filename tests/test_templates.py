@@ -64,6 +64,36 @@ def test_with_one_head_there_is_not_a_line_of_others() -> None:
     assert " 112 " not in rendered("bramble_firewall", "firewall.nft.j2", **rules)
 
 
+def test_a_member_of_a_group_opens_the_port_of_its_exchange_to_the_others_alone() -> None:
+    config = from_dict(StageConfig, yaml.safe_load(stage(is_member=True, exchange_port=7102)), "")
+    assert config.exchange == "tcp://10.0.0.13:7102"
+    rules = {"networks": ["10.0.0.0/24"], "nodes": ["10.0.0.11"], "exchange_port": 7102}
+    text = rendered("bramble_firewall", "firewall.nft.j2", members=["10.0.0.12"], **rules)
+    assert "ip saddr { 10.0.0.12 } tcp dport 7102 accept" in text
+
+
+def test_who_is_in_no_group_has_no_port_for_it() -> None:
+    assert "exchange" not in stage()
+    rules = {"networks": ["10.0.0.0/24"], "nodes": ["10.0.0.11"], "exchange_port": 7102}
+    assert "7102" not in rendered("bramble_firewall", "firewall.nft.j2", **rules)
+
+
+def test_a_heads_rings_may_have_groups() -> None:
+    rings = [["pi1+pi2", "pi3"], ["pi4"]]
+    text = rendered(
+        "bramble_head",
+        "head.yml.j2",
+        __bramble_head_rings=rings,
+        node="pi1",
+        address="10.0.0.11",
+        model="demo",
+        exchange="float32",
+    )
+    config = from_dict(HeadConfig, yaml.safe_load(text), "")
+    assert config.rings == (("pi1+pi2", "pi3"), ("pi4",))
+    assert config.exchange == "float32"
+
+
 def keepalived(**values: Any) -> str:
     values |= {"address": "10.0.0.10", "own": "10.0.0.11", "priority": 100}
     values |= {"__bramble_keepalived_interface": "eth0"}
@@ -73,13 +103,16 @@ def keepalived(**values: Any) -> str:
 def test_keepalived_speaks_to_the_other_heads_alone() -> None:
     text = keepalived(peers=["10.0.0.12", "10.0.0.13"])
     assert "unicast_peer {\n        10.0.0.12\n        10.0.0.13\n    }" in text
-    assert text.count("{") == text.count("}") == 6
+    assert text.count("{") == text.count("}") == 7
     assert "unicast_peer" not in keepalived()
 
 
-def test_who_leads_outweighs_every_priority_that_may_be_set() -> None:
+def test_who_leads_outweighs_every_priority_and_who_is_obeyed_everybody_who_says_it_leads() -> None:
     text = keepalived(peers=["10.0.0.12"])
     assert "weight 100\n" in text and "state BACKUP\n" in text and "nopreempt" not in text
+    quorum = text[text.index("vrrp_script quorum") : text.index("vrrp_instance")]
+    assert "weight 50\n" in quorum and "fall 1\n" in quorum
+    assert 100 + 100 + 50 < 255  # what VRRP leaves for the owner of an address
 
 
 def test_who_leads_is_asked_of_the_web_process(tmp_path: Path) -> None:
@@ -88,12 +121,14 @@ def test_who_leads_is_asked_of_the_web_process(tmp_path: Path) -> None:
     assert shutil.which("bash")
     for answer, code in (("200 OK", 0), ("503 SERVICE UNAVAILABLE", 1), (None, 1)):
         assert _asked(script, answer) == code
+        assert _asked(script, answer, "quorum") == code
     unused = subprocess.run([script, "1"], capture_output=True, check=False)
     assert unused.returncode == 1
 
 
-def _asked(script: Path, answer: str | None) -> int:
+def _asked(script: Path, answer: str | None, *what: str) -> int:
     """Run the script against a server that gives one answer, or hangs up."""
+    path = "/".join(["/leader", *what])
 
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
@@ -104,13 +139,14 @@ def _asked(script: Path, answer: str | None) -> int:
                 asked = b""
                 while not asked.endswith(b"\r\n\r\n"):
                     asked += connection.recv(1000)
-                assert asked == b"GET /leader HTTP/1.0\r\nHost: localhost\r\n\r\n"
+                assert asked == f"GET {path} HTTP/1.0\r\nHost: localhost\r\n\r\n".encode()
                 if answer is not None:
                     connection.sendall(f"HTTP/1.1 {answer}\r\n\r\n".encode())
 
         thread = threading.Thread(target=serve)
         thread.start()
-        done = subprocess.run([script, str(port)], capture_output=True, check=False, timeout=10)
+        words = [script, str(port), *what]
+        done = subprocess.run(words, capture_output=True, check=False, timeout=10)
         thread.join(10)
     return done.returncode
 

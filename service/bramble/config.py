@@ -33,6 +33,7 @@ class StageConfig:
     other_heads: dict[str, str] = field(default_factory=dict)
     term: Path | None = None  # file that keeps which head it obeys; None = until the process ends
     listen: str = "tcp://127.0.0.1:7101"  # where the predecessor's steps arrive
+    exchange: str = ""  # where members of its group reach it, tcp://HOST:PORT; "" = it joins none
     models: Path = Path("/var/lib/bramble/models")  # holds one folder per model
     files: str = ""  # http://HEAD:8080/files: where what is lacking there is fetched
     last_step: Path | None = None  # file on a tmpfs that outlives the process: what it died over
@@ -62,6 +63,9 @@ class HeadConfig:
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
     # float32, float16 or int8; auto = float16 where all stages are on Arm and the model allows it
     kv_cache: str = "auto"
+    # Numbers that the members of a group send each other: q8 (8 bits, and a scale for each 32),
+    # float16, or float32, which is exact
+    exchange: str = "q8"
     # What the rings were chosen for. capacity = layers go by memory, so that the tightest node's
     # KV cache holds the most tokens; else they go by time.
     objective: str = ""

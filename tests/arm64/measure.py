@@ -58,7 +58,7 @@ def golden_errors(ring: Ring) -> np.ndarray:
     want = manifests.read(ring.folder).golden
     step = ring.step(StepKind.PREFILL, [want.token_ids], [0], is_check=True)
     results = zip(ring.engines, ring.run(step), strict=True)
-    return np.array([error(r.digest, want.digests[e._assign.stop]) for e, r in results])
+    return np.array([error(r.digest, want.digests[e._assign.share.stop]) for e, r in results])
 
 
 def checkpoint_logits(folder: Path) -> np.ndarray:

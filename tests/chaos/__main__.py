@@ -27,6 +27,7 @@ from tests.chaos.faults import Planned, Scene
 from tests.chaos.history import FORMAT, BadHistory, Line, Recorder, read
 from tests.chaos.lan import lan
 from tests.chaos.report import report
+from tests.chaos.sampler import Sampler
 
 WEIGHTS = ("int8", "int4", "float32")
 REST_S = 150.0  # until the head gives up who may come back: two minutes
@@ -95,11 +96,14 @@ def run(settings: Settings, history: Path, folder: Path) -> None:
         cluster = stack.enter_context(_started(settings, model, folder / "broken"))
         stack.callback(lambda: shutil.copy(cluster.log, history.with_suffix(".log")))
         crowd = Crowd(recorder, cluster.address, asked, settings.clients, settings.seed)
+        sampler = Sampler(recorder, cluster)
+        sampler.start()
         crowd.start()
         try:
             _break(settings, cluster, crowd, recorder)
         finally:
             crowd.finish()
+            sampler.finish()
         _write_rest(recorder, cluster)
 
 

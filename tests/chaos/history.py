@@ -15,7 +15,8 @@ fault      something is broken on purpose: what, and on which processes
 healed     it is no longer held broken
 whole      all rings serve, and a request asked since the fault has been answered
 lasting    not so within the limit
-sampled    what a process holds once all is well: resident MiB, and descriptors
+sampled    what a process holds, every ten seconds: resident MiB, and descriptors
+load       of the machine then: processes that run or want to, over the last minute
 rest       all clients are gone: the requests that the head still works on
 
 Every line has `at`, seconds since the run began by one monotonic clock of one process: the order of
@@ -49,6 +50,7 @@ MEMBERS: dict[str, tuple[str, ...]] = {
     "whole": ("fault", "answered_s", "whole_s"),
     "lasting": ("fault", "why"),
     "sampled": ("process", "pid", "resident_mib", "descriptors"),
+    "load": ("load",),
     "rest": ("running", "queued"),
 }
 ENDS = frozenset({"ended", "refused", "broke", "left"})

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -153,13 +151,7 @@ class Nemesis:
         died = sorted(name for name, pid in before.items() if now.get(name) != pid)
         times = {"answered_s": answered_s, "whole_s": whole_s}
         self._recorder.write("whole", fault=each.number, **times, died=died)
-        self._sample(now)
         self._tell(each, f"answered after {answered_s:.1f} s, whole after {whole_s:.1f} s")
-
-    def _sample(self, processes: dict[str, int]) -> None:
-        for name, pid in processes.items():
-            with suppress(OSError):
-                self._recorder.write("sampled", process=name, pid=pid, **holds(pid))
 
     def _wait(
         self,
@@ -191,13 +183,6 @@ class Nemesis:
         except OSError:
             return None
         return time.monotonic() - healed_at
-
-
-def holds(pid: int) -> dict[str, float]:
-    """What a process has of memory and descriptors. Raises OSError if it is gone."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    resident = pages * os.sysconf("SC_PAGE_SIZE") / (1 << 20)
-    return {"resident_mib": round(resident, 1), "descriptors": faults.num_open(pid)}
 
 
 def _has_begun_anew(

@@ -154,6 +154,8 @@ THREE = [HEAD, node("pi2", "192.168.1.12", "head"), node("pi3", "192.168.1.13")]
         (THREE[:2], [], "pi2 takes over if the head's process on pi1 ends, but not if pi1 loses"),
         (THREE, [], "if pi1 loses power, pi2 takes over but has no ring to serve with, as every"),
         (THREE, [["pi2"], ["pi1", "pi3"]], ""),
+        (THREE, [["pi2"], ["pi1+pi3"]], ""),
+        (THREE, [["pi2", "pi1+pi3"]], "if pi1 loses power, pi2 takes over but has no ring"),
     ],
 )
 def test_what_a_standby_does_not_help_against_is_said(nodes: list, rings: list, said: str) -> None:
@@ -161,7 +163,61 @@ def test_what_a_standby_does_not_help_against_is_said(nodes: list, rings: list, 
     assert bool(filters.standby_remarks(nodes, rings)) == bool(said)
 
 
+SPELT = (
+    "[[pi1, pi2], [pi3, pi4]], a list per ring, or [[pi1+pi2], [pi3, pi4]] where pi1 and pi2 are "
+    "a group"
+)
 WRONG_RINGS = {
+    "a group as a list": (
+        [[["pi1", "pi2"]]],
+        "",
+        f"bramble_rings is [[['pi1', 'pi2']]]: write it as {SPELT}",
+    ),
+    "a group without a ring": (
+        ["pi1+pi2"],
+        "",
+        f"bramble_rings is ['pi1+pi2']: write it as {SPELT}",
+    ),
+    "a node with itself": (
+        [["pi1+pi1", "pi2"]],
+        "",
+        "bramble_rings names pi1 2 times: a node is in one ring, and in one group of it",
+    ),
+    "a node in two groups": (
+        [["pi1+pi2", "pi2"]],
+        "",
+        "bramble_rings names pi2 2 times: a node is in one ring, and in one group of it",
+    ),
+    "a group across rings": (
+        [["pi1+pi2"], ["pi2"]],
+        "",
+        "bramble_rings names pi2 2 times: a node is in one ring, and in one group of it",
+    ),
+    "a member that is not there": (
+        [["pi1+pi2+pi9"]],
+        "",
+        "bramble_rings names pi9, which the inventory has not: it has pi1, pi2",
+    ),
+    "a group with nobody behind the plus": (
+        [["pi1+", "pi2"]],
+        "",
+        "bramble_rings has 'pi1+': a + stands between two nodes of a group, as pi1+pi2",
+    ),
+    "a group with nobody between": (
+        [["pi1++pi2"]],
+        "",
+        "bramble_rings has 'pi1++pi2': a + stands between two nodes of a group, as pi1+pi2",
+    ),
+    "a name of nothing": (
+        [["pi1", "", "pi2"]],
+        "",
+        "bramble_rings has '': a + stands between two nodes of a group, as pi1+pi2",
+    ),
+    "a group with blanks": (
+        [["pi1 + pi2"]],
+        "",
+        "bramble_rings has 'pi1 + pi2': write a group without blanks, as pi1+pi2",
+    ),
     "a node that is not there": (
         [["pi1"], ["pi2", "pi9"]],
         "",
@@ -170,19 +226,18 @@ WRONG_RINGS = {
     "a node in two rings": (
         [["pi1", "pi2"], ["pi1"]],
         "",
-        "bramble_rings names pi1 2 times: a node is in one ring",
+        "bramble_rings names pi1 2 times: a node is in one ring, and in one group of it",
     ),
     "a node in none": ([["pi1"]], "", "pi2 is in no ring of bramble_rings: add it to one"),
     "one list": (
         ["pi1", "pi2"],
         "",
-        "bramble_rings is ['pi1', 'pi2']: write it as [[pi1, pi2], [pi3, pi4]], a list per ring",
+        f"bramble_rings is ['pi1', 'pi2']: write it as {SPELT}",
     ),
     "a ring without nodes": (
         [["pi1", "pi2"], []],
         "",
-        "bramble_rings is [['pi1', 'pi2'], []]: write it as [[pi1, pi2], [pi3, pi4]], "
-        "a list per ring",
+        f"bramble_rings is [['pi1', 'pi2'], []]: write it as {SPELT}",
     ),
     "an objective there is not": (
         [],
@@ -203,7 +258,7 @@ def test_wrong_rings_get_one_sentence(rings: list, objective: str, sentence: str
     assert filters.ring_problems([HEAD, PI2], rings, objective) == [sentence]
 
 
-@pytest.mark.parametrize("rings", [[], [["pi1", "pi2"]], [["pi2"], ["pi1"]]])
+@pytest.mark.parametrize("rings", [[], [["pi1", "pi2"]], [["pi2"], ["pi1"]], [["pi2+pi1"]]])
 def test_good_rings_get_none(rings: list) -> None:
     assert filters.ring_problems([HEAD, PI2], rings) == []
     assert filters.ring_problems([HEAD, PI2], [], "throughput") == []
@@ -216,6 +271,24 @@ def test_a_node_that_goes_leaves_its_ring_and_an_empty_ring_goes_too() -> None:
     assert filters.rings_without(rings, "") == rings
     assert filters.rings_without("pi1", "pi1") == "pi1"
     assert filters.rings_of(rings, ["pi2", "pi4"]) == [["pi2"]]
+
+
+def test_a_node_that_goes_leaves_its_group_and_an_empty_group_goes_too() -> None:
+    rings = [["pi1+pi2", "pi3"], ["pi4+pi5"]]
+    assert filters.rings_without(rings, "pi2") == [["pi1", "pi3"], ["pi4+pi5"]]
+    assert filters.rings_of(rings, ["pi2", "pi3"]) == [["pi2", "pi3"]]
+    assert filters.rings_of(rings, ["pi4", "pi5"]) == [["pi4+pi5"]]
+
+
+def test_a_node_serves_with_its_group_or_where_groups_are_chosen_maybe_with_anyone() -> None:
+    nodes, rings = ["pi1", "pi2", "pi3"], [["pi1+pi2", "pi3"]]
+    assert filters.partners_of(rings, "pi1", nodes) == ["pi2"]
+    assert filters.partners_of(rings, "pi3", nodes) == []
+    assert filters.partners_of([["pi1+pi9"]], "pi1", nodes) == []  # pi9 is no node of ours
+    assert filters.partners_of([], "pi2", nodes, "latency") == ["pi1", "pi3"]
+    assert filters.partners_of([], "pi1", ["pi1"], "latency") == []
+    for objective in ("", "throughput", "capacity"):
+        assert filters.partners_of([], "pi2", nodes, objective) == []
 
 
 THREE_8_GB = {f"pi{n}": 8060 for n in (1, 2, 3)}

@@ -14,7 +14,7 @@ from bramble.export.compensate import CHUNK, Inputs, can_compensate, inputs
 from bramble.export.quantize import BLOCK, dequantize, quantize
 from safetensors.numpy import load_file, save_file
 
-KINDS = ("int4", "int4-128")
+KINDS = ("int4", "int4-64", "int4-128-symmetric", "int4-128")
 SIZE = CHUNK + 128  # one whole chunk and a shorter one
 
 
@@ -83,7 +83,7 @@ def test_zeros_and_inputs_that_were_never_anything_survive(kind: str) -> None:
 
 
 def test_coarse_kinds_alone_are_worth_it() -> None:
-    kinds = ("int4", "int4-128", "int8", "float32")
+    kinds = (*KINDS, "int8", "float32")
     assert [kind for kind in kinds if can_compensate(kind)] == list(KINDS)
 
 

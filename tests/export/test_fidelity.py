@@ -49,7 +49,8 @@ def measure(folder: Path, num_tokens: int) -> Fidelity:
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The demonstration model's folder by quantisation."""
-    folders = {kind: tmp_path_factory.mktemp("m") / kind for kind in ("int8", "int4", "int4-128")}
+    kinds = ("int8", "int4", "int4-64", "int4-128-symmetric")
+    folders = {kind: tmp_path_factory.mktemp("m") / kind for kind in kinds}
     for kind, folder in folders.items():
         export_embedded(folder, Options(kind))
     return folders
@@ -84,7 +85,7 @@ def test_fewer_bits_and_wider_blocks_are_farther_from_the_original(
     found = [manifests.read(folder).fidelity for folder in exported.values()]
     divergences = [each.divergence for each in found]
     assert divergences == sorted(divergences)
-    assert [each.tokens for each in found] == [256] * 3
+    assert [each.tokens for each in found] == [256] * 4
     assert found[0].same_first > 0.95 and found[0].divergence < 0.01
     assert found[1].divergence > 10 * found[0].divergence
 

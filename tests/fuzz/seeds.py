@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 from bramble.model import manifest as manifests
+from bramble.model.share import Share
 from bramble.wire import frames
 from bramble.wire import messages as m
 
@@ -47,8 +48,32 @@ CLIENT = [
     m.Query("r"),
 ]
 TO_STAGE = [
-    m.Assign(PLAN, 1, "llama3", "?", 0, 1, 0, 3, True, True, "tcp://127.0.0.1:1", 2, 64, 1 << 20),
-    m.Assign(PLAN, 2, "llama3", "?", 0, 2, 0, 1, True, False, "tcp://127.0.0.1:1", 2, 9, 1 << 20),
+    m.Assign(
+        PLAN,
+        1,
+        "llama3",
+        "?",
+        0,
+        1,
+        Share.uncut(0, 3, True, True),
+        "tcp://127.0.0.1:1",
+        2,
+        64,
+        1 << 20,
+    ),
+    m.Assign(
+        PLAN,
+        2,
+        "llama3",
+        "?",
+        0,
+        2,
+        Share.uncut(0, 1, True, False),
+        "tcp://127.0.0.1:1",
+        2,
+        9,
+        1 << 20,
+    ),
     m.Beat("head", 7),
 ]
 SETTINGS = (

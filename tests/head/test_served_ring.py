@@ -66,7 +66,7 @@ def test_layers_go_by_memory_where_that_was_asked_for(for_cache: bool, stop: int
         registry.hello(name.encode(), hello, 0.0)
     config = HeadConfig(Path(), stages=("a", "b"))
     ServedRing(ring, config, count(1), lambda *_: None, 0.0).restart(0.0, "a test")
-    assert [assign.stop for assign in stage.assigns] == [stop, 6]
+    assert [assign.share.stop for assign in stage.assigns] == [stop, 6]
 
 
 def answer(step: m.Step, tokens: list[int]) -> m.Sampled:

@@ -190,6 +190,50 @@ def test_a_suspect_has_the_ring_for_itself_while_it_is_tried() -> None:
     assert all(each.problem is None for each in asked)
 
 
+def lost_elsewhere(prompt: list[int], max_tokens: int) -> Sequence:
+    """A request whose first chunk was under way as another ring's stage ended; it waits to move."""
+    other = Scheduler(limits(num_stages=3))
+    lost = sequence(prompt, max_tokens)
+    other.add(lost)
+    first = next(iter(other.schedule()))
+    assert first.positions == (0,) and len(first.token_ids[0]) < len(prompt)
+    other.reset()
+    assert lost.suspicion is not None and lost.suspicion.start == 0
+    other.withdraw(lost)
+    return lost
+
+
+def test_a_suspect_whose_prompt_another_ring_has_cached_is_tried_there_all_the_same() -> None:
+    """What ended a stage is computed alone, not taken from the cache: else it is never cleared."""
+    prompt = [2, *range(10, 60)]
+    scheduler = Scheduler(limits(num_stages=1, num_rows=4))
+    ring = FragileRing(scheduler.limits)
+    scheduler.add(sequence(prompt, 60))
+    run(ring, scheduler)
+    lost = lost_elsewhere(prompt, 60)
+    first_step = len(ring.steps)
+    scheduler.adopt(lost)
+    run(ring, scheduler)
+    assert lost.tokens == expected_reply(prompt, 60) and lost.suspicion is None
+    assert ring.steps[first_step].positions == (0,)
+
+
+def test_a_suspect_that_moves_away_holds_up_nobody_where_it_was() -> None:
+    scheduler = Scheduler(limits(num_stages=1, num_rows=4))
+    ring = FragileRing(scheduler.limits)
+    lost, other = lost_elsewhere([2, *range(10, 60)], 60), sequence([3] * 20, 40)
+    scheduler.adopt(lost)
+    scheduler.add(other)
+    for plan in scheduler.schedule():
+        ring.send(plan)
+    assert ring.under_way[-1].sequences == (lost,) and lost.suspicion is not None
+    scheduler._preempt(lost)  # as where the cache has no room
+    scheduler.withdraw(lost)
+    lost.state = State.SAMPLING  # at the other ring, already
+    run(ring, scheduler)
+    assert other.tokens == expected_reply([3] * 20, 40)
+
+
 @settings(max_examples=150)
 @given(st.integers(0, 2**32), st.integers(1, 4), st.sampled_from(KINDS), st.booleans())
 def test_whatever_ends_when_the_others_get_their_tokens(

@@ -18,7 +18,7 @@ from bramble.model import manifest as manifests
 from bramble.model import store
 from bramble.model.download import Server
 from bramble.model.fetch import fetch
-from bramble.model.manifest import shard_parts
+from bramble.model.share import Share
 from bramble.model.store import Wanted
 
 from tests.web.file_server import Link, files_below, linked, make_model, serving
@@ -68,7 +68,7 @@ def total_bytes(folder: Path) -> int:
 
 
 def test_the_files_of_the_parts_come_and_no_others(head: Path, link: Link, tmp_path: Path) -> None:
-    parts = shard_parts(1, 3, has_embed=False, has_lm_head=True)
+    parts = Share.uncut(1, 3, has_embed=False, has_lm_head=True).part_names
     folder = get(tmp_path, link, wanted(head, *parts))
     assert folder.name == f"llama@{manifests.sha256(head / 'llama')[:12]}"
     names = {f"shards/{n}.{e}" for n in parts for e in ("onnx", "data")}

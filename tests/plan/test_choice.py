@@ -3,7 +3,8 @@
 import pytest
 from bramble.errors import BadInput
 from bramble.plan.choice import Choice, choose
-from bramble.plan.planner import GIB, RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+from bramble.plan.cost import AARCH64, resident_bytes
+from bramble.plan.planner import GIB, Node, plan_ring
 from bramble.plan.rings import CAPACITY, LATENCY, OBJECTIVES, THROUGHPUT, Work
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,7 +55,7 @@ def test_something_is_chosen_exactly_where_memory_suffices(
     memory = {node.name: node.memory_bytes for node in nodes}
     for plan in choice.rings:
         for stage in plan.stages:
-            resident = weight_bytes(model, stage.start, stage.stop) * RESIDENT_PER_WEIGHT
+            resident = resident_bytes(model, stage.share, AARCH64)
             cache = plan.budget_tokens * model.shape.kv_bytes_per_token(stage.num_layers)
             assert resident + cache <= memory[stage.node]
 
@@ -80,7 +81,7 @@ def test_throughput_makes_replicas_where_the_model_fits_one_node() -> None:
 
 
 def test_throughput_makes_two_rings_of_two_where_the_model_fits_two_of_four() -> None:
-    choice = choose(manifest(16, 400 * MIB), "sha", nodes_of([8, 8, 8, 8]), THROUGHPUT)
+    choice = choose(manifest(16, 620 * MIB), "sha", nodes_of([8, 8, 8, 8]), THROUGHPUT)
     assert sizes(choice) == [2, 2]
 
 

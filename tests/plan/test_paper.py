@@ -40,5 +40,7 @@ def test_int8_takes_1_8_times_the_room_of_int4() -> None:
 
 
 def test_a_quantisation_that_does_not_exist_is_refused() -> None:
-    with pytest.raises(BadInput, match="int4, int4-128, int8, float32"):
+    with pytest.raises(
+        BadInput, match="int4, int4-64, int4-128-symmetric, int4-128, int8, float32"
+    ):
         paper_manifest("q", decoder_of("qwen3-4b").shape, True, "int3")

@@ -6,14 +6,9 @@ from itertools import combinations, pairwise
 import pytest
 from bramble.errors import BadInput
 from bramble.model.manifest import File, Golden, Manifest, Part, Quantization, Rope, Shape
-from bramble.plan.planner import (
-    GIB,
-    RESIDENT_PER_WEIGHT,
-    Node,
-    check_context,
-    plan_ring,
-    weight_bytes,
-)
+from bramble.model.share import Share
+from bramble.plan.cost import AARCH64, X86_64, resident_bytes
+from bramble.plan.planner import GIB, Node, check_context, plan_ring
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -42,6 +37,13 @@ def manifest(num_layers: int, layer_bytes: int = 40 * MIB, head_bytes: int = 160
     )
 
 
+def resident(model: Manifest, start: int, stop: int, machine: str = AARCH64) -> int:
+    """Bytes that a stage of these layers takes, and of the ends if they are its."""
+    has_lm_head = stop == model.shape.num_layers
+    share = Share.whole(model.shape, start, stop, start == 0, has_lm_head)
+    return resident_bytes(model, share, machine)
+
+
 @given(st.integers(1, 40), st.lists(st.floats(1, 16), min_size=1, max_size=8), st.data())
 def test_each_layer_is_run_exactly_once_and_fits(
     num_layers: int, gibibytes: list[float], data: st.DataObject
@@ -58,9 +60,9 @@ def test_each_layer_is_run_exactly_once_and_fits(
     assert all(stage.num_layers >= 1 for stage in plan.stages)
     assert plan.stages[0].has_embed and plan.stages[-1].has_lm_head
     for stage, node in zip(plan.stages, nodes, strict=True):
-        weights = weight_bytes(model, stage.start, stage.stop)
+        weights = resident_bytes(model, stage.share, node.machine)
         cache = plan.budget_tokens * model.shape.kv_bytes_per_token(stage.num_layers)
-        assert weights * RESIDENT_PER_WEIGHT + cache <= node.memory_bytes
+        assert weights + cache <= node.memory_bytes
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_for_cache_no_other_split_holds_more(gibibytes: list[float]) -> None:
         best = max(
             best,
             min(
-                (node.memory_bytes - weight_bytes(model, *ends) * RESIDENT_PER_WEIGHT)
+                (node.memory_bytes - resident(model, *ends))
                 / model.shape.kv_bytes_per_token(ends[1] - ends[0])
                 for node, ends in zip(nodes, pairwise(borders), strict=True)
             ),
@@ -105,15 +107,24 @@ def test_for_cache_no_other_split_holds_more(gibibytes: list[float]) -> None:
     assert plan.budget_tokens == pytest.approx(best, abs=1)
 
 
+def test_memory_is_that_of_the_weights_as_the_nodes_processor_packs_them() -> None:
+    model = manifest(16)
+    assert resident(model, 0, 16, X86_64) > 1.2 * resident(model, 0, 16)
+    room = resident(model, 0, 16) + 512 * model.shape.kv_bytes_per_token(16)
+    plan_ring(model, "sha", [Node("pi", room)], 1, 512)
+    with pytest.raises(BadInput, match="add a node"):
+        plan_ring(model, "sha", [Node("pc", room, machine=X86_64)], 1, 512)
+
+
 def test_a_small_node_gets_what_fits() -> None:
-    nodes = [Node("small", 1 * GIB // 2), Node("large", 8 * GIB)]
+    nodes = [Node("small", 3 * GIB // 8), Node("large", 8 * GIB)]
     plan = plan_ring(manifest(16), "sha", nodes, 16, 8192)
     assert plan.stages[0].num_layers < plan.stages[1].num_layers
 
 
 def test_a_model_that_cannot_fit_is_refused_with_the_numbers() -> None:
-    with pytest.raises(BadInput, match=r"a: layers 0–15 of m need 1\.\d\d GiB .* add a node"):
-        plan_ring(manifest(16), "sha", [Node("a", GIB)], 16, 8192)
+    with pytest.raises(BadInput, match=r"a: layers 0–15 of m need 0\.\d\d GiB .* add a node"):
+        plan_ring(manifest(16), "sha", [Node("a", GIB * 7 // 8)], 16, 8192)
 
 
 def test_a_context_that_the_golden_check_does_not_fit_into_is_refused() -> None:
@@ -139,7 +150,7 @@ def test_the_plan_id_is_of_the_content() -> None:
 
 def test_a_model_whose_least_cache_fits_only_as_int8_is_planned_with_it() -> None:
     model = manifest(16)
-    weights = weight_bytes(model, 0, 16) * RESIDENT_PER_WEIGHT
+    weights = resident(model, 0, 16)
     cache = 512 * model.shape.kv_bytes_per_token(16, "int8")
     nodes = [Node("a", int(weights + 2 * cache))]
     with pytest.raises(BadInput, match="add a node"):

@@ -57,10 +57,13 @@ def test_boards_are_written_as_it_comes(nodes: tuple[str, ...], capsys: Capture)
         (["--nodes", "pi5-8gb", "--against=other.json"], "--against goes with --calibration"),
         (["--nodes", "pi5-16gb", "--prompt=-5"], "each has to be 1 or more"),
         (["--nodes", "pi5-8gb", "--model=llama-9"], "neither a model folder nor one of the shapes"),
-        (["--nodes", "pi5-8gb", "--quant=int3"], "has to be one of int4, int4-128, int8, float32"),
+        (
+            ["--nodes", "pi5-8gb", "--quant=int3"],
+            "has to be one of int4, int4-64, int4-128-symmetric",
+        ),
         (["--nodes", "pi5-8gb", "--streams=1,x"], "need numbers with commas"),
         (["--nodes", "pi5-16gb", "--prompt=9000"], "both together 8192 or less"),
-        (["--nodes", "pi5-8gb"], "Would fit: 6x pi5-2gb, 3x pi5-4gb, 2x pi5-8gb, 1x pi5-16gb"),
+        (["--nodes", "pi5-4gb"], "Would fit: 4x pi5-2gb, 2x pi5-4gb, 1x pi5-8gb, 1x pi5-16gb"),
         ([], "need --nodes and --model"),
     ],
 )
@@ -96,7 +99,7 @@ def test_a_calibration_replaces_the_published_pace(tmp_path: Path, capsys: Captu
     assert slow["first_token_s"] == pytest.approx(512 / 20, rel=0.01)
     assert slow["tokens_s"] < predicted(capsys, *nodes)["tokens_s"]
     assert main([*BASE, *nodes, f"--calibration={path}"]) == 0
-    assert "Calibrated by a bench of synthetic-llama-3.2-1b: 5.2 GB/s" in capsys.readouterr().out
+    assert "Calibrated by a bench of synthetic-llama-3.2-1b: 4.7 GB/s" in capsys.readouterr().out
     against = (f"--calibration={path}", f"--against={path}")
     assert main([*BASE, *nodes, *against]) == 0
     assert "4 streams" in capsys.readouterr().out
@@ -127,7 +130,7 @@ def test_check_prints_a_line_per_published_row_and_the_medians(capsys: Capture) 
 def test_check_is_there_for_programs_too(capsys: Capture) -> None:
     assert main(["predict", "--check", "--json"]) == 0
     document = json.loads(capsys.readouterr().out)
-    assert len(document["rows"]) >= 40 and len(document["summary"]) == 2
+    assert len(document["rows"]) >= 40 and len(document["summary"]) == 3
 
 
 def test_plot_draws_a_png_or_says_what_to_install(tmp_path: Path, capsys: Capture) -> None:
@@ -204,13 +207,14 @@ def test_plan_counts_the_cache_of_the_kind_that_the_head_has(model: Path, capsys
     assert f"{tokens[3]:,} tokens of KV cache in a ring" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(("kind", "times"), [("float16", 2), ("int8", 4)])
-def test_a_smaller_cache_is_predicted_to_hold_more_and_to_be_read_sooner(
+@pytest.mark.parametrize(("kind", "times"), [("auto", 2), ("float16", 2), ("int8", 4)])
+def test_a_smaller_cache_holds_more_and_int8_costs_a_pi_time(
     kind: str, times: int, capsys: Capture
 ) -> None:
     nodes = ("--nodes", "pi5-16gb", "--prompt=6000")
     plain, small = (predicted(capsys, *nodes, f"--kv={each}") for each in ("float32", kind))
     assert plain["kv_cache"] == "float32"
-    assert small["kv_cache"] == kind
+    assert small["kv_cache"] == ("float16" if kind == "auto" else kind)
     assert small["cache_tokens"] == pytest.approx(times * plain["cache_tokens"], rel=0.001)
-    assert small["tokens_s"] > plain["tokens_s"]
+    # The kernel of int8 has no vector code on Arm
+    assert (small["tokens_s"] > plain["tokens_s"]) == (kind != "int8")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from bramble.model import manifest as manifests
-from bramble.model.manifest import shard_parts
+from bramble.model.share import Share
 from bramble.model.store import Wanted
 
 from tests.ring.conftest import Ring, RingMaker, greedy, running
@@ -79,7 +79,8 @@ def test_stages_with_empty_folders_fetch_what_they_need_and_no_more(
     manifest = manifests.read(model)
     document = ring.client.status()
     for node, stage in zip(nodes, document["plan"]["rings"][0]["stages"], strict=True):
-        parts = shard_parts(stage["start"], stage["stop"], stage["has_embed"], stage["has_lm_head"])
+        ends = stage["has_embed"], stage["has_lm_head"]
+        parts = Share.uncut(stage["start"], stage["stop"], *ends).part_names
         files = Wanted(model.name, "", parts).files(manifest)
         assert files_below(fetched(node, model)) == {"manifest.json", *files}
         assert ("tokenizer.json" in files) is stage["has_lm_head"]

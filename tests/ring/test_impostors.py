@@ -13,6 +13,7 @@ from bramble.config import HeadConfig, StageConfig
 from bramble.head.ring import State
 from bramble.head.service import Service as Head
 from bramble.model import manifest as manifests
+from bramble.model.share import Share
 from bramble.stage.service import Service as Stage
 from bramble.wire import messages as m
 from bramble.wire.transport import (
@@ -195,10 +196,7 @@ def assign(model: Path, next_endpoint: str) -> m.Assign:
         manifest_sha256=manifests.sha256(model),
         stage=0,
         num_stages=2,
-        start=0,
-        stop=1,
-        has_embed=True,
-        has_lm_head=False,
+        share=Share.uncut(0, 1, has_embed=True, has_lm_head=False),
         next_endpoint=next_endpoint,
         rows=2,
         max_length=64,

@@ -126,5 +126,5 @@ def test_the_objective_of_the_head_decides_how_layers_are_split(
             head.turn(time.monotonic())
             received = [stage.receive() for stage in stages]
             assigns += [message for message in received if isinstance(message, m.Assign)]
-    layers = [range(assign.start, assign.stop) for assign in assigns]
+    layers = [assign.share.layers for assign in assigns]
     assert sorted(layers, key=lambda each: each.start)[0] == first

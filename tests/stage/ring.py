@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from bramble.model import manifest as manifests
+from bramble.model.share import Share
 from bramble.stage.engine import Engine, StepResult
 from bramble.wire.messages import Assign, Open, Sampling, Step, StepKind
 
@@ -25,10 +26,9 @@ def assign(manifest, stage: int = 0, num_stages: int = 1, **changes) -> Assign:
         manifest_sha256="",
         stage=stage,
         num_stages=num_stages,
-        start=bounds[stage],
-        stop=bounds[stage + 1],
-        has_embed=stage == 0,
-        has_lm_head=stage == num_stages - 1,
+        share=Share.whole(
+            manifest.shape, *bounds[stage : stage + 2], stage == 0, stage == num_stages - 1
+        ),
         next_endpoint="",
         rows=4,
         max_length=96,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from bramble.errors import BadInput, BadShard, Broken
 from bramble.model import manifest as manifests
+from bramble.model.share import Share
 from bramble.stage import cpu
 from bramble.stage.engine import Engine
 from bramble.wire.messages import Open, Sampling, StepKind
@@ -137,8 +138,24 @@ def test_an_altered_shard_is_named(model, tmp_path):
 
 def test_layers_that_do_not_exist_are_refused(model):
     manifest = manifests.read(model("llama3"))
+    four = Share.uncut(0, 4, has_embed=True, has_lm_head=False)
     with pytest.raises(BadInput, match="has 0:3"):
-        Engine(model("llama3"), manifest, assign(manifest, stop=4), 1)
+        Engine(model("llama3"), manifest, assign(manifest, share=four), 1)
+
+
+def test_a_part_of_each_layer_is_refused(model):
+    manifest = manifests.read(model("llama3"))
+    whole = assign(manifest).share
+    part = replace(whole, columns=(0, whole.columns[1] // 2))
+    with pytest.raises(BadInput, match="part of each layer"):
+        Engine(model("llama3"), manifest, assign(manifest, share=part), 1)
+
+
+def test_a_share_whose_numbers_are_not_said_is_whole(model):
+    manifest = manifests.read(model("llama3"))
+    unsaid = Share.uncut(0, 3, has_embed=True, has_lm_head=True)
+    assert unsaid.completed(manifest.shape) == assign(manifest).share
+    Engine(model("llama3"), manifest, assign(manifest, share=unsaid), 1)
 
 
 def test_a_penalised_sequence_counts_its_own_reply(ring):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from bramble.config import StageConfig
 from bramble.errors import BadInput
+from bramble.model.share import Share
 from bramble.stage.allegiance import Allegiance
 from bramble.stage.heads import Heads
 from bramble.wire import messages as m
@@ -39,7 +40,9 @@ class Head:
 
     def assign(self, term: int) -> None:
         last = "tcp://127.0.0.1:9"
-        assign = m.Assign("ab" * 16, 3, "m", "cd" * 32, 0, 1, 0, 5, True, True, last, 1, 8, 1)
+        assign = m.Assign(
+            "ab" * 16, 3, "m", "cd" * 32, 0, 1, Share.uncut(0, 5, True, True), last, 1, 8, 1
+        )
         self.router.send(self.peer, m.Beat("head", self.incarnation))
         self.router.send(self.peer, replace(assign, term=term))
 

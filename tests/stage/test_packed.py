@@ -73,7 +73,9 @@ def exported(large, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("quantization", ["int4", "int4-128", "int8", "float32"])
+@pytest.mark.parametrize(
+    "quantization", ["int4", "int4-64", "int4-128-symmetric", "int4-128", "int8", "float32"]
+)
 def test_large_weights_are_kept_packed_and_give_the_same_bits(quantization, large, tmp_path):
     folder = tmp_path / "model"
     export(str(large), folder, Options(quantization=quantization))

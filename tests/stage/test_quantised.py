@@ -62,10 +62,11 @@ def test_logits_are_those_of_the_dequantised_weights(case, kind, model, tmp_path
     check(GOLDENS / case, kind, model(case, kind), prompt, tmp_path, monkeypatch)
 
 
-def test_logits_of_wide_blocks_are_those_of_the_dequantised_weights(tmp_path, monkeypatch):
-    export(str(EMBEDDED), tmp_path / "served", Options(quantization="int4-128"))
+@pytest.mark.parametrize("kind", ["int4-64", "int4-128-symmetric", "int4-128"])
+def test_logits_of_wide_blocks_are_those_of_the_dequantised_weights(kind, tmp_path, monkeypatch):
+    export(str(EMBEDDED), tmp_path / "served", Options(quantization=kind))
     prompt = np.arange(100, 148, dtype=np.int32)
-    check(EMBEDDED, "int4-128", tmp_path / "served", prompt, tmp_path, monkeypatch)
+    check(EMBEDDED, kind, tmp_path / "served", prompt, tmp_path, monkeypatch)
 
 
 def check(checkpoint, kind, folder, prompt, tmp_path, monkeypatch):

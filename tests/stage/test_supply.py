@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from bramble.config import StageConfig
 from bramble.model import manifest as manifests
+from bramble.model.share import Share
 from bramble.observe.notify import Notifier
 from bramble.stage import memory, service
 from bramble.stage.service import Service
@@ -68,10 +69,7 @@ def assign(sha256: str, epoch: int, start: int = 0, stop: int = 3) -> Assign:
         manifest_sha256=sha256,
         stage=0,
         num_stages=1,
-        start=start,
-        stop=stop,
-        has_embed=True,
-        has_lm_head=True,
+        share=Share.uncut(start, stop, has_embed=True, has_lm_head=True),
         next_endpoint="tcp://127.0.0.1:9",
         rows=1,
         max_length=8,
@@ -368,7 +366,7 @@ def test_what_lies_damaged_beside_and_at_the_head_is_not_asked_for_at_every_beat
     )
     assert link.answers == 1
     stage.heard.clear()
-    fewer = replace(assign(manifests.sha256(folder), 2), stop=2, has_lm_head=False)
+    fewer = replace(assign(manifests.sha256(folder), 2), share=Share.uncut(0, 2, True, False))
     stage.head.send(stage.peer, fewer)
     stage.turn_until(lambda: isinstance(stage.last(Ready), Ready))
     assert stage.last(Failed) is None

@@ -75,6 +75,7 @@ class FakeClient:
         self.running = 0
         self.cancelled = 0
         self.term = 1  # 0 while another head leads
+        self.has_quorum = True  # of stages that obey it
         self.asked: list[Generate] = []
         self.is_away = False
 
@@ -119,6 +120,7 @@ class FakeClient:
         return {
             "version": "0",
             "term": self.term,
+            "has_quorum": self.has_quorum,
             "state": "serving",
             "reason": None,
             "model": MODEL,

@@ -25,6 +25,7 @@ PATHS = (
     "/healthz",
     "/readyz",
     "/leader",
+    "/leader/quorum",
     "/metrics",
     "/api/status",
     "/v1/models",

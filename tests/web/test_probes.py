@@ -16,11 +16,21 @@ from tests.web.fake_client import FakeClient
 def test_a_head_that_leads_says_so_and_another_one_does_not(
     http: FlaskClient, fake: FakeClient
 ) -> None:
-    assert http.get("/leader").status_code == 200
-    fake.term = 0
+    assert http.get("/leader").status_code == http.get("/leader/quorum").status_code == 200
+    fake.term, fake.has_quorum = 0, False
     other = create_app(WebConfig(), fake).test_client()
-    assert other.get("/leader").status_code == 503
+    assert other.get("/leader").status_code == other.get("/leader/quorum").status_code == 503
     assert other.get("/healthz").status_code == 200
+
+
+def test_a_head_that_too_few_stages_obey_has_the_role_and_no_quorum(fake: FakeClient) -> None:
+    """It is cut off, maybe, and another one leads: the address belongs to that one."""
+    fake.has_quorum = False
+    http = create_app(WebConfig(), fake).test_client()
+    assert http.get("/leader").status_code == 200
+    response = http.get("/leader/quorum")
+    assert response.status_code == 503
+    assert response.get_json()["reason"] == "too few stages obey this head"
 
 
 class Loading(FakeClient):
@@ -41,7 +51,7 @@ class Silent(FakeClient):
         raise Unavailable("the head does not answer", 1)
 
 
-@pytest.mark.parametrize("path", ["/leader", "/readyz"])
+@pytest.mark.parametrize("path", ["/leader", "/leader/quorum", "/readyz"])
 def test_a_head_that_is_silent_does_not_lead(path: str) -> None:
     response = create_app(WebConfig(), Silent()).test_client().get(path)
     assert response.status_code == 503

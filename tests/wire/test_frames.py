@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bramble.errors import BadFrame
+from bramble.model.share import Share
 from bramble.wire import messages as m
 from bramble.wire.frames import BODY, HAS_GRAMMARS, KINDS, OPEN, STEP, _seal, forward, pack, unpack
 from bramble.wire.terms import Claim, Vow
@@ -101,7 +102,19 @@ JSON_MESSAGES: list[m.Message] = [
     m.Beat("pi-1", 7, {"busy": 0.5, "throttled": None}),
     m.Beat("pi-1", 7, vow=Vow(2**53, "pi-2", 2**64 - 1, 1.5, is_free=False)),
     m.Beat("head", 9, claim=Claim(3, 0.25, is_over=True)),
-    m.Assign("ab" * 16, 3, "llama", "cd" * 32, 0, 3, 0, 5, True, False, "tcp://h:1", 16, 8, 1),
+    m.Assign(
+        "ab" * 16,
+        3,
+        "llama",
+        "cd" * 32,
+        0,
+        3,
+        Share.uncut(0, 5, True, False),
+        "tcp://h:1",
+        16,
+        8,
+        1,
+    ),
     m.Ready("pi-1", 7, "ab" * 16, 3, 1.5, 9),
     m.Failed("pi-1", 7, "ab" * 16, 3, "shards/layer-000.data: cannot be read"),
     m.Generate("r", m.Sampling(logit_bias=((3, -100.0),)), messages=[{"role": "user"}]),

@@ -9,6 +9,8 @@ from collections import Counter
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
 OBJECTIVES = ("latency", "throughput", "capacity")
+WITH_GROUPS = ("latency",)  # objectives for which nodes may become groups
+JOIN = "+"  # of a group's nodes, in their stage's name
 BYTES_PER_WEIGHT = {"int4": 0.62, "int4-128": 0.54, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
 # Of a node's memory a stage may take a share, and leaves so much at least; the head's node gives
 # more to head and web (service/bramble/plan/devices.py has the same rule)
@@ -51,7 +53,7 @@ def inventory_problems(nodes, network, gateway="", admin_networks=(), virtual_ad
 def standby_remarks(nodes, rings=()):
     """Return sentences on what the standby heads of an inventory do not help against.
 
-    rings  the nodes of each ring; () for one ring of all
+    rings  the stages of each ring; () for one ring of all
     """
     names, heads = [n["name"] for n in nodes], heads_of(nodes)
     if len(heads) < 2:
@@ -62,7 +64,7 @@ def standby_remarks(nodes, rings=()):
             f"{others} takes over if the head's process on {first} ends, but not if {first} loses power: two nodes cannot "
             "tell that from a broken cable; it takes a third one"
         ]
-    if all(first in ring for ring in list(rings) or [names]):
+    if all(first in _nodes_of(ring) for ring in list(rings) or [names]):
         return [
             f"if {first} loses power, {others} takes over but has no ring to serve with, as every ring has a stage on "
             f"{first}: bramble_rings can name one without it"
@@ -85,16 +87,20 @@ def ring_problems(nodes, rings, objective=""):
     if objective:
         return ["bramble_rings and bramble_objective are both given: name the rings, or have them chosen"]
     if not _is_rings(rings):
-        return [f"bramble_rings is {rings!r}: write it as [[pi1, pi2], [pi3, pi4]], a list per ring"]
+        example = "[[pi1, pi2], [pi3, pi4]], a list per ring, or [[pi1+pi2], [pi3, pi4]] where pi1 and pi2 are a group"
+        return [f"bramble_rings is {rings!r}: write it as {example}"]
+    misspelt = [p for ring in rings for stage in ring for p in _stage_problems(stage)]
+    if misspelt:
+        return misspelt
     names = [node["name"] for node in nodes]
-    times = Counter(name for ring in rings for name in ring)
+    times = Counter(name for ring in rings for name in _nodes_of(ring))
     problems = []
     for name in times:
         if name not in names:
             known = ", ".join(names)
             problems.append(f"bramble_rings names {name}, which the inventory has not: it has {known}")
         elif times[name] > 1:
-            problems.append(f"bramble_rings names {name} {times[name]} times: a node is in one ring")
+            problems.append(f"bramble_rings names {name} {times[name]} times: a node is in one ring, and in one group of it")
     problems += [
         f"{name} is in no ring of bramble_rings: add it to one" for name in names if name not in times
     ]
@@ -102,16 +108,26 @@ def ring_problems(nodes, rings, objective=""):
 
 
 def rings_of(rings, nodes):
-    """Return the rings without nodes that are not among `nodes`, and without rings that are empty."""
-    kept = ([name for name in ring if name in nodes] for ring in rings)
-    return [ring for ring in kept if ring]
+    """Return the rings without nodes that are not among `nodes`, and without rings and groups that are empty."""
+    kept = ([JOIN.join(name for name in stage.split(JOIN) if name in nodes) for stage in ring] for ring in rings)
+    return [ring for ring in ([stage for stage in ring if stage] for ring in kept) if ring]
 
 
 def rings_without(rings, node):
     """Return the rings without one node; what is no list of lists stays as it is."""
     if not node or not _is_rings(rings):
         return rings
-    return rings_of(rings, {name for ring in rings for name in ring} - {node})
+    return rings_of(rings, {name for ring in rings for name in _nodes_of(ring)} - {node})
+
+
+def partners_of(rings, node, nodes, objective=""):
+    """Return the nodes with which `node` may serve a stage: those of its group, or all others where groups are chosen."""
+    if not _is_rings(rings):
+        return []
+    if not rings:
+        return [name for name in nodes if name != node] if objective in WITH_GROUPS else []
+    groups = [stage.split(JOIN) for ring in rings for stage in ring]
+    return [name for group in groups if node in group for name in group if name != node and name in nodes]
 
 
 def usable_mib(memory_mib, is_head=False):
@@ -210,6 +226,19 @@ def _is_rings(rings):
     )
 
 
+def _nodes_of(ring):
+    """Return the nodes of a ring's stages; a stage's name joins those of its group."""
+    return [name for stage in ring for name in stage.split(JOIN)]
+
+
+def _stage_problems(stage):
+    if re.search(r"\s", stage):
+        return [f"bramble_rings has {stage!r}: write a group without blanks, as pi1+pi2"]
+    if not all(stage.split(JOIN)):
+        return [f"bramble_rings has {stage!r}: a + stands between two nodes of a group, as pi1+pi2"]
+    return []
+
+
 def _network(text, problems):
     try:
         return ipaddress.IPv4Network(str(text))
@@ -234,6 +263,7 @@ class FilterModule:
             "bramble_standby_remarks": standby_remarks,
             "bramble_rings_of": rings_of,
             "bramble_rings_without": rings_without,
+            "bramble_partners_of": partners_of,
             "bramble_model_problems": model_problems,
             "bramble_usable_mib": usable_mib,
             "bramble_node": node,

@@ -27,11 +27,11 @@ REQUIRED = (  # each has a line in inventory/example
 )
 OPTIONAL = (
     *("user", "ssh_keys", "kv_cache", "speculation", "rings", "objective", "memory_mib", "hub_token"),
-    *("names", "virtual_address"),
+    *("names", "virtual_address", "exchange"),
 )
 SETTINGS = tuple(f"{PREFIX}{name}" for name in REQUIRED + OPTIONAL)
 OF_ONE_NODE = ("manage_network", "user", "memory_mib", "gateway", "dns", "timezone", "ssh_keys", "wheelhouse")
-OTHERS_PORTS = {22: "ssh's", **dict.fromkeys((7099, 7100, 7101), "the ring's"), 7103: "doctor's"}
+OTHERS_PORTS = {22: "ssh's", **dict.fromkeys((7099, 7100, 7101, 7102), "the ring's"), 7103: "doctor's"}
 ALIKE = 0.6  # of names, for `did you mean`; difflib's own
 SECRET = re.compile(r"token|secret|password|passphrase")
 MOST = 1 << 31
@@ -142,6 +142,13 @@ def hostname(value):
     return "" if good else "need a hostname: lower-case letters, digits and hyphens, 63 at most"
 
 
+def stage_name(value):
+    """A node's name, or those of a group joined by +."""
+    names = value.split("+") if isinstance(value, str) else [value]
+    need = next(filter(None, map(hostname, names)), "")
+    return f"{need}; or several of a group, as pi1+pi2" if need else ""
+
+
 def wired(pattern):
     need = "need a wired interface's name, as eth0, or e* for all of them"
     good = isinstance(pattern, str) and re.fullmatch(r"[\w.*?-]{1,15}", pattern, re.ASCII)
@@ -212,7 +219,7 @@ URL = matching(r"https?://[^\s/]+(/\S*)?", "an address that begins with http:// 
 INTERFACE = matching(r"[^\s/]{1,15}", "an interface's name, as eth0")
 PACKAGE = matching(r"[a-z0-9][a-z0-9+.-]+", "a Debian package's name")
 PORT = number(1, 65535)
-RING = listed(hostname, "[[pi1, pi2], [pi3, pi4]]")
+RING = listed(stage_name, "[[pi1, pi2], [pi3+pi4]]")
 
 NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands beside it
     "dns": listed(name_server, "[192.168.1.1]", is_one_taken=True),
@@ -225,6 +232,7 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "model": matching(r"\S(.*\S)?", "embedded, a model of the hub, or a folder"),
     "kv_cache": choice("auto", "float32", "float16", "int8"),
     "speculation": choice("auto", "off"),
+    "exchange": choice("q8", "float16", "float32"),
     "quantization": choice("int4", "int4-128", "int8", "float32"),
     "hub_token": or_empty(matching(r"\S+", "a token"), ""),
     "wheelhouse": or_empty(folder_here, ""),
@@ -233,6 +241,7 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "announce_name": hostname,
     "base_journal_size": matching(r"\d+(\.\d+)?[KMGT]?", "a size, as 200M"),
     "base_sysctl": mapping(matching(r"[\w./*-]+", "a sysctl's name"), text, "{vm.swappiness: 10}"),
+    "base_member_sysctl": mapping(matching(r"[\w./*-]+", "a sysctl's name"), text, "{net.core.busy_read: 50}"),
     "base_pi_config": listed(text, "[arm_boost=1]"),
     "doctor_bundle": text,
     "firewall_rules": listed(text, "[tcp dport 9100 accept]"),
@@ -240,8 +249,8 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "flash_image_sha256": or_empty(matching(r"[0-9a-fA-F]{64}", "64 hexadecimal digits"), ""),
     "flash_image_url": matching(r"\S.*", "a file's path or address"),
     "flash_device": or_empty(matching(r"/dev/\S+", "a device, as /dev/sdX"), ""),
-    "head_rings": listed(RING, "[[pi1, pi2], [pi3, pi4]]"),
-    "model_rings": listed(RING, "[[pi1, pi2], [pi3, pi4]]"),
+    "head_rings": listed(RING, "[[pi1, pi2], [pi3+pi4]]"),
+    "model_rings": listed(RING, "[[pi1, pi2], [pi3+pi4]]"),
     "model_memory_mib": mapping(hostname, number(), "{pi1: 3200}"),
     "keepalived_own": address,
     "keepalived_priority": number(1, 150),
@@ -286,7 +295,7 @@ BY_ELEMENTS = {"str": listed(text, "[one, another]"), "int": listed(number(), "[
 LISTS_AND_MAPPINGS = {
     ("doctor_nodes", "dict"): ENDING["addresses"],
     **dict.fromkeys(
-        (("firewall_nodes", "list"), ("firewall_heads", "list"), ("keepalived_peers", "list")),
+        (("firewall_nodes", "list"), ("firewall_heads", "list"), ("firewall_members", "list"), ("keepalived_peers", "list")),
         listed(address, "[192.168.1.11]"),
     ),
     ("stage_other_heads", "dict"): ENDING["addresses"],

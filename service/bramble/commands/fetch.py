@@ -21,7 +21,7 @@ from bramble.errors import BadInput, Broken
 from bramble.model import fetch, store
 from bramble.model.disk import size
 from bramble.model.download import PATIENCE_S, Server
-from bramble.model.manifest import shard_parts
+from bramble.model.share import Share
 from bramble.model.store import Wanted
 
 EXAMPLES = """examples:
@@ -100,7 +100,7 @@ def _parts(args: argparse.Namespace) -> tuple[str, ...] | None:
     if not (args.layers or args.embed or args.lm_head):
         return None
     start, stop = _range(args.layers) if args.layers else (0, 0)
-    return shard_parts(start, stop, args.embed, args.lm_head)
+    return Share.uncut(start, stop, args.embed, args.lm_head).part_names
 
 
 def _range(text: str) -> tuple[int, int]:

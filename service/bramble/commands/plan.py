@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import functools
 import json
+import platform
 import re
 from collections import Counter
 from collections.abc import Iterable
@@ -18,7 +19,7 @@ from rich.table import Table
 from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import Manifest
 from bramble.model.store import Wanted
 from bramble.plan import cache_kind
 from bramble.plan.choice import Choice, choose
@@ -134,7 +135,8 @@ def _nodes(text: str) -> list[Node]:
         if found is None or found[3] not in UNITS:
             units = ", ".join(filter(None, UNITS))
             raise BadInput(f"--nodes: got {word!r}, need NAME=MEMORY in {units} or bytes: pi1=6GiB")
-        nodes.append(Node(found[1], int(float(found[2]) * UNITS[found[3]])))
+        memory = int(float(found[2]) * UNITS[found[3]])
+        nodes.append(Node(found[1], memory, machine=platform.machine()))
     if len({node.name for node in nodes}) < len(nodes):
         raise BadInput(f"--nodes {text}: name each node once")
     return nodes
@@ -187,8 +189,7 @@ def _stage(manifest: Manifest, index: int, stage: StagePlan, reason: str) -> dic
 
 
 def _files(manifest: Manifest, stage: StagePlan) -> tuple[str, ...]:
-    parts = shard_parts(stage.start, stage.stop, stage.has_embed, stage.has_lm_head)
-    return Wanted(manifest.name, "", parts).files(manifest)
+    return Wanted(manifest.name, "", stage.share.part_names).files(manifest)
 
 
 def _show(manifest: Manifest, plan: Plan) -> None:

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bramble.plan.check import Checked, check, median_error, num_fitted
+from bramble.plan.peers import PREFILL_BAND
 from bramble.plan.published import DECODE, PREFILL
 
 WIDTH = 170
@@ -42,6 +43,10 @@ def summary(checked: list[Checked]) -> list[str]:
             f"{median_error([each.error for each in held]):.1%}; worst {worst.row.paper.name} "
             f"{worst.row.quantization} by {worst.row.source}, {worst.error:+.0%}"
         )
+    low, high = PREFILL_BAND
+    lines.append(
+        f"prefill without a word of build and kernels: {low:.2f} to {high:.2f} of what is predicted"
+    )
     return lines
 
 
@@ -54,6 +59,7 @@ def _table(checked: list[Checked]) -> Table:
     for each in checked:
         row = each.row
         unseen = each.error_without if row.is_fitted else each.error
+        unseen_text = "" if unseen is None else f"{unseen:+.1%}"
         threads = "" if row.threads == 4 else f", {row.threads} threads"
         table.add_row(
             f"{row.engine}{', prefill' if row.kind == PREFILL else ''}{threads}",
@@ -63,7 +69,7 @@ def _table(checked: list[Checked]) -> Table:
             f"{row.tokens_s:.2f}",
             f"{each.predicted:.2f}",
             f"{each.error:+.1%}",
-            f"{unseen:+.1%}",
+            unseen_text,
             f"{row.source}{'' if row.is_fitted else ' (set aside)'}",
         )
     return table

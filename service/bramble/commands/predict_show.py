@@ -13,13 +13,15 @@ from rich.table import Table
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest
 from bramble.plan.calibration import Bench, Compared
+from bramble.plan.devices import PROMPT_BAND
 from bramble.plan.pace import Pace
 from bramble.plan.predictor import Prediction, Setup
 
 PUBLISHED_BASIS = (
-    "From published speeds; `bramble predict --check` shows how well they are met. The engine's "
-    "own share is measured on x86_64 only: `bramble bench --json` on one Pi and --calibration "
-    "replace it."
+    "From published speeds; `bramble predict --check` shows how well they are met. Prompts rest on "
+    "counted instructions and on how many a Pi 5 retires: a real one may read them at "
+    f"{PROMPT_BAND[0]} to {PROMPT_BAND[1]} of that speed. `bramble bench --json` on one Pi and "
+    "--calibration replace all of it."
 )
 
 

@@ -109,8 +109,8 @@ class Graph:
     ) -> onnx.ModelProto:
         """Close the graph; of `weights` it gets those that its nodes name."""
         named = {name for node in self._nodes for name in node.input}
-        external = [_external(stored) for stored in weights if stored.name in named]
-        initializers = [*self._constants, *external]
+        tensors = [external(stored) for stored in weights if stored.name in named]
+        initializers = [*self._constants, *tensors]
         graph = helper.make_graph(self._nodes, self.name, inputs, outputs, initializers)
         opsets = [helper.make_opsetid("", OPSET), helper.make_opsetid(MICROSOFT, 1)]
         return helper.make_model(
@@ -164,7 +164,8 @@ def value(name: str, kind: int, *sizes: str | int) -> onnx.ValueInfoProto:
     return helper.make_tensor_value_info(name, kind, sizes)
 
 
-def _external(stored: Stored) -> onnx.TensorProto:
+def external(stored: Stored) -> onnx.TensorProto:
+    """An initializer whose bytes are in a data file."""
     tensor = TensorProto(
         name=stored.name,
         dims=stored.shape,

@@ -1,8 +1,8 @@
 """Weights to blocks of small integers and back, in the byte layout of onnxruntime's kernels.
 
-Along the input, a block of weights shares a float32 scale; stored unsigned. int4 and int8 are
-symmetric, so that the zero point is the kernels' default: 8 and 128. int4-128 has wider blocks,
-and a zero point of its own for each of them. Two int4 codes share a byte, low nibble first.
+Along the input, a block of weights shares a float32 scale; stored unsigned. All kinds but int4-128
+are symmetric: their zero point is the kernels' default, 8 or 128. int4-128 has a zero point of its
+own for each block. Two int4 codes share a byte, low nibble first.
 """
 
 from __future__ import annotations
@@ -14,13 +14,14 @@ from functools import reduce
 import numpy as np
 from numpy.typing import NDArray
 
-BITS = {"int4": 4, "int4-128": 4, "int8": 8}
-BLOCK = {"int4": 32, "int4-128": 128, "int8": 32}  # weights that share a scale
+BITS = {"int4": 4, "int4-64": 4, "int4-128-symmetric": 4, "int4-128": 4, "int8": 8}
+# Weights that share a scale
+BLOCK = {"int4": 32, "int4-64": 64, "int4-128-symmetric": 128, "int4-128": 128, "int8": 32}
 WITH_ZEROS = ("int4-128",)
 KINDS = (*BITS, "float32")
 
-# int4: the block's largest weight, with its sign, is put at -8 times the scale, as llama.cpp's
-# Q4_0 does; slightly smaller scales clip it and round the other 31 better.
+# Symmetric int4: the block's largest weight, with its sign, is put at -8 times the scale, as
+# llama.cpp's Q4_0 does; slightly smaller scales clip it and round the others better.
 INT4_DIVISORS = (-8.0, -8.6)
 
 # int4-128: the shares of a block's range that its 16 levels span; what lies outside is clipped
@@ -49,16 +50,16 @@ def quantize(rows: Floats, kind: str) -> Quantized:
 
 def pack(codes: Bytes, scales: Floats, zeros: Bytes | None) -> Quantized:
     """Put int4 codes uint8 (n, blocks, block), and zero points (n, blocks), two into a byte."""
-    return Quantized(_pairs(codes), scales, None if zeros is None else _pairs(zeros))
+    return Quantized(pairs(codes), scales, None if zeros is None else pairs(zeros))
 
 
 def dequantize(quantized: Quantized, kind: str) -> Floats:
     """Turn what `quantize` made back into float32 (n, k)."""
     codes, scales = quantized.codes, quantized.scales
-    levels = _nibbles(codes) if BITS[kind] == 4 else codes
+    levels = nibbles(codes) if BITS[kind] == 4 else codes
     zeros = np.full(scales.shape, 1 << (BITS[kind] - 1), np.float32)
     if quantized.zeros is not None:
-        zeros = _nibbles(quantized.zeros)[:, : scales.shape[1]].astype(np.float32)
+        zeros = nibbles(quantized.zeros)[:, : scales.shape[1]].astype(np.float32)
     values = (levels.astype(np.float32) - zeros[:, :, None]) * scales[:, :, None]
     return np.asarray(values.reshape(len(codes), -1), np.float32)
 
@@ -126,7 +127,7 @@ def _better(
     )
 
 
-def _pairs(codes: Bytes) -> Bytes:
+def pairs(codes: Bytes) -> Bytes:
     """Two codes per byte along the last axis, low nibble first; an odd one is beside 0."""
     high = codes[..., 1::2] << np.uint8(4)
     if codes.shape[-1] % 2:
@@ -134,8 +135,8 @@ def _pairs(codes: Bytes) -> Bytes:
     return np.asarray(codes[..., 0::2] | high)
 
 
-def _nibbles(pairs: Bytes) -> Bytes:
-    """What `_pairs` packed, with an odd code's 0 behind it."""
+def nibbles(pairs: Bytes) -> Bytes:
+    """What `pairs` packed, with an odd code's 0 behind it."""
     return np.stack([pairs & 15, pairs >> 4], axis=-1).reshape(*pairs.shape[:-1], -1)
 
 

@@ -131,11 +131,15 @@ def decoder_of(name: str) -> Decoder:
     return describe(ConfigFile(SHAPES[name]))
 
 
-def open_synthetic(name: str) -> Source:
-    """Make the source of shape `name`. Raises BadInput that lists the shapes."""
+def open_synthetic(name: str, cuts: Mapping[str, int] = MappingProxyType({})) -> Source:
+    """Make the source of shape `name`, with what `cuts` says instead of its config.json.
+
+    Raises BadInput that lists the shapes.
+    """
     if name not in SHAPES:
         raise BadInput(f"shape {name!r} is unknown; known are {', '.join(SHAPES)}")
-    config = ConfigFile(SHAPES[name])
+    document = {**SHAPES[name], **cuts}
+    config = ConfigFile(document)
     template = {"chat_template": CHAT_TEMPLATE, "bos_token": SPECIAL[BOS]}
     return Source(
         name=f"synthetic-{name}",
@@ -144,7 +148,7 @@ def open_synthetic(name: str) -> Source:
         generation=ConfigFile({}),
         weights=RandomWeights(describe(config).tensors()),
         texts={
-            "config.json": json.dumps(SHAPES[name], indent=1),
+            "config.json": json.dumps(document, indent=1),
             TOKENIZER: json.dumps(_tokenizer(config.size("vocab_size")), ensure_ascii=False),
             "tokenizer_config.json": json.dumps(template, indent=1),
         },

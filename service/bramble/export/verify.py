@@ -16,6 +16,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from bramble.errors import BadInput
+from bramble.export.quantize import BITS
 from bramble.model.digest import digest
 from bramble.model.manifest import Golden, Manifest, Rope, Shape
 from bramble.model.rope import tables
@@ -26,7 +27,7 @@ NUM_TOP = 10
 
 # Processors round activations to int8 differently (per block or per row). Leaving that rounding out
 # altogether moves digests of 1B shapes by 0.04 to 0.06; a wrong layer moves them by about 1.
-TOLERANCES = {"float32": 1e-3, "int8": 0.25, "int4": 0.25, "int4-128": 0.25}
+TOLERANCES = dict.fromkeys(BITS, 0.25) | {"float32": 1e-3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ rules, and why they suffice.
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from bramble.wire.terms import LEASE_S, MAX_TERM, Claim, Vow
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 SETTLE_S = 3.0  # of listening, before anything is concluded from stages that say nothing
 SURE_S = 0.5  # for which stages have to be free: what a head reads after a pause is of before
-RANK_S = 1.0  # that each candidate waits longer than the one named before it
+RANK_S = 1.0  # that each candidate waits longer than the one before it in their order
 HEARD_S = 3.0  # a stage beats every second; one that is silent for longer has no say
 FEW_S = 30.0  # with less than a quorum, until the role is given up; stages that load may be silent
 ASIDE_S = 5.0  # that who gives the role up leaves it to the others
@@ -51,7 +51,6 @@ class Candidacy:
         self.candidates = candidates or (node,)
         self._since = now  # of having the role, or of standing by
         self._incarnation = incarnation
-        self._rank = self.candidates.index(node)
         self._stages = stages
         self._heard: dict[str, _Heard] = {}
         self._leases: dict[str, float] = {}  # stage → until when it obeys this head, for certain
@@ -129,6 +128,10 @@ class Candidacy:
             return True
         return self._is_quorum([stage for stage in self._stages if self.has(stage, now)])
 
+    def has_quorum(self, now: float) -> bool:
+        """True if this head has the role, and nobody else can: a quorum of stages obeys it."""
+        return bool(self.term) and self.leads(now)
+
     def doubt(self, stage: str) -> str:
         """Say why a stage may not be used, for a person."""
         heard = self._heard.get(stage)
@@ -168,14 +171,28 @@ class Candidacy:
         heard = {stage: each.vow for stage, each in self._heard.items() if now - each.at < HEARD_S}
         if self.is_alone:
             return bool(heard)
-        free = [s for s, vow in heard.items() if vow and (vow.is_free or vow.head == self.node)]
+        vows = {stage: vow for stage, vow in heard.items() if vow is not None}
+        free = [s for s, vow in vows.items() if vow.is_free or vow.head == self.node]
         if not self._is_quorum(free):
             self._free_since = None
             return False
         if self._free_since is None:
             self._free_since = now
         has_listened = len(heard) == len(self._stages) or now - self._since >= SETTLE_S
-        return has_listened and now - self._free_since >= SURE_S + self._rank * RANK_S
+        return has_listened and now - self._free_since >= SURE_S + self._rank(vows) * RANK_S
+
+    def _rank(self, vows: Mapping[str, Vow]) -> int:
+        """How many others this head leaves time to claim before it does.
+
+        Who had the role last comes last: it has ended, or gave it up. But while stages still
+        obey a former process of this node they would grant nobody else a term: none is waited for.
+        """
+        newest = max(vows.values(), key=lambda vow: (vow.term, vow.head), default=None)
+        last = "" if newest is None or not newest.term else newest.head
+        if last != self.node:
+            return [node for node in self.candidates if node != last].index(self.node)
+        bound = [stage for stage, vow in vows.items() if vow.head == last and not vow.is_free]
+        return 0 if self._is_quorum(bound) else len(self.candidates) - 1
 
     def _is_quorum(self, stages: Collection[str]) -> bool:
         """True for more than half of all stages, and for one half of them: no two sets that are

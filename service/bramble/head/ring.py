@@ -299,7 +299,7 @@ class Ring:
 
     def _make_plan(self) -> Plan:
         found = [(entry.node, entry.hello) for entry in self.registry.stages if entry.hello]
-        nodes = [Node(name, hello.memory_bytes) for name, hello in found]
+        nodes = [Node(name, hello.memory_bytes, machine=hello.machine) for name, hello in found]
         settings = self._settings
         machines = (hello.machine for _, hello in found)
         return plan_ring(
@@ -328,10 +328,7 @@ class Ring:
                     manifest_sha256=plan.manifest_sha256,
                     stage=index,
                     num_stages=len(plan.stages),
-                    start=stage.start,
-                    stop=stage.stop,
-                    has_embed=stage.has_embed,
-                    has_lm_head=stage.has_lm_head,
+                    share=stage.share,
                     next_endpoint=ends[index],
                     rows=plan.rows,
                     max_length=plan.max_length,

@@ -121,6 +121,8 @@ class Scheduler:
     def withdraw(self, sequence: Sequence) -> None:
         """Give up a sequence that waits, for another scheduler to adopt."""
         self.waiting.remove(sequence)
+        if sequence is self._tried:
+            self._tried = None
 
     def adopt(self, sequence: Sequence) -> None:
         """Queue a sequence of another scheduler before all that arrived after it."""
@@ -532,9 +534,11 @@ class Scheduler:
 def _inheritable(sequence: Sequence, num_known: int) -> int:
     """Return how many of a sequence's first tokens need not be computed, of those that are known.
 
-    The last one is always computed anew, as its logits are what is asked for.
+    The last one is always computed anew, as its logits are what is asked for; and so is what a
+    suspect is suspected for, as nothing else clears it.
     """
-    return whole_chunks(sequence.flips, num_known, _end_in_company(sequence))
+    end = len(sequence.tokens) if sequence.suspicion is None else _start_alone(sequence)
+    return whole_chunks(sequence.flips, num_known, end)
 
 
 def _end_in_company(sequence: Sequence) -> int:

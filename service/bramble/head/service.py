@@ -209,7 +209,7 @@ class Service:
         restarts = self._notifier.also
         document = status.document(self._fleet, self._outcomes, now, self._since, restarts)
         document["model"]["capabilities"] = self._model.tokenizer.capabilities
-        return document | {"term": self._role.term}
+        return document | {"term": self._role.term, "has_quorum": self._role.has_quorum(now)}
 
 
 class _FirstHop:

@@ -24,7 +24,14 @@ FILE_NAME = "manifest.json"
 DIGEST_SIZE = 8  # norm and seven projections, see model/digest.py
 CHUNK_BYTES = 1 << 20  # of a file that is hashed
 # Of one weight with its scale, and its share of a zero point, by quantisation
-BYTES_PER_WEIGHT = {"int4": 0.625, "int4-128": 0.535, "int8": 1.125, "float32": 4.0}
+BYTES_PER_WEIGHT = {
+    "int4": 0.625,
+    "int4-64": 0.5625,
+    "int4-128-symmetric": 0.53125,
+    "int4-128": 0.535,
+    "int8": 1.125,
+    "float32": 4.0,
+}
 MAX_LENGTH = 1 << 20  # tokens of context: a table of them all is made for the rotary embedding
 MAX_LAYERS = 1000  # their names count to 999
 CACHE_BYTES = {"float32": 4, "float16": 2, "int8": 1}  # of one number in the KV cache, by kind
@@ -85,7 +92,7 @@ class Rope:
 
 @dataclass(frozen=True, slots=True)
 class Quantization:
-    """Each part's kind, one of BYTES_PER_WEIGHT: "int4-128" is int4 in blocks of 128 weights."""
+    """Each part's kind, one of BYTES_PER_WEIGHT: "int4-64" is int4 in blocks of 64 weights."""
 
     layers: str
     embed: str
@@ -230,12 +237,6 @@ def _files(part: Part) -> Iterator[str]:
 def layer_name(index: int) -> str:
     """The part name of decoder layer `index`: layer-000 …"""
     return f"layer-{index:03d}"
-
-
-def shard_parts(start: int, stop: int, has_embed: bool, has_lm_head: bool) -> tuple[str, ...]:
-    """The names of the parts that a shard is made of, in the order in which they run."""
-    layers = tuple(layer_name(i) for i in range(start, stop))
-    return ("embed",) * has_embed + layers + ("lm_head",) * has_lm_head
 
 
 def write(manifest: Manifest, folder: Path) -> str:

@@ -6,13 +6,14 @@ columns, and of the lm_head some rows. Where a stage has one member, its share i
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bramble.errors import BadInput
 from bramble.model.manifest import Shape, layer_name
 
 Range = tuple[int, int]  # [start, stop)
 NONE: Range = (0, 0)
+ALL: Range = (0, -1)  # as many as the model has, which is not known yet
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +49,11 @@ class Share:
             (0, shape.vocab_size) if has_lm_head else NONE,
         )
 
+    @classmethod
+    def uncut(cls, start: int, stop: int, has_embed: bool, has_lm_head: bool) -> Share:
+        """As `whole` where the model's shape is not known: `completed` makes it whole."""
+        return cls(start, stop, has_embed, ALL, ALL, ALL, ALL if has_lm_head else NONE)
+
     @property
     def has_lm_head(self) -> bool:
         return self.vocab != NONE
@@ -65,6 +71,17 @@ class Share:
         """The names of the parts that it is of, in the order in which they run."""
         layers = tuple(layer_name(index) for index in self.layers)
         return ("embed",) * self.has_embed + layers + ("lm_head",) * self.has_lm_head
+
+    def completed(self, shape: Shape) -> Share:
+        """This share, with the numbers of a model of this shape in place of ALL."""
+        whole = Share.whole(shape, self.start, self.stop, self.has_embed, self.has_lm_head)
+        return replace(
+            self,
+            heads=whole.heads if self.heads == ALL else self.heads,
+            kv_heads=whole.kv_heads if self.kv_heads == ALL else self.kv_heads,
+            columns=whole.columns if self.columns == ALL else self.columns,
+            vocab=whole.vocab if self.vocab == ALL else self.vocab,
+        )
 
     def is_whole(self, shape: Shape) -> bool:
         """True if nothing within its layers and ends is another member's."""

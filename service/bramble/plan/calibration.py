@@ -15,8 +15,9 @@ from typing import Any
 
 from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
+from bramble.plan.cost import CHUNK_INSTRUCTIONS
 from bramble.plan.devices import PI5_PACE
-from bramble.plan.pace import Link, Pace, prefill_s
+from bramble.plan.pace import Link, Pace
 from bramble.plan.paper import SHA256
 from bramble.plan.planner import GIB, Node, plan_ring
 from bramble.plan.ring_speed import Ring, ring_of
@@ -93,13 +94,17 @@ def calibrate(bench: Bench, manifest: Manifest, link: Link) -> Pace:
     ring = _ring(manifest, bench.num_stages, replace(PI5_PACE, step_s=step_s), link)
     read = sum(
         load.read_bytes(1) + load.head_bytes + CONTEXT_TOKENS * load.kv_bytes_per_token
-        for load in ring.loads
+        for stage in ring.stages
+        for load in stage.loads
     )
     pace = replace(PI5_PACE, step_s=step_s, read_bytes_s=read / bench.compute_s)
     wanted = bench.prompt_tokens / bench.prefill_tokens_s
     slow, fast = SLOW, FAST
     for _ in range(HALVINGS):
-        pace = replace(pace, parameters_s=(slow * fast) ** 0.5)
+        parameters_s = (slow * fast) ** 0.5  # attention is as fast as the products are, see cost.py
+        pace = replace(
+            pace, parameters_s=parameters_s, instructions_s=parameters_s * CHUNK_INSTRUCTIONS
+        )
         if _with(ring, pace).first_token_s(bench.prompt_tokens) > wanted:
             slow = pace.parameters_s
         else:
@@ -124,11 +129,7 @@ def compare(bench: Bench, manifest: Manifest, pace: Pace, link: Link) -> list[Co
 
 def _together(ring: Ring, bench: Bench, streams: int) -> float:
     """As a bench counts it: over all of the time, which begins with everybody's short prompt."""
-    pairs = zip(ring.loads, ring.paces, strict=True)
-    prompt_s = max(
-        prefill_s(load, pace, PROMPT_TOKENS, 0) + load.head_bytes / pace.read_bytes_s
-        for load, pace in pairs
-    )
+    prompt_s = max(stage.prefill_s(PROMPT_TOKENS, 0) + stage.head_s for stage in ring.stages)
     decode = ring.aggregate(streams, CONTEXT_TOKENS)
     seconds = streams * prompt_s + streams * (bench.reply_tokens - 1) / decode
     return streams * bench.reply_tokens / seconds
@@ -141,4 +142,5 @@ def _ring(manifest: Manifest, num_stages: int, pace: Pace, link: Link) -> Ring:
 
 
 def _with(ring: Ring, pace: Pace) -> Ring:
-    return replace(ring, paces=(pace,) * len(ring.loads))
+    stages = (replace(stage, paces=(pace,) * len(stage.paces)) for stage in ring.stages)
+    return replace(ring, stages=tuple(stages))

@@ -17,7 +17,8 @@ FIRST_STEP, LAST_STEP = 0.3, 0.001  # relative changes that the fit tries
 class Checked:
     row: Published
     predicted: float
-    without: float | None  # predicted by constants fitted to all other rows; None: not fitted to
+    # Predicted by constants fitted to all other rows; None: not fitted to, or alone with its kernel
+    without: float | None
 
     @property
     def error(self) -> float:
@@ -34,8 +35,9 @@ def check(rows: Sequence[Published] = PUBLISHED, constants: Constants = CONSTANT
     checked = []
     for row in rows:
         without = None
-        if row.is_fitted:
-            others = [other for other in fitted if other is not row]
+        others = [other for other in fitted if other is not row]
+        is_alone = row.kernel not in {other.kernel for other in others}
+        if row.is_fitted and not is_alone:
             without = tokens_s(row, fit(others, constants))
         checked.append(Checked(row, tokens_s(row, constants), without))
     return checked
@@ -66,7 +68,8 @@ def fit(rows: Sequence[Published], start: Constants = CONSTANTS) -> Constants:
 
 def num_fitted(kind: str) -> int:
     """Constants that the rows of one kind determine."""
-    prefill = sum(field.name.endswith("parameters_s") for field in fields(Constants))
+    endings = ("parameters_s", "instructions_s")
+    prefill = sum(field.name.endswith(endings) for field in fields(Constants))
     return prefill if kind == PREFILL else len(fields(Constants)) - prefill
 
 

@@ -86,11 +86,7 @@ def choose(
 
 def pace_of(node: Node) -> Pace:
     """The pace of a node of which only the speed relative to a Raspberry Pi 5 is known."""
-    return Pace(
-        PI5_PACE.read_bytes_s * node.speed,
-        PI5_PACE.parameters_s * node.speed,
-        PI5_PACE.step_s / node.speed,
-    )
+    return PI5_PACE.times(node.speed)
 
 
 def best(found: list[Rings], objective: str) -> Rings:

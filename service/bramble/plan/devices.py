@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from bramble.plan.cost import CHUNK_INSTRUCTIONS
 from bramble.plan.pace import Link, Pace
 
 GB = 1e9
@@ -24,18 +25,26 @@ PI5_READ_BYTES_S: Mapping[int, float] = MappingProxyType(
 )
 THREADS = 4  # what the engines take where nobody chose
 
-# Share of that bandwidth at which quantised weights are streamed while decoding, and parameters
-# per second while prefilling (4 threads): fitted, see check.py
+# Share of that bandwidth at which quantised weights are streamed while decoding (4 threads):
+# fitted, see check.py
 PI5_STREAMING = 0.889
-PI5_PARAMETERS_S = 50 * GB
+# Instructions of quantised products that a Pi 5 retires, 4 threads: fitted to the one published
+# prompt whose kernels are known and counted, see peers.py. It is 1.3 a cycle of 2.4 GHz.
+PI5_INSTRUCTIONS_S = 12.4 * GB
+# What that leaves open: throttling and slower memory below, kernels that retire more above
+PROMPT_BAND = (0.6, 1.3)
 
 # onnxruntime against llama.cpp, same shape, same machine (x86_64, 1 thread): decode 30 : 31.2
-# tokens/s of 5.0 : 4.5 bits per weight, so bandwidth is used as well; prefill 105 : 139.
+# tokens/s of 5.0 : 4.5 bits per weight, so bandwidth is used as well.
 ENGINE_STREAMING = 1.0
-ENGINE_ARITHMETIC = 0.75
 # A stage's own time per step is 0.9 to 1.2 ms on x86_64 (service/DESIGN.md); a Cortex-A76 runs
 # Python at about half that speed: an assumption, until a Pi has been measured.
 PI5_STEP_S = 0.002
+# What a member does itself for an exchange beside waiting for the cable: 24 to 38 µs on x86_64 with
+# AES-256-GCM, from Python; twice that here, likewise an assumption
+PI5_EXCHANGE_S = 0.000_060
+# Numbers that are packed to 8 bits, encrypted, unpacked or added: 5 cycles each, an assumption
+PI5_NUMBERS_S = 500e6
 
 # 937 Mbit/s of TCP, and half a round trip of 0.19 ms (EEE off): raspberrypi/linux PR #7251
 GIGABIT = Link("1gbe", 937e6 / 8, 0.000_095)
@@ -73,8 +82,11 @@ class Device:
 
 PI5_PACE = Pace(
     PI5_READ_BYTES_S[THREADS] * PI5_STREAMING * ENGINE_STREAMING,
-    PI5_PARAMETERS_S * ENGINE_ARITHMETIC,
+    PI5_INSTRUCTIONS_S / CHUNK_INSTRUCTIONS,
     PI5_STEP_S,
+    PI5_EXCHANGE_S,
+    PI5_NUMBERS_S,
+    PI5_INSTRUCTIONS_S,
 )
 
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from bramble.model.disk import size
-from bramble.model.manifest import Manifest, shard_parts
+from bramble.model.manifest import Manifest
+from bramble.plan.cost import read_bytes
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 
 ENDLESS = 1 << 62  # bytes: memory that never binds
@@ -11,10 +14,11 @@ ENDLESS = 1 << 62  # bytes: memory that never binds
 
 def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     """One sentence for each stage of `plan`, which was made of these nodes."""
-    reads = [_read_bytes(manifest, stage) for stage in plan.stages]
+    machines = {node.name: node.machine for node in nodes}
+    reads = [read_bytes(manifest, stage.share, machines[stage.node]) for stage in plan.stages]
     by_time = _planned(manifest, nodes, plan)
     is_by_time = all(a.start == b.start for a, b in zip(plan.stages, by_time, strict=True))
-    rich = [Node(node.name, ENDLESS, node.speed) for node in nodes]
+    rich = [replace(node, memory_bytes=ENDLESS) for node in nodes]
     free = _planned(manifest, rich, plan)  # what differs, memory has decided
     per_token = [
         manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache) for stage in plan.stages
@@ -41,8 +45,8 @@ def _layers(stage: StagePlan, num_layers: int) -> str:
     return f"{layers} of {num_layers}{more}"
 
 
-def _pace(reads: list[int], index: int) -> str:
-    share = f"it reads {size(reads[index])} for each token"
+def _pace(reads: list[float], index: int) -> str:
+    share = f"it reads {size(int(reads[index]))} for each token"
     if len(reads) == 1:
         return share
     slowest = reads[index] == max(reads)
@@ -54,11 +58,6 @@ def _memory(stage: StagePlan, tokens: list[int], index: int) -> str:
     if len(tokens) > 1 and tokens[index] == min(tokens):
         left += ", the fewest, which is the ring’s limit"
     return left
-
-
-def _read_bytes(manifest: Manifest, stage: StagePlan) -> int:
-    """What a decode step reads: all of the shard but the embedding, of which it takes one row."""
-    return manifest.part_bytes(*shard_parts(stage.start, stage.stop, False, stage.has_lm_head))
 
 
 def _planned(manifest: Manifest, nodes: list[Node], plan: Plan) -> tuple[StagePlan, ...]:

@@ -14,8 +14,8 @@ from bramble.model.manifest import (
     Rope,
     Shape,
     layer_name,
-    shard_parts,
 )
+from bramble.model.share import Share
 
 SHA256 = "0" * 64  # of nothing: no stage can be assigned such a model
 
@@ -56,7 +56,7 @@ def paper_manifest(
         f"shards/{part}.data": File(SHA256, int(size * BYTES_PER_WEIGHT[kind]))
         for part, size in parameters.items()
     }
-    parts = shard_parts(0, shape.num_layers, True, True)
+    parts = Share.whole(shape, 0, shape.num_layers, True, True).part_names
     files |= {f"shards/{part}.onnx": File(SHA256, 0) for part in parts}
     share = {"share": mlp * count / layer, "picked": experts.picked / count} if experts else None
     return Manifest(

@@ -1,7 +1,7 @@
 """Which node runs which layers: a pure function of the manifest and the nodes.
 
-A token passes every layer, so a part's bytes are its cost, and the slowest stage is the ring's
-pace. Only a reply's tokens pass the lm_head, of a prompt's just the last.
+A token passes every layer, so what it reads there is its cost (cost.py), and the slowest stage is
+the ring's pace. Only a reply's tokens pass the lm_head, of a prompt's just the last.
 """
 
 from __future__ import annotations
@@ -9,15 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import accumulate, pairwise, product
 
 from bramble.errors import BadInput
-from bramble.model.manifest import Manifest, layer_name, shard_parts
+from bramble.model.manifest import Manifest
+from bramble.model.share import Share
+from bramble.plan.cost import AARCH64, head_bytes, layer_bytes, resident_bytes
 
-# Resident bytes per byte of shard, as onnxruntime packs int4 weights on x86_64 (measured in
-# service/DESIGN.md); libraries and Python are not of a node's `memory_bytes`.
-RESIDENT_PER_WEIGHT = 1.25
 # A lone stream's reply takes as long however layers are split, its prompt does not; of many streams
 # about half of the time goes into prompts. Under a quarter, as an lm_head of four layers (1B) is
 # not to move a border (measured in service/DESIGN.md).
@@ -31,23 +30,37 @@ class Node:
     name: str
     memory_bytes: int  # what weights and KV cache may take
     speed: float = 1.0  # bytes of weights per second, relative to the other nodes
+    machine: str = AARCH64  # platform.machine(): how its kernels pack weights
 
 
 @dataclass(frozen=True, slots=True)
 class StagePlan:
-    """A node and its shard: decoder layers [start, stop), embedding and lm_head or not."""
+    """A node and its share of the model."""
 
     node: str
-    start: int
-    stop: int
-    has_embed: bool
-    has_lm_head: bool
+    share: Share
     weight_bytes: int
     kv_bytes: int  # ceiling of the shard's KV cache
 
     @property
+    def start(self) -> int:
+        return self.share.start
+
+    @property
+    def stop(self) -> int:
+        return self.share.stop
+
+    @property
     def num_layers(self) -> int:
-        return self.stop - self.start
+        return self.share.num_layers
+
+    @property
+    def has_embed(self) -> bool:
+        return self.share.has_embed
+
+    @property
+    def has_lm_head(self) -> bool:
+        return self.share.has_lm_head
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +125,13 @@ def check_context(manifest: Manifest, max_length: int) -> None:
 
 def weight_bytes(manifest: Manifest, start: int, stop: int) -> int:
     """Bytes of the shard with layers [start, stop) and what belongs to its ends."""
-    has_embed, has_lm_head = start == 0, stop == manifest.shape.num_layers
-    return manifest.part_bytes(*shard_parts(start, stop, has_embed, has_lm_head))
+    return manifest.part_bytes(*_whole(manifest, start, stop).part_names)
+
+
+def _whole(manifest: Manifest, start: int, stop: int) -> Share:
+    """All of layers [start, stop), and of what belongs to their ends."""
+    shape = manifest.shape
+    return Share.whole(shape, start, stop, start == 0, stop == shape.num_layers)
 
 
 def _stages(
@@ -140,12 +158,9 @@ def _split(manifest: Manifest, nodes: list[Node], kv_cache: str, for_cache: bool
     whose last stage has the fewest layers, as replies pass the lm_head too.
     """
     num_layers = manifest.shape.num_layers
-    weights = _weight_table(manifest)
-    kinds = {(node.memory_bytes, node.speed): node for node in nodes}
-    known = {
-        kind: _costs(manifest, node, weights, kv_cache, for_cache) for kind, node in kinds.items()
-    }
-    costs = [known[node.memory_bytes, node.speed] for node in nodes]
+    kinds = {replace(node, name=""): node for node in nodes}
+    known = {kind: _costs(manifest, node, kv_cache, for_cache) for kind, node in kinds.items()}
+    costs = [known[replace(node, name="")] for node in nodes]
     # Borders are negated, so that of equals min() takes the later ones
     best = [(costs[0][0][stop], [0, -stop]) for stop in range(num_layers + 1)]
     for count in range(1, len(nodes)):
@@ -166,49 +181,54 @@ def _split(manifest: Manifest, nodes: list[Node], kv_cache: str, for_cache: bool
     return [-border for border in borders]
 
 
-def _weight_table(manifest: Manifest) -> list[list[int]]:
-    """[start][stop] what `weight_bytes` says, for all of them at once."""
+def _resident_table(manifest: Manifest, machine: str) -> list[list[int]]:
+    """[start][stop] what `resident_bytes` says, for all of them at once."""
     num_layers = manifest.shape.num_layers
-    sizes = [manifest.part_bytes(layer_name(index)) for index in range(num_layers)]
+    sizes = _packed_layers(manifest, machine)
     ends = {
-        (first, last): manifest.part_bytes(*shard_parts(0, 0, first, last))
+        (first, last): resident_bytes(
+            manifest, Share.whole(manifest.shape, 0, 0, first, last), machine
+        )
         for first, last in product((False, True), repeat=2)
     }
     table = [[0] * (num_layers + 1) for _ in range(num_layers + 1)]
     for start in range(num_layers):
         sums = accumulate(sizes[start:])
         for stop, layers in enumerate(sums, start + 1):
-            table[start][stop] = layers + ends[start == 0, stop == num_layers]
+            table[start][stop] = int(layers) + ends[start == 0, stop == num_layers]
     return table
 
 
-def _costs(
-    manifest: Manifest, node: Node, weights: list[list[int]], kv_cache: str, for_cache: bool
-) -> list[list[float]]:
+def _packed_layers(manifest: Manifest, machine: str) -> list[float]:
+    shape = manifest.shape
+    return [
+        layer_bytes(manifest, Share.whole(shape, index, index + 1, False, False), machine)
+        for index in range(shape.num_layers)
+    ]
+
+
+def _costs(manifest: Manifest, node: Node, kv_cache: str, for_cache: bool) -> list[list[float]]:
     """[start][stop] time per token, in bytes per `speed`; infinite if it does not fit.
 
     for_cache   instead the share of the room for a cache that a token of it takes
     """
-    num_layers = manifest.shape.num_layers
-    read = [manifest.part_bytes(manifest.layer_part(i).name) for i in range(num_layers)]
-    lm_head = LM_HEAD_SHARE * manifest.part_bytes("lm_head")  # the embedding's rows are few
-    costs = [[math.inf] * (num_layers + 1) for _ in range(num_layers + 1)]
-    for start in range(num_layers):
-        for stop in range(start + 1, num_layers + 1):
-            left = _left(node, weights[start][stop])
+    shape = manifest.shape
+    resident = _resident_table(manifest, node.machine)
+    read = [0.0, *accumulate(_packed_layers(manifest, node.machine))]
+    end = Share.whole(shape, 0, 0, False, True)
+    lm_head = LM_HEAD_SHARE * head_bytes(manifest, end, node.machine)  # of embed it reads a row
+    costs = [[math.inf] * (shape.num_layers + 1) for _ in range(shape.num_layers + 1)]
+    for start in range(shape.num_layers):
+        for stop in range(start + 1, shape.num_layers + 1):
+            left = node.memory_bytes - resident[start][stop]
             if left < _least_cache(manifest, start, stop, kv_cache):
                 continue
             if for_cache:
                 costs[start][stop] = (stop - start) / left
             else:
-                total = sum(read[start:stop]) + (lm_head if stop == num_layers else 0)
+                total = read[stop] - read[start] + (lm_head if stop == shape.num_layers else 0)
                 costs[start][stop] = total / node.speed
     return costs
-
-
-def _left(node: Node, weights: int) -> int:
-    """Bytes of the node's memory that are left for a KV cache beside these weights."""
-    return node.memory_bytes - int(weights * RESIDENT_PER_WEIGHT)
 
 
 def _least_cache(manifest: Manifest, start: int, stop: int, kv_cache: str) -> int:
@@ -216,8 +236,9 @@ def _least_cache(manifest: Manifest, start: int, stop: int, kv_cache: str) -> in
 
 
 def _stage(manifest: Manifest, node: Node, start: int, stop: int, kv_cache: str) -> StagePlan:
-    weights = weight_bytes(manifest, start, stop)
-    left, need = _left(node, weights), _least_cache(manifest, start, stop, kv_cache)
+    share = _whole(manifest, start, stop)
+    left = node.memory_bytes - resident_bytes(manifest, share, node.machine)
+    need = _least_cache(manifest, start, stop, kv_cache)
     if left < need:
         raise BadInput(
             f"{node.name}: layers {start}–{stop - 1} of {manifest.name} need "
@@ -225,5 +246,4 @@ def _stage(manifest: Manifest, node: Node, start: int, stop: int, kv_cache: str)
             f"{MIN_CACHE_TOKENS} tokens, {node.memory_bytes / GIB:.2f} GiB may be used; "
             "add a node, or choose a smaller model or a smaller quantisation"
         )
-    is_last = stop == manifest.shape.num_layers
-    return StagePlan(node.name, start, stop, start == 0, is_last, weights, left)
+    return StagePlan(node.name, share, weight_bytes(manifest, start, stop), left)

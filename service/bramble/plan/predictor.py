@@ -11,10 +11,11 @@ from dataclasses import dataclass, field, replace
 from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
 from bramble.plan.choice import Choice, choose
+from bramble.plan.cost import resident_bytes
 from bramble.plan.devices import DEVICES, GIGABIT, Device
-from bramble.plan.pace import Link, decode_s
+from bramble.plan.pace import Link
 from bramble.plan.paper import SHA256
-from bramble.plan.planner import RESIDENT_PER_WEIGHT, Node, plan_ring, weight_bytes
+from bramble.plan.planner import Node, plan_ring
 from bramble.plan.ring_speed import Ring
 from bramble.plan.rings import Work, shares
 
@@ -126,6 +127,7 @@ def _nodes(boards: Sequence[Device]) -> list[Node]:
             f"{board.name}-{index}",
             board.usable_bytes(is_head=index == 0),
             _relative(board, boards),
+            board.pace.machine,
         )
         for index, board in enumerate(boards)
     ]
@@ -141,7 +143,6 @@ def _memory(
     lines = []
     for index, plan in enumerate(choice.rings):
         for stage in plan.stages:
-            weights = weight_bytes(manifest, stage.start, stage.stop)
             per_token = manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache)
             board = boards[stage.node]
             lines.append(
@@ -152,7 +153,7 @@ def _memory(
                     f"{stage.start}–{stage.stop - 1}",
                     board.memory_bytes - usable[stage.node],
                     usable[stage.node],
-                    int(weights * RESIDENT_PER_WEIGHT),
+                    resident_bytes(manifest, stage.share, board.pace.machine),
                     plan.budget_tokens * per_token,
                 )
             )
@@ -174,9 +175,12 @@ def _together(choice: Choice, boards: dict[str, Device], context: int, streams: 
 
 
 def _busy(ring: Ring, streams: float, context: int) -> list[float]:
-    """The share of its time that each stage computes."""
-    lanes = min(streams, len(ring.loads))
+    """The share of its time that each stage computes, or waits for an exchange at full speed."""
+    lanes = min(streams, len(ring.stages))
     rows = streams / lanes
     round_s = streams / ring.aggregate(streams, context)
-    pairs = zip(ring.loads, ring.paces, strict=True)
-    return [min(1.0, lanes * decode_s(load, pace, rows, context) / round_s) for load, pace in pairs]
+    exchange_s = ring.exchanges.decode_s
+    return [
+        min(1.0, lanes * (stage.decode_s(rows, context) + exchange_s(stage, rows)) / round_s)
+        for stage in ring.stages
+    ]

@@ -13,9 +13,10 @@ def sentence_of(assign: m.Assign | None, stats: dict[str, Any], failure: str) ->
     """What `systemctl status` shows: model, layers, speed, memory, temperature."""
     if assign is None:
         return failure or "connected to the head, no shard assigned"
-    ends = ("embedding, " if assign.has_embed else "", ", lm_head" if assign.has_lm_head else "")
+    share = assign.share
+    ends = ("embedding, " if share.has_embed else "", ", lm_head" if share.has_lm_head else "")
     parts = [
-        f"{assign.model}: {ends[0]}layers {assign.start} to {assign.stop - 1}{ends[1]}",
+        f"{assign.model}: {ends[0]}layers {share.start} to {share.stop - 1}{ends[1]}",
         f"{stats['tokens_s']:.1f} tokens/s with {stats['threads']}",
         f"{stats['sequences']} sequences in the cache",
         f"{stats['resident_bytes'] >> 20} MiB, {stats['kv_used_bytes'] >> 20} of it KV cache",

@@ -199,7 +199,7 @@ class Service:
     def _rest(self) -> None:
         """Idle for a beat: give back what the last steps took, and get ready what loading left."""
         memory.trim()
-        if self._assign is not None and self._assign.has_lm_head:
+        if self._assign is not None and self._assign.share.has_lm_head:
             self._warm()
 
     def _warm(self) -> Thread:
@@ -243,8 +243,8 @@ class Service:
             "event=assign term=%d epoch=%d layers=%d:%d",
             assign.term,
             assign.epoch,
-            assign.start,
-            assign.stop,
+            assign.share.start,
+            assign.share.stop,
         )
         if not self._heads.accepts(head, assign):
             reason = self._heads.allegiance.refusal(head.node, assign.term)
@@ -320,7 +320,8 @@ class Service:
         config = self._config
         self._drop()  # its memory goes before the new one's comes
         self._stats.pop("fetching", None)
-        self._notifier.status(f"{assign.model}: loading layers {assign.start} to {assign.stop - 1}")
+        share = assign.share
+        self._notifier.status(f"{assign.model}: loading layers {share.start} to {share.stop - 1}")
         try:
             engine = Engine(
                 folder,
@@ -442,9 +443,9 @@ class Service:
         assert self._assign is not None
         assert self._engine is not None and self._next is not None
         self._core.follow(step)
-        if self._assign.has_lm_head and any(each.sampling.top_p < 1 for each in step.opens):
+        if self._assign.share.has_lm_head and any(each.sampling.top_p < 1 for each in step.opens):
             self._wait_for(self._warm())
-        if self._assign.has_lm_head and any(each.grammar for each in step.opens):
+        if self._assign.share.has_lm_head and any(each.grammar for each in step.opens):
             self._wait_for(_started(self._engine.get_ready_for_grammars))
         # One token is soon done; a chunk may take longer than the head waits for a sign of life
         is_long = step.token_ids.size > 1
@@ -461,7 +462,7 @@ class Service:
         except Broken as error:
             log.warning("event=next_unreachable reason=%r", str(error))
         self._work.count(step.token_ids.size, result)
-        if self._assign.has_embed:
+        if self._assign.share.has_embed:
             self._look_ahead(step, result.token_ids)
         self._idle_since = time.monotonic()
         self._heads.excuse(self._idle_since - received)  # they may have answered meanwhile

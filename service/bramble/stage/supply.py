@@ -17,7 +17,7 @@ from bramble.model import store
 from bramble.model.disk import size
 from bramble.model.download import Server
 from bramble.model.fetch import fetch
-from bramble.model.manifest import MAX_LAYERS, Manifest, shard_parts
+from bramble.model.manifest import MAX_LAYERS, Manifest
 from bramble.model.store import Wanted
 from bramble.stage.proof import Proofs
 from bramble.wire.messages import Assign
@@ -170,12 +170,12 @@ class _Fetch:
 
 def _wanted(assign: Assign) -> Wanted:
     """Raises BadInput for layers that no model has: their names would fill the memory."""
-    if not 0 <= assign.start <= assign.stop <= MAX_LAYERS:
+    share = assign.share
+    if not 0 <= share.start <= share.stop <= MAX_LAYERS:
         raise BadInput(
-            f"layers {assign.start}:{assign.stop} were assigned; a model has 0:{MAX_LAYERS} at most"
+            f"layers {share.start}:{share.stop} were assigned; a model has 0:{MAX_LAYERS} at most"
         )
-    parts = shard_parts(assign.start, assign.stop, assign.has_embed, assign.has_lm_head)
-    return Wanted(assign.model, assign.manifest_sha256, parts)
+    return Wanted(assign.model, assign.manifest_sha256, share.part_names)
 
 
 def _by_hand(folder: Path, assign: Assign) -> Path:

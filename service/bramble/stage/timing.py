@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from bramble.model import manifest as manifests
+from bramble.model.manifest import Shape
+from bramble.model.share import Share
 from bramble.stage.arena import Arena, ArenaShape
 from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, start_threads
@@ -37,7 +39,7 @@ def measure(folder: Path, layers: range, threads: Threads) -> dict[str, float]:
     arena = Arena(
         ArenaShape(len(layers), 1, shape.num_kv_heads, room, shape.head_dim), max_bytes=1 << 62
     )
-    assign = _assign(layers, room)
+    assign = _assign(shape, layers, room)
     shard = Shard(folder, manifest, assign, arena, threads, None, Proofs(None), lambda: None)
     random = np.random.default_rng(0)
 
@@ -62,7 +64,7 @@ def measure(folder: Path, layers: range, threads: Threads) -> dict[str, float]:
     }
 
 
-def _assign(layers: range, room: int) -> Assign:
+def _assign(shape: Shape, layers: range, room: int) -> Assign:
     return Assign(
         plan_id="",
         epoch=0,
@@ -70,10 +72,7 @@ def _assign(layers: range, room: int) -> Assign:
         manifest_sha256="",
         stage=0,
         num_stages=1,
-        start=layers.start,
-        stop=layers.stop,
-        has_embed=False,
-        has_lm_head=False,
+        share=Share.whole(shape, layers.start, layers.stop, False, False),
         next_endpoint="",
         rows=1,
         max_length=room,

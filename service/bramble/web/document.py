@@ -23,10 +23,10 @@ class Document:
         self._refusal: Unavailable | None = None
         self._asked_at = -float("inf")
 
-    def read(self) -> dict[str, Any]:
-        """Return the document, at most FRESH_S old. Raises Unavailable."""
+    def read(self, max_age_s: float = FRESH_S) -> dict[str, Any]:
+        """Return the document, at most so old. Raises Unavailable."""
         with self._lock:
-            self._refresh(FRESH_S)
+            self._refresh(max_age_s)
             if self._refusal is not None:
                 raise self._refusal
             assert self._document is not None

@@ -8,6 +8,7 @@ from bramble.errors import Unavailable
 from bramble.web.service import current_service
 
 RETRY_AFTER_S = 5
+LEADER_FRESH_S = 0.3  # keepalived asks twice in the same moment, each second
 
 blueprint = Blueprint("probes", __name__)
 
@@ -64,12 +65,24 @@ def props() -> Response:
 @blueprint.get("/leader")
 def leader() -> Response:
     """200 if the head here leads, whether or not a ring serves: a virtual address belongs to it."""
+    return _leader(needs_quorum=False)
+
+
+@blueprint.get("/leader/quorum")
+def quorum() -> Response:
+    """200 if a quorum of stages obeys the head here: of two that say that they lead, this one."""
+    return _leader(needs_quorum=True)
+
+
+def _leader(*, needs_quorum: bool) -> Response:
     try:
-        document = current_service().document.read()
+        document = current_service().document.read(LEADER_FRESH_S)
     except Unavailable as error:
         return _not_ready("unreachable", str(error))
     if not document["term"]:
         return _not_ready(document["state"], document["reason"])
+    if needs_quorum and not document["has_quorum"]:
+        return _not_ready(document["state"], "too few stages obey this head")
     return jsonify({"status": "leads", "term": document["term"]})
 
 

@@ -33,7 +33,8 @@ LACK_S = 0.05  # of descriptors or memory: somebody gives some back meanwhile
 OUT_OF_MEANS = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 PROBE_THREADS = 2  # of each kind
 # A path and whose threads answer it. /healthz asks nobody; the others ask the head, which may hang.
-PROBES = {b"/healthz": "healthz", **dict.fromkeys((b"/readyz", b"/leader", b"/metrics"), "readyz")}
+OF_THE_HEAD = (b"/readyz", b"/leader", b"/leader/quorum", b"/metrics")
+PROBES = {b"/healthz": "healthz", **dict.fromkeys(OF_THE_HEAD, "readyz")}
 STATUSES: dict[type[ParseException], int] = {
     LimitRequestLine: 414,
     LimitRequestHeaders: 431,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from bramble.errors import BadFrame
 from bramble.model.manifest import DIGEST_SIZE
+from bramble.wire import former
 from bramble.wire import messages as m
 
 Buffer = bytes | bytearray | memoryview
@@ -66,9 +67,10 @@ KINDS: dict[int, type[Any]] = {
 }
 KIND_OF = {kind: number for number, kind in KINDS.items()}
 _JSON_ENCODER = msgspec.json.Encoder()
-_JSON_DECODERS = {
-    number: msgspec.json.Decoder(kind) for number, kind in KINDS.items() if number > 2
-}
+_WRITERS: dict[type[Any], Callable[[Any], bytes]] = {m.Assign: former.write}
+_READERS: dict[int, Callable[[Any], Any]] = {
+    number: msgspec.json.Decoder(kind).decode for number, kind in KINDS.items() if number > 2
+} | {KIND_OF[m.Assign]: former.read}
 
 
 def pack(message: Message) -> list[Buffer]:
@@ -78,7 +80,7 @@ def pack(message: Message) -> list[Buffer]:
         return _seal(kind, _step_body(message), message.hidden)
     if isinstance(message, m.Sampled):
         return _seal(kind, _sampled_body(message), None)
-    return _seal(kind, _JSON_ENCODER.encode(message), None)
+    return _seal(kind, _WRITERS.get(type(message), _JSON_ENCODER.encode)(message), None)
 
 
 def unpack(frames: Sequence[Buffer]) -> Message:
@@ -91,7 +93,7 @@ def unpack(frames: Sequence[Buffer]) -> Message:
     if len(frames) != 1:
         raise BadFrame(f"{KINDS[kind].__name__}: got {len(frames)} frames, need 1")
     try:
-        message: Message = _JSON_DECODERS[kind].decode(memoryview(frames[0])[BODY:])
+        message: Message = _READERS[kind](memoryview(frames[0])[BODY:])
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadFrame(f"{KINDS[kind].__name__}: {error}") from error
     return message

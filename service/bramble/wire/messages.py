@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.model.sampling import RANGES
+from bramble.model.share import Share
 from bramble.wire.terms import Claim, Vow
 
 # ----------------------------------------------------------------------------------------- ring
@@ -207,10 +208,7 @@ class Assign:
     manifest_sha256: str
     stage: int
     num_stages: int
-    start: int  # decoder layers [start, stop)
-    stop: int
-    has_embed: bool
-    has_lm_head: bool
+    share: Share  # of a head that cuts no layers with ALL for what it does not say
     next_endpoint: str  # the next stage's, or the head's for the last
     rows: int
     max_length: int  # tokens of one row
