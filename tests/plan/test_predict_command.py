@@ -94,7 +94,7 @@ def test_a_calibration_replaces_the_published_pace(tmp_path: Path, capsys: Captu
     }
     path = tmp_path / "bench.json"
     path.write_text(json.dumps(bench))
-    nodes = ("--nodes", "pi5-16gb", "--model=llama-3.2-1b", "--prompt=512")
+    nodes = ("--nodes", "pi5-16gb", "--model=llama-3.2-1b", "--prompt=512", "--kv=float32")
     slow = predicted(capsys, *nodes, f"--calibration={path}")
     assert slow["first_token_s"] == pytest.approx(512 / 20, rel=0.01)
     assert slow["tokens_s"] < predicted(capsys, *nodes)["tokens_s"]

@@ -2,7 +2,8 @@
 
 In float32 sums are taken in another order: logits of up to 6 differ by some 1e-6. Quantised kernels
 round what they multiply to 8 bits, and an int8 cache its keys and values: where a value lies amid
-two steps, a difference of 1e-7 decides, and a position's logits move by up to 0.08. A slice from a
+two steps, a difference of 1e-7 decides, and a position's logits move by up to 0.08, or by 0.001 with
+a float16 cache, whose steps are finer. A slice from a
 wrong place, a wrong zero point or a bias that is added twice moves them by about 1.
 """
 
@@ -54,6 +55,9 @@ def wide(tmp_path_factory):
     return make
 
 
+HALF_ATOL = 0.005  # of float32 weights with a float16 cache
+
+
 def compare(folder, parts, root, quantization, kv_cache="float32"):
     one = Logits(folder, kv_cache=kv_cache)
     group = GroupLogits(folder, kv_cache=kv_cache, parts=parts, root=root)
@@ -63,8 +67,10 @@ def compare(folder, parts, root, quantization, kv_cache="float32"):
         rows.append(ring.decode_logits([TOKENS[16]], [16]))
         found.append(np.concatenate(rows))
     difference = np.abs(found[0] - found[1])
-    assert difference.max() < ATOL[quantization]
-    assert difference.max(axis=1).min() < ATOL["float32"]  # where no rounding was a near-tie
+    is_half = kv_cache == "float16"
+    assert difference.max() < max(ATOL[quantization], HALF_ATOL * is_half)
+    # Where no rounding was a near-tie
+    assert difference.max(axis=1).min() < (HALF_ATOL if is_half else ATOL["float32"])
 
 
 @pytest.mark.parametrize("kv_cache", ["float32", "float16", "int8"])
