@@ -47,7 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id")
     add("dest", type=Path, metavar="DEST", help="the model folder to write")
-    add("--quant", choices=KINDS, help="of the weights (default: int4-64; of --embedded int8)")
+    default = f"{DEFAULT_QUANTIZATION}, int4 where it does not divide; of --embedded int8"
+    add("--quant", choices=KINDS, help=f"of the weights (default: {default})")
     add("--embed", choices=KINDS, help="of the embedding (default: as --quant)")
     add("--lm-head", choices=KINDS, help="of the last projection (default: as --quant)")
     add(
@@ -76,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         args.revision,
         args.force,
         is_calibrated=not args.no_calibration,
+        is_default=args.quant is None,
     )
     signal.signal(signal.SIGTERM, _interrupt)
     for name in HUB_SETTINGS:
