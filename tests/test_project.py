@@ -44,6 +44,7 @@ SOLE_IMPORTERS = {
     "zmq": {"wire/transport.py"},
     "onnxruntime": {"stage/", "export/verify.py"},
     "onnx": {"export/"},
+    "cryptography": {"stage/exchange/seal.py"},
     "flask": {"web/"},
     "gunicorn": {"web/server.py", "web/worker.py", "web/guest.py", "web/connection.py"},
     "tokenizers": {"model/tokenizer.py"},

@@ -131,7 +131,7 @@ WRONG = {
     ),
     "a cache there is not": (
         {"bramble_kv_cache": "int4"},
-        "bramble_kv_cache is 'int4': need float32 or int8",
+        "bramble_kv_cache is 'int4': need auto or float32 or float16 or int8",
     ),
     "no rows": ({"bramble_rows": 0}, "bramble_rows is 0: need a number from 1 to 65536"),
     "no number": (

@@ -7,6 +7,7 @@ import json
 import sys
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -26,15 +27,16 @@ HERE = Path(__file__).parents[1]
 GOLDENS = HERE / "golden"
 
 
-def _groups():
-    spec = importlib.util.spec_from_file_location("groups", HERE / "stage" / "groups.py")
+def _load(name: str) -> Any:
+    spec = importlib.util.spec_from_file_location(name, HERE / "stage" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault("groups", module)
+    sys.modules[name] = module
     spec.loader.exec_module(module)
     return module
 
 
-shares = _groups().shares
+_load("ring")
+shares = _load("groups").shares
 
 
 @pytest.fixture(scope="module")

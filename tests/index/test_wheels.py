@@ -13,7 +13,7 @@ import pytest
 LOCK = Path(__file__).parents[2] / "service" / "requirements.lock"
 PYTHONS = ("3.11", "3.12", "3.13")  # Debian 12, Ubuntu 24.04, Debian 13
 PLATFORM = "aarch64-manylinux_2_36"  # the glibc of Debian 12, the oldest of them
-MUST_HAVE = ("llvmlite", "numba", "onnxruntime", "pyzmq", "tokenizers")
+MUST_HAVE = ("cryptography", "llvmlite", "numba", "onnxruntime", "pyzmq", "tokenizers")
 
 
 def resolve(lock: Path, python: str) -> tuple[dict[str, list[str]], str]:

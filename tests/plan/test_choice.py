@@ -36,7 +36,7 @@ def test_each_ring_has_each_layer_once_and_no_node_is_in_two(
         layers = [i for stage in plan.stages for i in range(stage.start, stage.stop)]
         assert layers == list(range(num_layers))
         assert plan.stages[0].has_embed and plan.stages[-1].has_lm_head
-    used = [stage.node for plan in choice.rings for stage in plan.stages]
+    used = [member.node for plan in choice.rings for member in plan.members]
     assert sorted([*used, *choice.spare]) == [node.name for node in nodes]
 
 
@@ -54,10 +54,10 @@ def test_something_is_chosen_exactly_where_memory_suffices(
         return
     memory = {node.name: node.memory_bytes for node in nodes}
     for plan in choice.rings:
-        for stage in plan.stages:
-            resident = resident_bytes(model, stage.share, AARCH64)
-            cache = plan.budget_tokens * model.shape.kv_bytes_per_token(stage.num_layers)
-            assert resident + cache <= memory[stage.node]
+        for member in plan.members:
+            resident = resident_bytes(model, member.share, AARCH64)
+            cache = plan.budget_tokens * model.shape.kv_bytes_per_token(member.share.num_layers)
+            assert resident + cache <= memory[member.node]
 
 
 @settings(max_examples=50)

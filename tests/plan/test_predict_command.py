@@ -198,17 +198,20 @@ def test_plan_counts_the_cache_of_the_kind_that_the_head_has(model: Path, capsys
     parts = tuple(replace(part, int8_cache=part.onnx) for part in made.parts)
     manifests.write(replace(made, parts=parts), model)
     tokens = []
-    for more in ([], ["--kv=int8"], ["--kv=int8", "--objective=capacity"]):
+    kinds = ("float32", "auto", "float16", "int8")
+    for more in (*([f"--kv={kind}"] for kind in kinds), ["--kv=int8", "--objective=capacity"]):
         assert main([*words, *more]) == 0
         tokens.append(json.loads(capsys.readouterr().out)["budget_tokens"])
-    assert tokens == pytest.approx([tokens[0], 4 * tokens[0], 4 * tokens[0]], rel=0.001)
+    assert tokens == pytest.approx([times * tokens[0] for times in (1, 2, 2, 4, 4)], rel=0.001)
     assert main([*words[:-1], "--kv=int8", "--explain"]) == 0
-    assert f"{tokens[1]:,} tokens of KV cache in a ring" in capsys.readouterr().out
+    assert f"{tokens[3]:,} tokens of KV cache in a ring" in capsys.readouterr().out
 
 
-def test_an_int8_cache_is_predicted_to_hold_more_and_to_cost_a_pi_time(capsys: Capture) -> None:
+@pytest.mark.parametrize(("kind", "times"), [("float16", 2), ("int8", 4)])
+def test_a_smaller_cache_is_predicted_to_hold_more(kind: str, times: int, capsys: Capture) -> None:
     nodes = ("--nodes", "pi5-8gb", "--prompt=6000")
-    plain, small = predicted(capsys, *nodes), predicted(capsys, *nodes, "--kv=int8")
-    assert (plain["kv_cache"], small["kv_cache"]) == ("float32", "int8")
-    assert small["cache_tokens"] == pytest.approx(4 * plain["cache_tokens"], rel=0.001)
-    assert small["tokens_s"] < plain["tokens_s"]  # its kernel has no vector code on Arm
+    plain, small = (predicted(capsys, *nodes, f"--kv={each}") for each in ("float32", kind))
+    assert (plain["kv_cache"], small["kv_cache"]) == ("float32", kind)
+    assert small["cache_tokens"] == pytest.approx(times * plain["cache_tokens"], rel=0.001)
+    # int8's kernel has no vector code on Arm
+    assert (small["tokens_s"] > plain["tokens_s"]) == (kind == "float16")

@@ -21,6 +21,7 @@ def _load(name: str, folder: Path = HERE) -> None:
 
 
 _load("ring")
+_load("groups")
 _load("variant", HERE.parent / "golden")
 _load("variants", HERE.parent / "golden")
 

@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from bramble.errors import BadInput
-from bramble.head.ring import INT8_CACHE_TOLERANCE
+from bramble.head.ring import CACHE_TOLERANCES
 from bramble.model import manifest as manifests
 from bramble.model.digest import error
 from bramble.stage.engine import Engine
@@ -114,4 +114,4 @@ def test_the_golden_check_passes_with_its_wider_tolerance(case, model):
     golden = manifests.read(folder).golden
     result = ring(folder).prefill(list(golden.token_ids), is_check=True)
     difference = error(result.digest, golden.digests[-1])
-    assert golden.tolerance < difference < INT8_CACHE_TOLERANCE / 3
+    assert golden.tolerance < difference < CACHE_TOLERANCES["int8"] / 3

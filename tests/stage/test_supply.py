@@ -20,7 +20,18 @@ from bramble.model.share import Share
 from bramble.observe.notify import Notifier
 from bramble.stage import memory, service
 from bramble.stage.service import Service
-from bramble.wire.messages import Assign, Beat, Failed, Hello, Open, Ready, Sampling, Step, StepKind
+from bramble.wire.messages import (
+    Assign,
+    Beat,
+    Failed,
+    Hello,
+    Member,
+    Open,
+    Ready,
+    Sampling,
+    Step,
+    StepKind,
+)
 from bramble.wire.transport import Router, Transport
 
 from tests.web.file_server import Link, linked, make_model, serving
@@ -70,7 +81,7 @@ def assign(sha256: str, epoch: int, start: int = 0, stop: int = 3) -> Assign:
         stage=0,
         num_stages=1,
         share=Share.uncut(start, stop, has_embed=True, has_lm_head=True),
-        next_endpoint="tcp://127.0.0.1:9",
+        next=(Member("", "tcp://127.0.0.1:9"),),
         rows=1,
         max_length=8,
         kv_bytes=1 << 20,

@@ -230,7 +230,7 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "context": number(),
     "memory_mib": number(),
     "model": matching(r"\S(.*\S)?", "embedded, a model of the hub, or a folder"),
-    "kv_cache": choice("float32", "int8"),
+    "kv_cache": choice("auto", "float32", "float16", "int8"),
     "speculation": choice("auto", "off"),
     "exchange": choice("q8", "float16", "float32"),
     "quantization": choice(

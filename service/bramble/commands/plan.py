@@ -9,6 +9,7 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Iterable
+from dataclasses import asdict
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,15 @@ from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest
+from bramble.model.share import Share
 from bramble.model.store import Wanted
+from bramble.plan import cache_kind
 from bramble.plan.choice import Choice, choose
 from bramble.plan.explain import explain
-from bramble.plan.planner import Node, Plan, StagePlan, check_context, plan_ring
+from bramble.plan.planner import MemberPlan, Node, Plan, check_context, plan_ring
 from bramble.plan.rings import CAPACITY, OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
-KV_HELP = "numbers of the KV cache: int8 takes a quarter of the memory (default: float32)"
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
 BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
@@ -57,7 +59,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
-    add("--kv", choices=manifests.CACHE_BYTES, default="float32", help=KV_HELP)
+    add("--kv", choices=cache_kind.KINDS, default=cache_kind.AUTO, help=cache_kind.HELP)
     add("--json", action="store_true", help="as JSON, for programs")
     add("--explain", action="store_true", help="say why: a sentence per stage and per objective")
     parser.set_defaults(run=run)
@@ -71,17 +73,18 @@ def run(args: argparse.Namespace) -> int:
             "--rings and --objective exclude each other: name rings, or have them chosen"
         )
     manifest, sha256 = manifests.read(args.model), manifests.sha256(args.model)
-    manifest.graph(manifests.layer_name(0), args.kv)  # or it says that the export has none
+    cache_kind.check(manifest, args.kv)
+    kind = cache_kind.cache_kind(manifest, args.kv, [cache_kind.ARM])  # what is predicted are Pis
     nodes = _nodes(args.nodes)
     length = args.context or min(manifest.shape.max_length, DEFAULT_LENGTH)
     check_context(manifest, length)
-    work = Work(args.rows, length, prompt=min(Work().prompt, length), kv_cache=args.kv)
+    work = Work(args.rows, length, prompt=min(Work().prompt, length), kv_cache=kind)
     choose_for = functools.partial(choose, manifest, sha256, nodes, work=work)
     choice = choose_for(args.objective) if args.objective else None
     rings = _rings(args.rings, choice, nodes)
     for_cache = args.objective == CAPACITY
     plans = [
-        plan_ring(manifest, sha256, ring, args.rows, length, args.kv, for_cache=for_cache)
+        plan_ring(manifest, sha256, ring, args.rows, length, kind, for_cache=for_cache)
         for ring in rings
     ]
     reasons = [explain(manifest, *pair) for pair in zip(rings, plans, strict=True)]
@@ -112,7 +115,7 @@ def _rings(text: str | None, choice: Choice | None, nodes: list[Node]) -> list[l
         return [nodes]
     # Only who is together is taken from it: where the layers' borders are, the head decides anew.
     known = {node.name: node for node in nodes}
-    return [[known[stage.node] for stage in plan.stages] for plan in choice.rings]
+    return [[known[member.node] for member in plan.members] for plan in choice.rings]
 
 
 def _named(text: str, nodes: list[Node]) -> list[list[Node]]:
@@ -146,13 +149,14 @@ def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -
     rings: list[dict[str, Any]] = [
         {
             "plan_id": plan.plan_id.hex(),
-            "nodes": [stage.node for stage in plan.stages],
+            "nodes": [member.node for member in plan.members],
             "rows": plan.rows,
             "max_length": plan.max_length,
             "budget_tokens": plan.budget_tokens,
             "stages": [
-                _stage(manifest, index, *pair)
-                for index, pair in enumerate(zip(plan.stages, sentences, strict=True))
+                _member(manifest, index, rank, member, reason)
+                for index, (stage, reason) in enumerate(zip(plan.stages, sentences, strict=True))
+                for rank, member in enumerate(stage.members)
             ],
         }
         for plan, sentences in zip(plans, reasons, strict=True)
@@ -171,24 +175,29 @@ def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -
     }
 
 
-def _stage(manifest: Manifest, index: int, stage: StagePlan, reason: str) -> dict[str, Any]:
+def _member(
+    manifest: Manifest, stage: int, rank: int, member: MemberPlan, reason: str
+) -> dict[str, Any]:
+    share = member.share
     return {
-        "stage": index,
-        "node": stage.node,
-        "layers": f"{stage.start}:{stage.stop}",
-        "start": stage.start,
-        "stop": stage.stop,
-        "has_embed": stage.has_embed,
-        "has_lm_head": stage.has_lm_head,
-        "weight_bytes": stage.weight_bytes,
-        "kv_bytes": stage.kv_bytes,
-        "files": {name: manifest.files[name].sha256 for name in _files(manifest, stage)},
+        "stage": stage,
+        "rank": rank,
+        "node": member.node,
+        "layers": f"{share.start}:{share.stop}",
+        "start": share.start,
+        "stop": share.stop,
+        "has_embed": share.has_embed,
+        "has_lm_head": share.has_lm_head,
+        "share": asdict(share),
+        "weight_bytes": member.weight_bytes,
+        "kv_bytes": member.kv_bytes,
+        "files": {name: manifest.files[name].sha256 for name in _files(manifest, share)},
         "reason": reason,
     }
 
 
-def _files(manifest: Manifest, stage: StagePlan) -> tuple[str, ...]:
-    return Wanted(manifest.name, "", stage.share.part_names).files(manifest)
+def _files(manifest: Manifest, share: Share) -> tuple[str, ...]:
+    return Wanted(manifest.name, "", share.part_names).files(manifest)
 
 
 def _show(manifest: Manifest, plan: Plan) -> None:
@@ -198,8 +207,9 @@ def _show(manifest: Manifest, plan: Plan) -> None:
     for index, stage in enumerate(plan.stages):
         ends = ["embedding"] * stage.has_embed + ["lm_head"] * stage.has_lm_head
         layers = f"{stage.start} to {stage.stop - 1}"
-        sizes = size(stage.weight_bytes), f"≤ {size(stage.kv_bytes)}"
-        table.add_row(str(index), stage.node, layers, ", ".join(ends), *sizes)
+        for member in stage.members:
+            sizes = size(member.weight_bytes), f"≤ {size(member.kv_bytes)}"
+            table.add_row(str(index), member.node, layers, ", ".join(ends), *sizes)
     Console(highlight=False).print(table)
     print(
         f"{plan.model} ({manifest.shape.num_layers} layers, manifest "

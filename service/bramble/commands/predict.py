@@ -67,7 +67,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--objective", default=THROUGHPUT, choices=OBJECTIVES, help="(default: throughput)")
     add("--prompt", type=int, default=512, help="tokens of a prompt (default: 512)")
     add("--reply", type=int, default=128, help="tokens of a reply (default: 128)")
-    add("--kv", choices=CACHE_BYTES, default="float32", help="numbers of the KV cache (float32)")
+    add("--kv", choices=CACHE_BYTES, default="float16", help="numbers of the KV cache (float16)")
     add("--streams", default="1,2,4,8,16", help="at once (default: 1,2,4,8,16)")
     add("--calibration", type=Path, help="what `bramble bench --json` printed on such a node")
     add("--against", type=Path, help="compare the calibrated predictor with this other bench")

@@ -95,8 +95,8 @@ def document(manifest: Manifest, setup: Setup, prediction: Prediction) -> dict[s
         "reason": choice.reason,
         "rings": [
             [
-                {"node": stage.node, "start": stage.start, "stop": stage.stop}
-                for stage in plan.stages
+                {"node": member.node, "start": member.share.start, "stop": member.share.stop}
+                for member in plan.members
             ]
             for plan in choice.rings
         ],

@@ -27,6 +27,7 @@ from bramble.export.api import EMBEDDED_QUANTIZATION, Options, embedded_sha256, 
 from bramble.head.zmq_client import ZmqClient
 from bramble.model import manifest as manifests
 from bramble.observe.sensors import available_memory_bytes
+from bramble.plan import cache_kind
 from bramble.wire.transport import Transport
 
 WEB = "web"  # the process that answers over HTTP
@@ -66,9 +67,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add(
         "--kv",
-        choices=("float32", "int8"),
-        default="float32",
-        help="numbers of the KV cache: int8 takes a quarter of the memory (default: float32)",
+        choices=cache_kind.KINDS,
+        default=cache_kind.AUTO,
+        help=cache_kind.HELP,
     )
     add("--speculation", choices=("auto", "off"), default="auto", help="(default: auto)")
     add("--verbose", action="store_true", help="show what every process logs")

@@ -15,6 +15,7 @@ import bramble
 from bramble.errors import BadInput
 from bramble.export import sample
 from bramble.export.architectures import describe
+from bramble.export.bounds import cache_bound
 from bramble.export.calibration import Calibration, calibration_ids
 from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
@@ -187,6 +188,7 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         parts = _with_int8_cache(writer, parts, ran.ranges)
         files |= writer.files
         manifest = replace(manifest, golden=check, fidelity=found, parts=parts, files=files)
+        manifest = _with_cache_bound(manifest, cache_bound(decoder, source.weights))
         manifests.write(manifest, folder)
     return manifest
 
@@ -305,6 +307,17 @@ def _with_int8_cache(
         for index, (part, found) in enumerate(zip(layers, ranges, strict=True))
     ]
     return (embed, *written, lm_head)
+
+
+def _with_cache_bound(manifest: Manifest, bound: float) -> Manifest:
+    """Add it, and a warning where a float16 KV cache is refused for it."""
+    manifest = replace(manifest, cache_bound=bound)
+    try:
+        manifest.check_cache("float16")
+    except BadInput as refusal:
+        warnings = [*manifest.extra["warnings"], str(refusal)]
+        manifest = replace(manifest, extra=manifest.extra | {"warnings": warnings})
+    return manifest
 
 
 def _step(largest: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -18,9 +18,6 @@ from bramble.export.quantize import BITS, nibbles, pairs
 from bramble.model.manifest import Manifest
 from bramble.model.share import Range, Share
 
-PARTIAL = "self_attn.o_proj"  # what a member's attention adds to the residual: a partial sum
-FED = ("residual", "mlp.down_proj")  # the residual with all of attention, and a partial sum
-
 ROWS = ("q_proj", "k_proj", "v_proj", "gate_proj", "up_proj", "embed_tokens", "lm_head")
 COLUMNS = ("o_proj", "down_proj")
 # Operators that compute a part of their heads or columns as they compute them all

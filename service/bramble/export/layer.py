@@ -22,6 +22,7 @@ from bramble.export.decoder import Decoder
 from bramble.export.graph import MICROSOFT, Graph, hidden_value, value
 
 Value = onnx.ValueInfoProto
+CACHE_INPUTS = ("past_key", "past_value", "sequence_lengths", "total_length", "cos", "sin")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,13 @@ class CacheScales:
 
     keys: NDArray[np.float32]
     values: NDArray[np.float32]
+
+
+class Half:
+    """Says that a KV cache is of float16, and attention with it."""
+
+
+Cache = CacheScales | Half | None  # None = float32
 
 
 def whole(
@@ -66,14 +74,18 @@ def before(decoder: Decoder, index: int, kind: str, weights: Sequence[Stored]) -
     return graph.model([hidden_value("hidden", decoder)], outputs, weights)
 
 
-def attention(decoder: Decoder, index: int, cache: CacheScales | None = None) -> onnx.ModelProto:
+def attention(decoder: Decoder, index: int, cache: Cache = None) -> onnx.ModelProto:
     """Queries, keys and values, and the cache as in `whole` → self_attn, float32 (batch, t, …).
 
-    It has no weights. Inputs are named as `before` names its outputs.
+    It has no weights. Inputs are named as `before` names its outputs. With a cache of float16,
+    cos and sin are float16 too.
     """
     graph = Graph(f"layer-{index:03d}.attention")
-    projections = _projections(decoder)
-    output = _attention(graph, decoder, decoder.windows[index], projections, cache)
+    projections, window = _projections(decoder), decoder.windows[index]
+    if isinstance(cache, Half):
+        output = _half_attention(graph, decoder, window, projections)
+    else:
+        output = _attention(graph, decoder, window, projections, cache)
     inputs, outputs = _cache_values(decoder, cache)
     return graph.model(
         [*_projection_values(decoder, projections), *inputs],
@@ -119,7 +131,7 @@ def _attention(
     scales: CacheScales | None,
 ) -> str:
     shape = decoder.shape
-    cache = ["past_key", "past_value", "sequence_lengths", "total_length", "cos", "sin"]
+    cache = [*CACHE_INPUTS]
     quantised: dict[str, Any] = {}
     if scales is not None:
         cache += ["", "", ""]  # position_ids, attention_bias, head_sink
@@ -139,6 +151,33 @@ def _attention(
         local_window_size=window,
         **quantised,
     )[0]
+
+
+def _half_attention(graph: Graph, decoder: Decoder, window: int, projections: Sequence[str]) -> str:
+    """Attention in float16, between casts.
+
+    Queries are scaled before: processors that add products in float16 would overflow behind them.
+    """
+    queries, *others = projections
+    scale = graph.constant("scale", np.array(decoder.shape.head_dim**-0.5, np.float32))
+    scaled = graph.node("Mul", [queries, scale], f"{queries}.scaled")
+    halves = [
+        graph.node("Cast", [name], f"{name}.half", to=TensorProto.FLOAT16)
+        for name in (scaled, *others)
+    ]
+    shape = decoder.shape
+    attended = graph.nodes(
+        "GroupQueryAttention",
+        [*halves, *CACHE_INPUTS],
+        ["self_attn.half", "present_key", "present_value"],
+        domain=MICROSOFT,
+        num_heads=shape.num_heads,
+        kv_num_heads=shape.num_kv_heads,
+        scale=1.0,
+        do_rotary=1,
+        local_window_size=window,
+    )[0]
+    return graph.node("Cast", [attended], "self_attn", to=TensorProto.FLOAT)
 
 
 def _behind(graph: Graph, decoder: Decoder, kind: str) -> None:
@@ -186,10 +225,11 @@ def _heads_value(name: str, decoder: Decoder, num_heads: int) -> Value:
     return value(name, TensorProto.FLOAT, "batch", "t", num_heads * decoder.shape.head_dim)
 
 
-def _cache_values(decoder: Decoder, cache: CacheScales | None) -> tuple[list[Value], list[Value]]:
+def _cache_values(decoder: Decoder, cache: Cache) -> tuple[list[Value], list[Value]]:
     """What attention reads beside queries, keys and values, and writes beside its result."""
-    shape, real = decoder.shape, TensorProto.FLOAT
-    kind = TensorProto.INT8 if cache else real
+    shape = decoder.shape
+    real = TensorProto.FLOAT16 if isinstance(cache, Half) else TensorProto.FLOAT
+    kind = TensorProto.INT8 if isinstance(cache, CacheScales) else real
     row = ("batch", shape.num_kv_heads, "max_len", shape.head_dim)
     table = ("max_pos", decoder.rope.rotary_dim // 2)
     inputs = [

@@ -20,7 +20,7 @@ from bramble.export.compensate import Inputs, can_compensate
 from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
 from bramble.export.graph import EMBEDDING, codes, scales, zeros
-from bramble.export.layer import CacheScales
+from bramble.export.layer import CacheScales, Half
 from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, quantize
 from bramble.export.weights import Weights, chunks
 from bramble.model.manifest import Cut, File, Part, Quantization, layer_name, sha256_of
@@ -100,6 +100,9 @@ class PartWriter:
             self._graph(f"{name}.before", layer.before(decoder, index, kind, tensors)),
             self._graph(f"{name}.attention", layer.attention(decoder, index)),
             self._graph(f"{name}.behind", layer.behind(decoder, index, kind, tensors)),
+            float16_attention=self._graph(
+                f"{name}.attention.kv16", layer.attention(decoder, index, Half())
+            ),
         )
 
     def _lm_head(self, table: list[Stored], known: Inputs | None) -> Part:

@@ -28,7 +28,7 @@ from bramble.model import manifest as manifests
 from bramble.model import slices as documents
 from bramble.model.manifest import CACHE_BYTES, File, Manifest, sha256_of
 from bramble.model.share import Share
-from bramble.model.slices import Slices, cut_parts
+from bramble.model.slices import FED, PARTIAL, RESIDUAL, Slices, cut_parts
 
 PIECE_BYTES = 1 << 20  # of a tensor that is read at once
 EXIT_BAD_INPUT = 2
@@ -70,8 +70,8 @@ class _Writer:
         if part.cut is None:
             raise BadInput(f"{self.manifest.name}: {name} is in one piece; export the model again")
         before, behind = self._read(part.cut.before), self._read(part.cut.behind)
-        out = cutting.subgraph(behind, ["self_attn"], [cutting.PARTIAL])
-        feed = cutting.subgraph(behind, ["hidden", cutting.PARTIAL], cutting.FED)
+        out = cutting.subgraph(behind, ["self_attn"], [PARTIAL])
+        feed = cutting.subgraph(behind, ["hidden", PARTIAL], [RESIDUAL, FED])
         tensors = self._data(name, part.cut.before, (before, out, feed))
         files = [
             self._graph(f"{name}.{kind}", model, tensors)

@@ -150,6 +150,7 @@ def _check_same(audience: Audience, asked: Generate | Resume) -> None:
     if audience.differs(generated):
         raise went_another_way()
     num_had = asked.num_had if isinstance(asked, Resume) else len(generated)
+    num_had = max(num_had, asked.received)  # of those the client needs no more than the text
     has_logprobs = audience.asked.sampling.top_logprobs >= 0
     if has_logprobs and audience.record is not None and audience.record.lacks_logprobs(num_had):
         raise Unavailable(

@@ -124,7 +124,7 @@ def open_request(
         arrived_at=now,
         detokenizer=Detokenizer(tokenizer, tokenizer.marker_ids if offered_tools(asked) else ()),
         stops=StopMatcher(asked.stop),
-        record=Record(asked.request, tokenizer.token_bytes),
+        record=Record(asked.request, tokenizer.token_bytes, sampling.top_logprobs >= 0),
         opening=opened_thought(laid_out),
     )
     _catch_up(request)

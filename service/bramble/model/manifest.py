@@ -36,7 +36,9 @@ BYTES_PER_WEIGHT = {
 DEFAULT_QUANTIZATION = "int4-64"
 MAX_LENGTH = 1 << 20  # tokens of context: a table of them all is made for the rotary embedding
 MAX_LAYERS = 1000  # their names count to 999
-CACHE_BYTES = {"float32": 4, "int8": 1}  # of one number in the KV cache, by kind
+CACHE_BYTES = {"float32": 4, "float16": 2, "int8": 1}  # of one number in the KV cache, by kind
+LARGEST_HALF = 65504.0  # of float16's finite numbers
+HALF_ROOM = 2.0  # of it over what weights can give: quantised ones, and rotation, give some more
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,7 @@ class Cut:
     attention: str
     behind: str
     int8_attention: str = ""  # over an int8 KV cache
+    float16_attention: str = ""  # over a float16 KV cache
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +150,8 @@ class Manifest:
     files: dict[str, File]  # every file but the manifest, by relative path
     golden: Golden | None = None
     fidelity: Fidelity | None = None  # of float32 and of random weights there is none
+    # No text gives larger keys, values or scaled queries (export/bounds.py); 0 = not known
+    cache_bound: float = 0.0
     exporter: str = ""
     format: int = FORMAT
     extra: dict[str, Any] = field(default_factory=dict)  # e.g. warnings: what export told
@@ -166,26 +171,49 @@ class Manifest:
         return self.part(layer_name(index))
 
     def graph(self, name: str, kv_cache: str = "float32") -> str:
-        """The ONNX file of a part for that kind of KV cache. Raises BadInput."""
+        """The ONNX file of a whole part; a layer has one for float32 and one for int8.
+
+        Raises BadInput.
+        """
         part = self.part(name)
-        if kv_cache == "float32" or name in ("embed", "lm_head"):
+        if kv_cache != "int8" or name in ("embed", "lm_head"):
             return part.onnx
-        if not part.int8_cache:
-            raise BadInput(
-                f"{self.name} was exported without an int8 KV cache; "
-                "export the model again, or use kv_cache: float32"
-            )
+        self._check_exported(kv_cache, part.int8_cache)
         return part.int8_cache
 
     def graphs(self, name: str, kv_cache: str = "float32") -> tuple[str, ...]:
         """The ONNX files of a part that a stage runs, in their order. Raises BadInput."""
-        part = self.part(name)
-        whole = self.graph(name, kv_cache)
-        if part.cut is None:
+        whole, cut = self.graph(name, kv_cache), self.part(name).cut
+        if cut is None:
             return (whole,)
-        is_int8 = whole == part.int8_cache
-        attention = part.cut.int8_attention if is_int8 else part.cut.attention
-        return (part.cut.before, attention, part.cut.behind)
+        return (cut.before, self._attention(cut, kv_cache), cut.behind)
+
+    def check_cache(self, kv_cache: str) -> None:
+        """Raise BadInput where the model cannot have that kind of KV cache, and say which does."""
+        if kv_cache not in CACHE_BYTES:
+            allowed = ", ".join(CACHE_BYTES)
+            raise BadInput(f"kv_cache is {kv_cache!r}, it has to be one of {allowed}")
+        self.graphs(layer_name(0), kv_cache)
+        if kv_cache == "float16" and self.cache_bound * HALF_ROOM > LARGEST_HALF:
+            raise BadInput(
+                f"{self.name} can give keys, values or queries of {self.cache_bound:,.0f}, and a "
+                f"float16 KV cache holds {LARGEST_HALF / HALF_ROOM:,.0f} with the room it needs; "
+                "use kv_cache: float32"
+            )
+
+    def _attention(self, cut: Cut, kv_cache: str) -> str:
+        kinds = {"float16": cut.float16_attention, "int8": cut.int8_attention}
+        attention = kinds.get(kv_cache, cut.attention)
+        self._check_exported(kv_cache, attention)
+        return attention
+
+    def _check_exported(self, kv_cache: str, graph: str) -> None:
+        if not graph:
+            kind = "an int8" if kv_cache == "int8" else f"a {kv_cache}"
+            raise BadInput(
+                f"{self.name} was exported without {kind} KV cache; "
+                "export the model again, or use kv_cache: float32"
+            )
 
     def part_files(self, names: Iterable[str]) -> tuple[str, ...]:
         """The files that these parts need, each once, in the parts' order."""
@@ -204,8 +232,8 @@ class Manifest:
 
 def _files(part: Part) -> Iterator[str]:
     cut = part.cut or Cut("", "", "")
-    graphs = (part.onnx, cut.before, cut.attention, cut.behind, part.int8_cache, cut.int8_attention)
-    yield from filter(None, (*graphs, *part.data))
+    cuts = (cut.before, cut.attention, cut.behind, cut.int8_attention, cut.float16_attention)
+    yield from filter(None, (part.onnx, *cuts, part.int8_cache, *part.data))
 
 
 def layer_name(index: int) -> str:

@@ -18,6 +18,9 @@ from bramble.model.share import Share
 
 FORMAT = 1  # of the folder: another one is made anew
 FILE_NAME = "slices.json"
+# Values of a layer's graphs: what a member's attention and its feed-forward columns add to the
+# residual, partial sums, and the residual between them
+PARTIAL, FED, RESIDUAL = "self_attn.o_proj", "mlp.down_proj", "residual"
 WHOLE = ("embed",)  # parts that no member cuts: each of a first stage's has all of them
 
 

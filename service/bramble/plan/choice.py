@@ -15,7 +15,7 @@ from bramble.model.manifest import Manifest
 from bramble.plan.devices import GIGABIT, PI5_PACE
 from bramble.plan.groups import Group, groupings
 from bramble.plan.pace import Link, Pace
-from bramble.plan.planner import Node, Plan, plan_ring
+from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
 from bramble.plan.reasons import why
 from bramble.plan.ring_speed import Ring, ring_of
 from bramble.plan.rings import (
@@ -158,7 +158,9 @@ class _Planner:
         plan, speed = known
         names = [self._nodes[index].name for index in group]
         stages = zip(plan.stages, names, strict=True)
-        renamed = tuple(dataclasses.replace(stage, node=name) for stage, name in stages)
+        renamed = tuple(
+            StagePlan((dataclasses.replace(stage.members[0], node=name),)) for stage, name in stages
+        )
         return dataclasses.replace(plan, stages=renamed), speed
 
     def _plan(self, group: Group) -> tuple[Plan, Ring] | None:
@@ -198,5 +200,5 @@ class _Planner:
 
     def _cache_tokens(self, plan: Plan) -> int:
         """What the tightest stage can hold; more than budget_tokens where rows are few."""
-        per_layer = self._manifest.shape.kv_bytes_per_token(1, plan.kv_cache)
-        return min(stage.kv_bytes // (per_layer * stage.num_layers) for stage in plan.stages)
+        shape = self._manifest.shape
+        return min(stage.cache_tokens(shape, plan.kv_cache) for stage in plan.stages)

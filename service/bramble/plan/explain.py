@@ -15,18 +15,18 @@ ENDLESS = 1 << 62  # bytes: memory that never binds
 def explain(manifest: Manifest, nodes: list[Node], plan: Plan) -> list[str]:
     """One sentence for each stage of `plan`, which was made of these nodes."""
     machines = {node.name: node.machine for node in nodes}
-    reads = [read_bytes(manifest, stage.share, machines[stage.node]) for stage in plan.stages]
+    reads = [
+        max(read_bytes(manifest, each.share, machines[each.node]) for each in stage.members)
+        for stage in plan.stages
+    ]
     by_time = _planned(manifest, nodes, plan)
     is_by_time = all(a.start == b.start for a, b in zip(plan.stages, by_time, strict=True))
     rich = [replace(node, memory_bytes=ENDLESS) for node in nodes]
     free = _planned(manifest, rich, plan)  # what differs, memory has decided
-    per_token = [
-        manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache) for stage in plan.stages
-    ]
-    tokens = [stage.kv_bytes // each for stage, each in zip(plan.stages, per_token, strict=True)]
+    tokens = [stage.cache_tokens(manifest.shape, plan.kv_cache) for stage in plan.stages]
     sentences = []
     for index, stage in enumerate(plan.stages):
-        words = [f"{stage.node} runs {_layers(stage, manifest.shape.num_layers)}"]
+        words = [f"{stage.name} runs {_layers(stage, manifest.shape.num_layers)}"]
         words.append(_pace(reads, index))
         words.append(_memory(stage, tokens, index))
         if not is_by_time:
@@ -54,7 +54,8 @@ def _pace(reads: list[float], index: int) -> str:
 
 
 def _memory(stage: StagePlan, tokens: list[int], index: int) -> str:
-    left = f"{size(stage.kv_bytes)} are left for {tokens[index]} tokens of KV cache"
+    least = min(member.kv_bytes for member in stage.members)
+    left = f"{size(least)} are left for {tokens[index]} tokens of KV cache"
     if len(tokens) > 1 and tokens[index] == min(tokens):
         left += ", the fewest, which is the ring’s limit"
     return left

@@ -8,10 +8,13 @@ from bramble.model.manifest import Manifest
 from bramble.model.share import Share
 from bramble.plan.cost import layer_parameters
 from bramble.plan.devices import GIGABIT, PI5_INSTRUCTIONS_S, PI5_READ_BYTES_S, PI5_STREAMING
+from bramble.plan.exchange_time import FLOAT32, NUMBER_BYTES, Q8, one_step_s
 from bramble.plan.published import (
     DLLAMA,
     DLLAMA_03,
+    DLLAMA_POLLED,
     LLAMA_CPP_RPC,
+    NANOCAMELID,
     PREFILL,
     Q40,
     REPACKED,
@@ -65,6 +68,8 @@ def tokens_s(row: Published, constants: Constants = CONSTANTS) -> float:
     """What the predictor says of a published setup: tokens per second of one stream."""
     if row.kind == PREFILL:
         return _prefill(row, constants)
+    if row.engine in (DLLAMA_POLLED, NANOCAMELID):
+        return 1 / _grouped_s(row, constants)
     if row.engine == DLLAMA:
         return 1 / _tensor_parallel_s(row, constants)
     if row.engine.startswith("distributed-llama"):
@@ -111,6 +116,22 @@ def _tensor_parallel_s(row: Published, constants: Constants) -> float:
     logits = row.paper.vocab_size * LOGIT_BYTES * others / row.num_nodes
     reduce = constants.sync_s + _reduce_bytes(row, others) / GIGABIT.bytes_s
     return seconds + 2 * row.paper.num_layers * reduce + GIGABIT.seconds(logits)
+
+
+def _grouped_s(row: Published, constants: Constants) -> float:
+    """Weights over N bandwidths and exchanges as Bramble's are predicted, per layer two of them."""
+    paper, others = row.paper, row.num_nodes - 1
+    seconds = (_layers(row) + _head(row)) / row.num_nodes / _bandwidth(row, constants)
+    if others == 0:
+        return seconds
+    if row.engine == NANOCAMELID:
+        # All of it to the root by one cable, and from there to all
+        one_way = one_step_s(paper.hidden_size * NUMBER_BYTES[FLOAT32], row.num_nodes, GIGABIT)
+        each = 2 * one_way
+    else:
+        each = one_step_s(paper.hidden_size * NUMBER_BYTES[Q8], row.num_nodes, GIGABIT)
+    logits = paper.vocab_size * LOGIT_BYTES * others / row.num_nodes
+    return seconds + 2 * paper.num_layers * each + GIGABIT.seconds(logits)
 
 
 def _early_s(row: Published, constants: Constants) -> float:

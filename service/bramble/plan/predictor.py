@@ -142,18 +142,19 @@ def _memory(
 ) -> tuple[Memory, ...]:
     lines = []
     for index, plan in enumerate(choice.rings):
-        for stage in plan.stages:
-            per_token = manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache)
-            board = boards[stage.node]
+        for member in plan.members:
+            share, node = member.share, member.node
+            per_token = share.kv_bytes_per_token(manifest.shape, plan.kv_cache)
+            board = boards[node]
             lines.append(
                 Memory(
-                    stage.node,
+                    node,
                     board.name,
                     index,
-                    f"{stage.start}–{stage.stop - 1}",
-                    board.memory_bytes - usable[stage.node],
-                    usable[stage.node],
-                    resident_bytes(manifest, stage.share, board.pace.machine),
+                    f"{share.start}–{share.stop - 1}",
+                    board.memory_bytes - usable[node],
+                    usable[node],
+                    resident_bytes(manifest, share, board.pace.machine),
                     plan.budget_tokens * per_token,
                 )
             )
@@ -169,8 +170,8 @@ def _together(choice: Choice, boards: dict[str, Device], context: int, streams: 
         at_once += share
         total += ring.aggregate(share, context)
         for stage, busy in zip(plan.stages, _busy(ring, share, context), strict=True):
-            board = boards[stage.node]
-            watts += busy * (board.load_watts - board.idle_watts)
+            for node in stage.nodes:
+                watts += busy * (boards[node].load_watts - boards[node].idle_watts)
     return Together(streams, int(at_once + 0.5), total, watts)
 
 

@@ -12,6 +12,9 @@ LLAMA_CPP_RPC = "llama.cpp RPC"  # layers in turn over the nodes, one token at a
 DLLAMA_03 = "distributed-llama 0.3.1"  # tensor parallel; attention and lm_head on the root
 DLLAMA_08 = "distributed-llama PR 64"  # tensor parallel; lm_head on the root
 DLLAMA = "distributed-llama 0.12 and later"  # tensor parallel; lm_head split too
+# As that, but its exchanges as exchange_time has them: nothing of it is fitted
+DLLAMA_POLLED = "distributed-llama of 2026"
+NANOCAMELID = "NanoCamelid"  # tensor parallel; the root sums float32 and hands the sum out
 
 DECODE, PREFILL = "decode", "prefill"
 # Of prompts, where a source says enough: a build decides as much as the format
@@ -69,6 +72,7 @@ LLAMA2_7B = Paper("Llama-2-7B", 32, 4096, 32000, 6476, is_tied=False)
 LLAMA31_8B = Paper("Llama-3.1-8B", 32, 4096, 128256, 6980, is_tied=False)
 MPT_7B = Paper("MPT-7B", 32, 4096, 50432, 6442)
 LLAMA2_13B = Paper("Llama-2-13B", 40, 5120, 32000, 12688, is_tied=False)
+QWEN25_32B = Paper("Qwen2.5-32B", 64, 5120, 152064, 31205, is_tied=False)
 LLAMA33_70B = Paper("Llama-3.3-70B", 80, 8192, 128256, 68452, is_tied=False)
 # 48 layers: attention 18.9 M, router 0.3 M, 128 experts of 4.72 M, 8 of them picked
 QWEN3_30B = Paper("Qwen3-30B-A3B", 48, 2048, 151936, 29909, False, 0.969, 8 / 128)
@@ -78,6 +82,7 @@ MEMORY_WALL = "edge-llm-memory-wall"
 CM5_CLUSTER = "beowulf-ai-cluster issue 6 (CM5)"
 README_031 = "distributed-llama README 0.3.1"
 PR_64 = "distributed-llama PR 64"
+NANOCAMELID_README = "NanoCamelid README"
 HELLOMATIK = "hellomatik fork of distributed-llama"
 
 
@@ -103,6 +108,11 @@ def _held(paper: Paper, gigabytes: float, name: str, tokens_s: float, source: st
 
 def _dllama(engine: str, paper: Paper, nodes: int, tokens_s: float, source: str) -> Published:
     return Published(engine, paper, Q40, "Q40", nodes, tokens_s, source)
+
+
+def _grouped(engine: str, paper: Paper, nodes: int, tokens_s: float, source: str) -> Published:
+    """Set aside: tests of what Bramble's own groups are predicted by."""
+    return Published(engine, paper, Q40, "Q4_0", nodes, tokens_s, source, False)
 
 
 def _read(
@@ -165,6 +175,17 @@ PUBLISHED: tuple[Published, ...] = (
     _held(LLAMA2_13B, 7.37, "Q4_0", 1.36, "ai-benchmarks issue 7"),
     _held(QWEN3_30B, 10.29, "2.7 bpw", 7.99, "ai-benchmarks issue 47"),
     Published(DLLAMA, QWEN3_30B, Q40, "Q40", 4, 15.14, f"{HELLOMATIK}, tuned", False),
+    _grouped(DLLAMA_POLLED, LLAMA31_8B, 4, 8.36, "distributed-llama, stock"),
+    _grouped(DLLAMA_POLLED, QWEN3_30B, 4, 13.2, "distributed-llama, stock"),
+    _grouped(DLLAMA_POLLED, QWEN3_30B, 4, 15.5, f"{HELLOMATIK}, tuned kernel"),
+    _grouped(NANOCAMELID, LLAMA32_1B, 1, 16.2, NANOCAMELID_README),
+    _grouped(NANOCAMELID, LLAMA32_1B, 2, 23.2, NANOCAMELID_README),
+    _grouped(NANOCAMELID, LLAMA32_3B, 1, 6.36, NANOCAMELID_README),
+    _grouped(NANOCAMELID, LLAMA32_3B, 2, 9.51, NANOCAMELID_README),
+    _grouped(NANOCAMELID, LLAMA32_3B, 3, 11.54, NANOCAMELID_README),
+    _grouped(NANOCAMELID, LLAMA2_7B, 2, 5.08, NANOCAMELID_README),
+    _grouped(NANOCAMELID, QWEN25_32B, 3, 1.47, NANOCAMELID_README),
+    _grouped(NANOCAMELID, LLAMA33_70B, 3, 0.70, NANOCAMELID_README),
     _read(LLAMA_CPP, QWEN3_30B, 2.7, 1, 10.91, "ai-benchmarks issue 47", False),
 )
 

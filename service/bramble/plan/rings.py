@@ -20,7 +20,7 @@ class Work:
     max_length: int = 8192  # tokens of one row; each ring lowers it to what it can hold
     prompt: int = 512  # tokens of a request, as `bramble bench` asks
     reply: int = REPLY_TOKENS
-    kv_cache: str = "float32"  # or int8
+    kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Rings:
 
     @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(stage.node for plan in self.plans for stage in plan.stages)
+        return tuple(member.node for plan in self.plans for member in plan.members)
 
 
 def aggregate(

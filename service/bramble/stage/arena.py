@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from bramble.errors import Broken, CacheFull
 
 MIB = 1 << 20
-Cache = NDArray[np.float32] | NDArray[np.int8]
+Cache = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8]
 MAP_NORESERVE = 0x4000  # Linux on x86 and ARM; the mmap module names it from Python 3.13 on
 
 
@@ -26,7 +26,7 @@ class ArenaShape:
     num_kv_heads: int
     max_length: int  # tokens of one row
     head_dim: int
-    kind: str = "float32"  # of its numbers, or int8
+    kind: str = "float32"  # of its numbers: one of manifest.CACHE_BYTES
 
     @property
     def head_bytes(self) -> int:

@@ -19,9 +19,14 @@ from numpy.typing import NDArray
 from bramble.errors import BadInput, Broken, CacheFull
 from bramble.model.digest import digest
 from bramble.model.manifest import CACHE_BYTES, MAX_LENGTH, Manifest
+from bramble.model.share import Share
+from bramble.model.slices import check as check_slices
 from bramble.stage import cpu, memory, proof, session, tune
 from bramble.stage.arena import Arena, ArenaShape
+from bramble.stage.exchange.protocol import Exchange
 from bramble.stage.foresight import Account, Foreseen
+from bramble.stage.gather import Gatherer
+from bramble.stage.member import Group
 from bramble.stage.proof import Proofs
 from bramble.stage.sampler import Choice, Sampler
 from bramble.stage.shard import Shard
@@ -72,6 +77,7 @@ class Engine:
         packed: Path | None = None,
         alive: Callable[[], None] = lambda: None,
         proofs: Proofs | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         """Check and load the assigned parts.
 
@@ -80,6 +86,7 @@ class Engine:
                    0 threads are one per core
         alive      called between files, so that a watchdog knows a long load from a hung one
         proofs     what is known of the files; None = what `packed` has
+        exchange   with the other members of the stage's group; None if the share is whole
 
         Raises BadShard for a damaged file, BadInput for an assignment or a CPU that does not fit,
         Broken if the system refuses the KV cache. Nothing stays behind then.
@@ -89,6 +96,7 @@ class Engine:
         assign = replace(assign, share=assign.share.completed(manifest.shape))
         _check_assignment(manifest, assign)
         share = assign.share
+        self._group = _group(manifest, share, exchange)
         proofs = proofs or Proofs(packed)
         if assign.is_suspect:
             proof.verify(folder, manifest, share.part_names, proofs, alive, is_suspect=True)
@@ -103,7 +111,7 @@ class Engine:
             ArenaShape(
                 share.num_layers,
                 assign.rows,
-                shape.num_kv_heads,
+                share.kv_heads[1] - share.kv_heads[0],
                 assign.max_length,
                 shape.head_dim,
                 assign.kv_cache,
@@ -111,14 +119,18 @@ class Engine:
             assign.kv_bytes,
         )
         self._shard = Shard(
-            folder, manifest, assign, self._arena, self.threads, packed, proofs, alive
+            folder, manifest, assign, self._arena, self.threads, packed, proofs, alive, self._group
         )
         self.files = self._shard.files
         texts = [n for n in manifest.text_files() if share.has_lm_head and (folder / n).exists()]
         originals = (*manifest.part_files(share.part_names), *texts)
         self.originals = {folder / n: manifest.files[n] for n in originals}
         read_grammars = partial(_read_grammars, folder, manifest)
-        self._sampler = Sampler(read_grammars) if share.has_lm_head else None
+        samples = share.has_lm_head and (self._group is None or self._group.exchange.rank == 0)
+        self._sampler = Sampler(read_grammars) if samples else None
+        self._gatherer: Gatherer | None = None
+        if self._group is not None and share.has_lm_head:
+            self._gatherer = Gatherer(self._group, share.vocab, shape.vocab_size)
         memory.release(packed)
         self._assign = assign
         self._hidden_size = shape.hidden_size
@@ -136,9 +148,16 @@ class Engine:
         """How many rows of the KV cache hold tokens."""
         return self._arena.num_used
 
-    def reset(self) -> None:
-        """Empty the KV cache and forget every sequence; the weights stay."""
+    def reset(self, exchange: Exchange | None = None) -> None:
+        """Empty the KV cache and forget every sequence; the weights stay.
+
+        exchange  of a member, the next epoch's; of the same rank
+        """
         self._foreseen = None
+        if self._group is not None and exchange is not None:
+            self._group.exchange = exchange
+        if self._gatherer is not None:
+            self._gatherer.clear()
         self._arena.clear()
         if self._sampler is not None:
             self._sampler.clear()
@@ -158,12 +177,16 @@ class Engine:
         """
         self._check(step)
         started = time.perf_counter_ns()
+        if self._group is not None:
+            self._group.exchange.begin_step(step.step)
         foreseen = self._recall(step)
         hidden = self._forward(step, alive) if foreseen is None else foreseen.hidden
         mark = digest(hidden[-1, -1]) if step.is_check else None
         choice = NOTHING
         if self._sampler is not None:
             choice = self._finish(step, hidden, foreseen, self._sampler)
+        elif self._gatherer is not None:
+            self._help_finish(step, hidden, self._gatherer)
         foreseen_us = foreseen.compute_us if foreseen else 0.0
         return StepResult(
             hidden=None
@@ -180,8 +203,10 @@ class Engine:
 
     def foresee(self, step: Step, token_ids: NDArray[np.int32]) -> None:
         """On a first stage, behind a DECODE step of one row that sampled token_ids (1,): compute
-        what follows. Does nothing without room, or where that was in vain too often.
+        what follows. Does nothing in a group, without room, or where it was in vain too often.
         """
+        if self._group is not None:  # the others would have to compute it with this one
+            return
         self._account.earn()
         if self._foreseen is not None or not 0 <= token_ids[0] < self._vocab_size:
             return
@@ -244,10 +269,12 @@ class Engine:
         self, step: Step, hidden: NDArray[np.float32], foreseen: Foreseen | None, sampler: Sampler
     ) -> Choice:
         """Keep the sampler's books, and pick a token behind each row's last one if asked."""
+        if self._gatherer is not None:
+            self._gatherer.follow(step)
         sampler.close(step.closes)
         sequences, positions = step.sequences.tolist(), step.positions.tolist()
         if step.kind is StepKind.VERIFY:
-            logits = self._shard.logits(hidden[0])
+            logits = self._logits(step, hidden)
             return sampler.verify(logits, sequences[0], positions[0], step.token_ids[0].tolist())
         for i, sequence in enumerate(sequences):
             sampler.feed(sequence, step.token_ids[i].tolist(), positions[i])
@@ -256,9 +283,24 @@ class Engine:
         if not step.is_sampled:
             return NOTHING
         known = None if foreseen is None else foreseen.logits
-        logits = self._shard.logits(hidden[:, -1]) if known is None else known
+        logits = self._logits(step, hidden) if known is None else known
         t = step.token_ids.shape[1]
         return sampler.sample(logits, sequences, [p + t for p in positions])
+
+    def _logits(self, step: Step, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Behind each token of a VERIFY, else behind each row's last; float32 (m, vocab_size)."""
+        own = self._shard.logits(_heads(step, hidden))
+        if self._gatherer is None:
+            return own
+        logits = self._gatherer.logits(step, own)
+        assert logits is not None  # this is rank 0, which samples
+        return logits
+
+    def _help_finish(self, step: Step, hidden: NDArray[np.float32], gatherer: Gatherer) -> None:
+        """Give rank 0, which samples, what this member has of the logits."""
+        gatherer.follow(step)
+        if step.is_sampled or step.kind is StepKind.VERIFY:
+            gatherer.logits(step, self._shard.logits(_heads(step, hidden)))
 
     def _check(self, step: Step) -> None:
         """Whatever could read or write outside an array is refused here."""
@@ -300,19 +342,33 @@ def _read_grammars(folder: Path, manifest: Manifest) -> Grammars:
     return read_grammars(folder, manifest)
 
 
+def _heads(step: Step, hidden: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of a step's hidden state (n, t, hidden_size), what tokens are sampled from: (m, …)."""
+    return hidden[0] if step.kind is StepKind.VERIFY else hidden[:, -1]
+
+
 def _us_since(started_ns: int) -> float:
     return (time.perf_counter_ns() - started_ns) / 1e3
+
+
+def _group(manifest: Manifest, share: Share, exchange: Exchange | None) -> Group | None:
+    """Raises BadInput for a share of each layer without those who have the rest."""
+    if share.is_whole(manifest.shape):
+        return None
+    if exchange is None:
+        raise BadInput("a part of each layer was assigned without a group that has the others")
+    check_slices(manifest, share)
+    return Group(exchange)
 
 
 def _check_assignment(manifest: Manifest, assign: Assign) -> None:
     if assign.kv_cache not in CACHE_BYTES:
         raise BadInput(
             f"a KV cache of {assign.kv_cache!r} was assigned, this stage knows "
-            f"{' and '.join(CACHE_BYTES)}; have head and stage run one release"
+            f"{', '.join(CACHE_BYTES)}; have head and stage run one release"
         )
+    manifest.check_cache(assign.kv_cache)
     assign.share.check(manifest.shape)
-    if not assign.share.is_whole(manifest.shape):
-        raise BadInput("a part of each layer was assigned; this stage runs whole ones")
     if not (1 <= assign.rows <= MAX_ROWS and 1 <= assign.max_length <= MAX_LENGTH):
         raise BadInput(
             f"{assign.rows} rows of {assign.max_length} tokens were assigned; need 1 to {MAX_ROWS} "

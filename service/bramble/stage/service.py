@@ -37,6 +37,7 @@ from bramble.stage.sampler import compiled_nucleus
 from bramble.stage.scrub import Scrub
 from bramble.stage.supply import Supply
 from bramble.wire import messages as m
+from bramble.wire.fan import Fan, to_all
 from bramble.wire.frames import forward, pack, unpack
 from bramble.wire.terms import Vow
 from bramble.wire.transport import Channel, Keyring, Poll, Transport, new_identity
@@ -71,7 +72,7 @@ class Service:
         self._poll = Poll([self._steps, *self._heads.channels])
         self._leader: Head | None = None  # whose assignment this stage has
         self._leader_incarnation = 0
-        self._next: Channel | None = None
+        self._next: Channel | Fan | None = None  # None where rank 0 sends
         self._first: Channel | None = None  # of the last of several stages
         self._lone: dict[int, m.Step] = {}  # lane → its latest step, if that is of one row
         self._engine: Engine | None = None
@@ -304,7 +305,7 @@ class Service:
         for channel in (self._next, self._first):
             if channel is not None:
                 channel.close()
-        self._next = self._transport.push(assign.next_endpoint, assign.next_node)
+        self._next = to_all(self._transport, assign.next) if assign.next else None
         self._first, self._lone = None, {}
         if assign.first_endpoint:
             self._first = self._transport.push(assign.first_endpoint, assign.first_node)
@@ -441,7 +442,7 @@ class Service:
 
     def _run(self, step: m.Step, frames: list[bytes], received: float) -> None:
         assert self._assign is not None
-        assert self._engine is not None and self._next is not None
+        assert self._engine is not None
         self._core.follow(step)
         if self._assign.share.has_lm_head and any(each.sampling.top_p < 1 for each in step.opens):
             self._wait_for(self._warm())
@@ -458,11 +459,12 @@ class Service:
             if self._first is not None and is_of_one_token(step):
                 self._first.offer_frames(answer)
         try:
-            self._next.send_frames(answer)
+            if self._next is not None:
+                self._next.send_frames(answer)
         except Broken as error:
             log.warning("event=next_unreachable reason=%r", str(error))
         self._work.count(step.token_ids.size, result)
-        if self._assign.share.has_embed:
+        if self._assign.share.has_embed and not self._assign.group:
             self._look_ahead(step, result.token_ids)
         self._idle_since = time.monotonic()
         self._heads.excuse(self._idle_since - received)  # they may have answered meanwhile
@@ -530,12 +532,13 @@ def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
         old,
         plan_id=new.plan_id,
         epoch=new.epoch,
-        next_endpoint=new.next_endpoint,
-        next_node=new.next_node,
+        next=new.next,
         first_endpoint=new.first_endpoint,
         first_node=new.first_node,
         previous_node=new.previous_node,
         last_node=new.last_node,
         is_suspect=False,
         term=new.term,
+        group=new.group,
+        exchange_key=new.exchange_key,
     )

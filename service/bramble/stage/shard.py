@@ -1,14 +1,15 @@
 """The sessions of a shard and their inputs and outputs, bound once per batch shape.
 
 Between steps only numbers in bound arrays change, so Python does three calls per layer: what comes
-before its attention, attention, and what is behind it. It knows nothing of sequences and sampling,
-and trusts its caller with every index.
+before its attention, attention, and what is behind it; of a group's member the last one is two
+halves with sums behind them (member.py). It knows nothing of sequences and sampling, and trusts its
+caller with every index.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 from onnxruntime import InferenceSession as Session
 from onnxruntime import IOBinding as Binding
-from onnxruntime import OrtValue
 
 from bramble.model.manifest import Manifest, layer_name
 from bramble.model.rope import tables
 from bramble.stage.arena import Arena
-from bramble.stage.loading import load_parts
+from bramble.stage.bound import Run, Values, bind, value
+from bramble.stage.loading import Loaded, load_parts
+from bramble.stage.member import NUM_SUMS, Group, bind_halves, load_member
 from bramble.stage.packed import PackedParts
 from bramble.stage.proof import Proofs
 from bramble.stage.session import Threads, run
@@ -35,22 +37,10 @@ Key = tuple[int, int, int]  # first row, n, t
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """A session with its inputs and outputs."""
-
-    name: str
-    session: Session
-    binding: Binding
-
-    def __call__(self) -> None:
-        run(self.session, self.binding, self.name)
-
-
-@dataclass(frozen=True, slots=True)
 class BoundLayer:
     before: Run
     attention: Run
-    behind: Run
+    behind: Callable[[], None]  # Run, or a member's Halves
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +63,7 @@ class Head:
     """lm_head bound for n rows."""
 
     hidden: Floats  # (n, hidden_size)
-    logits: Floats  # (n, vocab_size)
+    logits: Floats  # (n, rows of the lm_head)
     binding: Binding
 
 
@@ -88,31 +78,38 @@ class Shard:
         packed: Path | None,
         proofs: Proofs,
         alive: Callable[[], None],
+        group: Group | None = None,
     ) -> None:
-        """Load the assigned parts; `files` are then those that it reads. Raises BadShard."""
-        share = assign.share
-        graphs = {name: manifest.graphs(name, assign.kv_cache) for name in share.part_names}
-        copies = (
-            PackedParts(packed, folder, manifest, threads, proofs, assign.is_suspect)
-            if packed
-            else None
-        )
-        loaded = load_parts(folder, manifest, graphs, threads, proofs, copies, alive)
+        """Load the assigned parts; `files` are then those that it reads. Raises BadShard.
+
+        group  with whom the sums are taken; None if the share is whole
+        """
+        shape, share = manifest.shape, assign.share
+        self._group = group
+        if group is None:
+            loaded = _load_whole(folder, manifest, assign, threads, packed, proofs, alive)
+        else:
+            member = load_member(folder, manifest, assign, threads, packed, proofs, alive)
+            loaded, self._slices = member.parts, member.folders
         parts, self.files = loaded.sessions, loaded.files
         self._arena = arena
-        self._shape = manifest.shape
+        self._hidden_size = shape.hidden_size
         self._embed = parts["embed"][0] if share.has_embed else None
         layers = [layer_name(index) for index in share.layers]
         self._layers = [(name, *parts[name]) for name in layers]
         self._lm_head = parts["lm_head"][0] if share.has_lm_head else None
-        cos, sin = tables(manifest.rope, assign.max_length)
-        self._rope = {"cos": _value(cos), "sin": _value(sin)}
-        shape = manifest.shape
-        heads = (shape.num_heads, shape.num_kv_heads, shape.num_kv_heads, shape.num_heads)
-        # Numbers of a token: hidden twice, queries, keys, values, attended
-        self._widths = (shape.hidden_size,) * 2 + tuple(n * shape.head_dim for n in heads)
+        # Attention over a float16 cache is wholly in half precision
+        kind = np.float16 if assign.kv_cache == "float16" else np.float32
+        cos, sin = (table.astype(kind) for table in tables(manifest.rope, assign.max_length))
+        self._rope = {"cos": value(cos), "sin": value(sin)}
+        queries, keys = (stop - start for start, stop in (share.heads, share.kv_heads))
+        heads = tuple(count * shape.head_dim for count in (queries, keys, keys, queries))
+        # Numbers of a token: hidden twice, queries, keys, values, attended, a member's sums
+        self._widths = (shape.hidden_size,) * 2 + heads
+        self._widths += (shape.hidden_size,) * (NUM_SUMS if group else 0)
         self._buffers = self._make_buffers(0)
-        self._logits = np.zeros((0, manifest.shape.vocab_size), np.float32)
+        self._vocab_size = share.vocab[1] - share.vocab[0]
+        self._logits = np.zeros((0, self._vocab_size), np.float32)
         self._batches: OrderedDict[Key, Batch] = OrderedDict()
         self._heads: OrderedDict[int, Head] = OrderedDict()
 
@@ -182,7 +179,8 @@ class Shard:
         return batch
 
     def logits(self, hidden: Floats) -> Floats:
-        """float32 (n, hidden_size) → float32 (n, vocab_size), reused by the next call."""
+        """float32 (n, hidden_size) → float32 (n, rows of the lm_head that it has), reused by the
+        next call."""
         head = self._head(len(hidden))
         head.hidden[:] = hidden
         assert self._lm_head is not None
@@ -218,31 +216,30 @@ class Shard:
         hidden, projections, attended = arrays[:2], arrays[2:5], arrays[5]
         token_ids = np.zeros((n, t), np.int32)
         lengths, total = np.zeros(n, np.int32), np.zeros(1, np.int32)
-        shared = {"sequence_lengths": _value(lengths), "total_length": _value(total)} | self._rope
-        ends, made = [_value(array) for array in hidden], _value(attended)
-        projected = [_value(array) for array in projections]
+        shared = {"sequence_lengths": value(lengths), "total_length": value(total)} | self._rope
+        ends, made = [value(array) for array in hidden], value(attended)
+        projected = [value(array) for array in projections]
         layers = []
-        for i, (name, before, attention, behind) in enumerate(self._layers):
-            keys = _value(self._arena.keys(i, first_row, n))
-            values = _value(self._arena.values(i, first_row, n))
+        for i, (name, before, attention, *behind) in enumerate(self._layers):
+            keys = value(self._arena.keys(i, first_row, n))
+            values = value(self._arena.values(i, first_row, n))
             names = [output.name for output in before.get_outputs()]
             between = dict(zip(names, projected, strict=True))
             cache = {"past_key": keys, "past_value": values}
             grown = {"present_key": keys, "present_value": values}
-            came, went = {"hidden": ends[i % 2]}, {"hidden_out": ends[(i + 1) % 2]}
-            attends = {"self_attn": made}
+            came, attends = {"hidden": ends[i % 2]}, {"self_attn": made}
             layers.append(
                 BoundLayer(
-                    Run(name, before, _bind(before, came, between)),
+                    Run(name, before, bind(before, came, between)),
                     Run(
-                        name, attention, _bind(attention, between | cache | shared, attends | grown)
+                        name, attention, bind(attention, between | cache | shared, attends | grown)
                     ),
-                    Run(name, behind, _bind(behind, came | attends, went)),
+                    self._behind(name, behind, came | attends, hidden[(i + 1) % 2], arrays[6:]),
                 )
             )
         embed = None
         if self._embed is not None:
-            binding = _bind(self._embed, {"token_ids": _value(token_ids)}, {"hidden": ends[0]})
+            binding = bind(self._embed, {"token_ids": value(token_ids)}, {"hidden": ends[0]})
             embed = Run("embed", self._embed, binding)
         return Batch(
             token_ids,
@@ -256,11 +253,24 @@ class Shard:
             tuple(layers),
         )
 
+    def _behind(
+        self,
+        name: str,
+        sessions: list[Session],
+        came: Values,
+        result: Floats,
+        sums: Sequence[Floats],
+    ) -> Callable[[], None]:
+        if self._group is not None:
+            return bind_halves(self._group, name, sessions, came, result, sums)
+        (behind,) = sessions
+        return Run(name, behind, bind(behind, came, {"hidden_out": value(result)}))
+
     def _head(self, n: int) -> Head:
         if n not in self._heads:
-            hidden = np.zeros((n, self._shape.hidden_size), np.float32)
+            hidden = np.zeros((n, self._hidden_size), np.float32)
             logits = self._room_for_logits(n)
-            binding = _bind(self._lm_head, {"hidden": _value(hidden)}, {"logits": _value(logits)})
+            binding = bind(self._lm_head, {"hidden": value(hidden)}, {"logits": value(logits)})
             self._heads[n] = Head(hidden, logits, binding)
             if len(self._heads) > MAX_BATCHES:
                 self._heads.popitem(last=False)
@@ -270,19 +280,24 @@ class Shard:
         """Rows of one buffer for all widths: at a vocabulary of 128k a row is half a megabyte."""
         if n > len(self._logits):
             self._heads.clear()
-            self._logits = np.zeros((n, self._shape.vocab_size), np.float32)
+            self._logits = np.zeros((n, self._vocab_size), np.float32)
         return self._logits[:n]
 
 
-def _value(array: NDArray[Any]) -> OrtValue:
-    """An OrtValue over the array's own memory."""
-    return OrtValue.ortvalue_from_numpy(array)
-
-
-def _bind(part: Session, inputs: dict[str, OrtValue], outputs: dict[str, OrtValue]) -> Binding:
-    binding = part.io_binding()
-    for name, value in inputs.items():
-        binding.bind_ortvalue_input(name, value)
-    for name, value in outputs.items():
-        binding.bind_ortvalue_output(name, value)
-    return binding
+def _load_whole(
+    folder: Path,
+    manifest: Manifest,
+    assign: Assign,
+    threads: Threads,
+    packed: Path | None,
+    proofs: Proofs,
+    alive: Callable[[], None],
+) -> Loaded:
+    names = assign.share.part_names
+    graphs = {name: manifest.graphs(name, assign.kv_cache) for name in names}
+    copies = (
+        PackedParts(packed, folder, manifest, threads, proofs, assign.is_suspect)
+        if packed
+        else None
+    )
+    return load_parts(folder, manifest, graphs, threads, proofs, copies, alive)

@@ -15,11 +15,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import BinaryIO
 
 from bramble.errors import BadInput, Broken
 from bramble.model import slices as documents
@@ -41,7 +41,9 @@ EXIT_BAD_INPUT = 2  # as export/slices.py says
 
 
 class SliceFolders:
-    def __init__(self, packed: Path | None, folder: Path, manifest: Manifest, proofs: Proofs):
+    def __init__(
+        self, packed: Path | None, folder: Path, manifest: Manifest, proofs: Proofs
+    ) -> None:
         """Keep slices of the model in `folder` below `packed`; None = for this process alone."""
         self._temporary = None
         if packed is None:
@@ -49,7 +51,8 @@ class SliceFolders:
             packed = Path(self._temporary.name)
         self._root = packed / FOLDER
         self._folder, self._manifest, self._proofs = folder, manifest, proofs
-        self._used: list[BinaryIO] = []  # locks, for as long as this lives
+        self._used: list[int] = []  # descriptors of locks
+        self._release = weakref.finalize(self, _close, self._used)
 
     def find(
         self, share: Share, alive: Callable[[], None], is_suspect: bool = False
@@ -76,17 +79,15 @@ class SliceFolders:
 
     def close(self) -> None:
         """Give up the slices: others may make room of them, and temporary ones go."""
-        for lock in self._used:
-            lock.close()
-        self._used.clear()
+        self._release()
         if self._temporary is not None:
             self._temporary.cleanup()
 
     def _use(self, path: Path) -> None:
-        """Say, until `close` or the end of this process, that a folder of slices is in use."""
-        file = path.open("ab")
-        self._used.append(file)
-        fcntl.flock(file, fcntl.LOCK_SH)  # who removes what nobody uses holds it for moments
+        """Say, for as long as this lives, that a folder of slices is in use."""
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._used.append(lock)
+        fcntl.flock(lock, fcntl.LOCK_SH)  # who removes what nobody uses holds it for moments
         os.utime(path)
 
     def _make(self, place: Path, share: Share, alive: Callable[[], None]) -> None:
@@ -122,6 +123,11 @@ class SliceFolders:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 log.info("event=slices_removed share=%r", other.name)
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _close(descriptors: list[int]) -> None:
+    while descriptors:
+        os.close(descriptors.pop())
 
 
 def _beside(place: Path, ending: str) -> Path:

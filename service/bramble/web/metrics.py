@@ -121,7 +121,12 @@ def _rings(rings: list[dict[str, Any]]) -> Iterator[Metric]:
 
 
 def _stages(document: dict[str, Any]) -> Iterator[Metric]:
-    stages = [stage for ring in document["plan"]["rings"] for stage in ring["stages"]]
+    stages = [
+        member
+        for ring in document["plan"]["rings"]
+        for stage in ring["stages"]
+        for member in stage.get("members", [stage])  # a head of the former release has none
+    ]
     for name, key, help_text in (
         ("busy_ratio", "busy", "Share of time spent computing"),
         ("resident_bytes", "resident_bytes", "Resident memory"),

@@ -34,7 +34,9 @@ class Exchange(Protocol):
 
     rank: int  # this member's, 0 to size - 1
     size: int  # number of members, 2 or more
-    tally: Tally
+
+    @property
+    def tally(self) -> Tally: ...
 
     def begin_step(self, step: int) -> None:
         """Say which step the next calls belong to, before its first one.
