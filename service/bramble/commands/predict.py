@@ -20,7 +20,12 @@ from bramble.commands.predict_show import (
 from bramble.errors import BadInput
 from bramble.export.synthetic import SHAPES, decoder_of
 from bramble.model import manifest as manifests
-from bramble.model.manifest import FILE_NAME, Manifest
+from bramble.model.manifest import (
+    BYTES_PER_WEIGHT,
+    DEFAULT_QUANTIZATION,
+    FILE_NAME,
+    Manifest,
+)
 from bramble.plan import cache_kind
 from bramble.plan.calibration import Bench, calibrate, compare, read_bench
 from bramble.plan.devices import DEVICES, LINKS, Device
@@ -55,8 +60,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--model", help=f"a model folder, or a shape: {', '.join([*SHAPES, *MIXTURES])}")
     add(
         "--quant",
-        default="int4",
-        help="int4 (default), int4-128, int8 or float32; a folder has its own",
+        default=DEFAULT_QUANTIZATION,
+        help=f"{', '.join(BYTES_PER_WEIGHT)} (default: {DEFAULT_QUANTIZATION}); not of a folder",
     )
     add("--link", default="1gbe", choices=LINKS, help="between the boards (default: 1gbe)")
     add("--objective", default=THROUGHPUT, choices=OBJECTIVES, help="(default: throughput)")
