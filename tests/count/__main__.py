@@ -72,9 +72,8 @@ def _show(shape: str, kind: str, found: dict[str, int]) -> None:
     for t, what in ((1, "a token, one process"), (128, "a prompt's token, in a chunk of 128")):
         layer = found[f"2 layers, {t}"] - found[f"1 layers, {t}"]
         end = found[f"1 layers and the end, {t}"] - found[f"1 layers, {t}"]
-        sampling = found.get("sampling, greedy", 0)
         step = found[f"1 layers, {t}"] - layer  # the engine's own
-        end = (end - sampling / VOCAB_SHARE) * VOCAB_SHARE + sampling
+        end *= VOCAB_SHARE
         total = step + num_layers * layer + end
         _line(what, total / t)
         _line("  of it a layer", layer / t)
@@ -91,4 +90,5 @@ def _line(name: str, instructions: float) -> None:
     print(f"  {name:45} {instructions / 1e6:10.3f}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
