@@ -38,6 +38,7 @@ def main() -> None:
         _show_exchange(emulated)
         for kind in args.quant:
             _show(args.shape, kind, _count(emulated, args.shape, kind, folder))
+        _show_exchange(emulated)
 
 
 def _show_packed(emulated: Emulated, matrices: Path) -> None:
@@ -92,6 +93,13 @@ def _show(shape: str, kind: str, found: dict[str, int]) -> None:
     if "middle, engine" in found:
         python = found["middle, from frames to frames"] - found["middle, layer"]
         _line("a middle stage's Python for a token", python)
+
+
+def _show_exchange(emulated: Emulated) -> None:
+    """Of one member of two, which run in one thread: half of what both execute."""
+    print("\na member's exchange with another, rows x numbers: million instructions", flush=True)
+    for name, count in counted(*emulated.run(HERE / "exchange.py", seconds=SECONDS)).items():
+        _line(name, count / 2)
 
 
 def _line(name: str, instructions: float) -> None:

@@ -18,8 +18,6 @@ import numpy as np
 from bramble.model import manifest as manifests
 from bramble.model.manifest import CACHE_BYTES
 from bramble.stage.engine import Engine
-from bramble.stage.exchange.forms import FORMS, Bytes, Form, Span, Values, blocks_per_row, form_of
-from bramble.stage.exchange.seal import WHOLE, Place, Seal
 from bramble.stage.sampler import Sampler
 from bramble.wire import frames
 from bramble.wire.messages import Open, Sampling, Step, StepKind
@@ -31,7 +29,7 @@ CHUNK = 128  # tokens of a prompt in one step, as the head cuts it
 CONTEXTS = (64, 1_000, 4_000)
 CHUNKS_BEHIND = (0, 512, 2_048)
 MAX_LENGTH = 4_224
-VOCABULARY, HIDDEN = 128_256, 2_048
+VOCABULARY = 128_256
 TOP_P = Sampling(temperature=0.8, top_p=0.95)
 GREEDY = Sampling(temperature=0.0)
 
@@ -114,26 +112,6 @@ def count_attention(marks: Marks, folder: Path) -> None:
                 marks.count(name, batch.layers[0].attention)
 
 
-def count_exchange(marks: Marks) -> None:
-    """Of one token's hidden state in a group of two, without sockets: one's own is packed and
-    sealed, the other's opened, and both summed.
-    """
-    values = np.random.default_rng(0).standard_normal(HIDDEN).astype(np.float32)
-    span = Span(HIDDEN, 0, blocks_per_row(HIDDEN))
-    for name in FORMS:
-        form, seal = form_of(name), Seal(bytes(32), 0)
-        place = Place(WHOLE, form.number, 2, 1, 1, 0, 0)
-        sent = seal.close(place, form.pack(values, span))
-        marks.count(f"exchange, {name}", partial(_exchange, form, seal, place, sent, values))
-
-
-def _exchange(form: Form, seal: Seal, place: Place, came: Bytes, values: Values) -> None:
-    span = Span(HIDDEN, 0, blocks_per_row(HIDDEN))
-    own = form.pack(values, span)
-    seal.close(place, own)
-    form.sum([own, seal.open(place, came)], span, values)
-
-
 def count_python(marks: Marks, folder: Path) -> None:
     """A middle stage's step from its frames to its answer's, beside its engine alone, and beside
     onnxruntime's part of that.
@@ -166,7 +144,6 @@ def main() -> None:
     if has_rest:
         count_sampling(marks)
         count_attention(marks, folder)
-        count_exchange(marks)
         count_python(marks, folder)
     marks.write()
 
