@@ -23,6 +23,7 @@ from bramble.model import manifest as manifests
 from bramble.model.manifest import CACHE_BYTES, FILE_NAME, Manifest
 from bramble.plan.calibration import Bench, calibrate, compare, read_bench
 from bramble.plan.devices import DEVICES, LINKS, Device
+from bramble.plan.exchange_time import FORMS, Q8
 from bramble.plan.paper import MIXTURES, paper_manifest
 from bramble.plan.predictor import Setup, predict
 from bramble.plan.rings import OBJECTIVES, THROUGHPUT, Work
@@ -32,6 +33,7 @@ DEFAULT_LENGTH = 8192  # tokens; as the head has it
 EXAMPLES = """examples:
   bramble predict --nodes 4x pi5-16gb --model llama-3.1-8b
   bramble predict --nodes 3x pi5-8gb 1x pi5-4gb --model qwen3-4b --objective latency --prompt 2000
+  bramble predict --nodes 4x pi5-8gb --model llama-3.1-8b --objective latency --exchange float16
   bramble predict --nodes 8xpi5-8gb --model llama-3.1-8b --plot speed.png
   bramble predict --nodes 2x pi5-8gb --model models/llama --calibration bench.json
   bramble predict --nodes pi5-8gb --model llama-3.2-1b --calibration one.json --against three.json
@@ -62,6 +64,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--prompt", type=int, default=512, help="tokens of a prompt (default: 512)")
     add("--reply", type=int, default=128, help="tokens of a reply (default: 128)")
     add("--kv", choices=CACHE_BYTES, default="float32", help="numbers of the KV cache (float32)")
+    add("--exchange", choices=FORMS, default=Q8, help="numbers that a group exchanges (q8)")
     add("--streams", default="1,2,4,8,16", help="at once (default: 1,2,4,8,16)")
     add("--calibration", type=Path, help="what `bramble bench --json` printed on such a node")
     add("--against", type=Path, help="compare the calibrated predictor with this other bench")
@@ -151,7 +154,7 @@ def _work(args: argparse.Namespace, manifest: Manifest) -> Work:
             f"--prompt {args.prompt} and --reply {args.reply}: each has to be 1 or more, "
             f"both together {length} or less"
         )
-    return Work(max(_streams(args)), length, args.prompt, args.reply, args.kv)
+    return Work(max(_streams(args)), length, args.prompt, args.reply, args.kv, args.exchange)
 
 
 def _streams(args: argparse.Namespace) -> tuple[int, ...]:
