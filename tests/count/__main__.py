@@ -35,6 +35,7 @@ def main() -> None:
         emulated = prepare(folder)
         make_matrices(folder / "matrices")
         _show_packed(emulated, folder / "matrices")
+        _show_exchange(emulated)
         for kind in args.quant:
             _show(args.shape, kind, _count(emulated, args.shape, kind, folder))
 
@@ -48,6 +49,13 @@ def _show_packed(emulated: Emulated, matrices: Path) -> None:
     for kind in KINDS:
         bits = [_slope(column[kind]) for column in columns]
         print(f"  {kind:20} {bits[0]:8.2f} {bits[1]:8.2f}", flush=True)
+
+
+def _show_exchange(emulated: Emulated) -> None:
+    found = counted(*emulated.run(HERE / "exchange.py", seconds=SECONDS))
+    print("\na member's exchange with one other: thousand instructions, without the kernel's")
+    for name, total in found.items():
+        print(f"  {name:24} {total / 2 / 1000:8.0f}", flush=True)
 
 
 def _slope(packed: Mapping[str, int]) -> float:

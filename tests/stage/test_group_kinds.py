@@ -56,6 +56,9 @@ def wide(tmp_path_factory):
     return make
 
 
+HALF_ATOL = 0.005  # of float32 weights with a float16 cache
+
+
 def compare(folder, parts, root, quantization, kv_cache="float32"):
     one = Logits(folder, kv_cache=kv_cache)
     group = GroupLogits(folder, kv_cache=kv_cache, parts=parts, root=root)

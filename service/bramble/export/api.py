@@ -73,6 +73,7 @@ class Options:
     may_replace: bool = False
     is_calibrated: bool = True  # int4 weights make up for one another's errors, see compensate.py
     source_id: str | None = None  # the manifest's source.id of a folder; None = the folder's name
+    is_default: bool = False  # nobody chose `quantization`: int4 if its blocks do not divide it
 
     def kinds(self) -> Quantization:
         """Raises BadInput for a kind that does not exist."""
@@ -86,6 +87,15 @@ class Options:
             if kind not in KINDS:
                 raise BadInput(f"quantisation {kind!r} is unknown; known are {', '.join(KINDS)}")
         return kinds
+
+
+def fitting(options: Options, decoder: Decoder) -> Options:
+    """Options in whose blocks the inputs of all matrices come, if nobody chose another kind."""
+    block = BLOCK.get(options.quantization, 1)
+    inputs = {size[1] for size in decoder.matrices().values()} | {decoder.shape.hidden_size}
+    if options.is_default and any(count % block for count in inputs):
+        return replace(options, quantization="int4")
+    return options
 
 
 def silent(phase: str, done: int, total: int) -> None:
@@ -142,14 +152,16 @@ def check_settings(folder: Path, headers: Headers, options: Options) -> None:
     """Raise BadInput, as `export` would, for what settings and headers of weights tell already."""
     config, generation = read_settings(folder)
     decoder = describe(config)
-    _check_blocks(decoder, options.kinds())
+    _check_blocks(decoder, fitting(options, decoder).kinds())
     check_tensors(decoder, headers)
     read_speech(config, generation, Tokenizer(folder), decoder.shape.vocab_size)
 
 
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
     """Write `dest` from an opened source; errors as in `export`."""
-    decoder, kinds = describe(source.config), options.kinds()
+    decoder = describe(source.config)
+    options = fitting(options, decoder)
+    kinds = options.kinds()
     source = replace(source, weights=fitted(decoder, source.weights))
     _check_blocks(decoder, kinds)
     check_space(dest, _estimate_bytes(decoder, kinds))
