@@ -2,9 +2,9 @@
 
 In float32 sums are taken in another order: logits of up to 6 differ by some 1e-6. Quantised kernels
 round what they multiply to 8 bits, and an int8 cache its keys and values: where a value lies amid
-two steps, a difference of 1e-7 decides, and a position's logits move by up to 0.08, or by 0.001 with
-a float16 cache, whose steps are finer. A slice from a
-wrong place, a wrong zero point or a bias that is added twice moves them by about 1.
+two steps, a difference of 1e-7 decides, and a position's logits move by up to 0.08; with a float16
+cache, whose steps are finer, by 0.001. A slice from a wrong place, a wrong zero point or a bias
+that is added twice moves them by about 1.
 """
 
 from __future__ import annotations
