@@ -58,6 +58,7 @@ def test_rings_that_are_no_lists_of_names_are_refused(rings: str, tmp_path: Path
         (["--stages=a,"], "'' names a node without a name"),
         (["--rings=+/b"], "'+' names a node without a name"),
         (["--stages=a", "--max-rows=5000"], "at most 4096 and 1048576 are allowed"),
+        (["--stages=a", "--exchange=q4"], "exchange is 'q4', it has to be one of float32, float16"),
         (
             ["--stages=a", "--objective=speed"],
             "objective is 'speed', it has to be one of latency, throughput, capacity",

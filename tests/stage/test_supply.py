@@ -18,7 +18,7 @@ from bramble.config import StageConfig
 from bramble.model import manifest as manifests
 from bramble.model.share import Share
 from bramble.observe.notify import Notifier
-from bramble.stage import memory, service
+from bramble.stage import memory, warming
 from bramble.stage.service import Service
 from bramble.wire.messages import (
     Assign,
@@ -218,8 +218,8 @@ def test_a_reply_that_waits_for_numba_starves_neither_the_watchdog_nor_the_head(
     load(stage, model("llama3"), tmp_path)
     hello = stage.last(Hello)
     assert isinstance(hello, Hello)
-    monkeypatch.setattr(service, "compiled_nucleus", lambda: time.sleep(4))
-    stage.service._warming = None
+    monkeypatch.setattr(warming, "compiled_nucleus", lambda: time.sleep(4))
+    stage.service._warming = warming.Warming()
     opens = (Open(0, 3, Sampling(temperature=1.0, top_p=0.9)),)
     with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
         stage.heard.clear()

@@ -21,6 +21,7 @@ class Epoch:
     term: int
     head: Member  # where the last stage's answers go
     suspects: Collection[str] = ()  # nodes that have to take their files anew
+    exchange: str = "float32"  # form of what the members of a group send each other
 
 
 def assignments(plan: Plan, epoch: Epoch, hello_of: Callable[[str], Hello]) -> list[Assign]:
@@ -75,6 +76,7 @@ def _assign(
         rank=rank,
         group=group[0],
         exchange_key=group[1],
+        exchange=epoch.exchange,
     )
 
 

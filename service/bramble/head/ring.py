@@ -64,6 +64,7 @@ class Settings:
     sampled_endpoint: str
     node: str = ""  # the head's own
     kv_cache: str = AUTO  # one of plan/cache_kind.KINDS
+    exchange: str = "float32"  # form of what the members of a group send each other
     for_cache: bool = False  # layers are split for the most cache, not the least time
 
 
@@ -325,7 +326,7 @@ class Ring:
 
     def _epoch(self, number: int) -> Epoch:
         head = Member(self._settings.node, self._settings.sampled_endpoint)
-        return Epoch(number, self.term, head, self._suspects)
+        return Epoch(number, self.term, head, self._suspects, self._settings.exchange)
 
 
 def _node_of(hello: Hello) -> Node:

@@ -82,6 +82,7 @@ class Service:
             self._sampled.endpoint,
             config.node,
             config.kv_cache,
+            config.exchange,
             for_cache=config.objective == CAPACITY,
         )
         arrivals = Arrivals()
@@ -248,6 +249,9 @@ def _check(config: HeadConfig) -> None:
         )
     if config.speculation not in ("auto", "off"):
         raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
+    if config.exchange not in m.EXCHANGE_FORMS:
+        allowed = ", ".join(m.EXCHANGE_FORMS)
+        raise BadInput(f"exchange is {config.exchange!r}, it has to be one of {allowed}")
     if config.objective and config.objective not in OBJECTIVES:
         allowed = ", ".join(OBJECTIVES)
         raise BadInput(f"objective is {config.objective!r}, it has to be one of {allowed}")

@@ -199,6 +199,9 @@ class Beat:
     claim: Claim | None = None
 
 
+EXCHANGE_FORMS = ("float32", "float16", "q8")  # of a group's partial sums; float32 is exact
+
+
 @dataclass(frozen=True, slots=True)
 class Member:
     """A process among those that serve a stage, and where it listens."""
@@ -233,6 +236,7 @@ class Assign:
     rank: int = 0  # its place among those that serve the stage
     group: tuple[Member, ...] = ()  # all of them by rank, where they exchange; () = it is alone
     exchange_key: str = field(default="", repr=False)  # 64 hex digits, of this group and epoch
+    exchange: str = "float32"  # the form of what its members send each other: EXCHANGE_FORMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -390,6 +394,9 @@ class Done:
     is_repeat: bool = False  # somebody has heard it before
     cached_tokens: int = 0  # of the prompt: their keys and values were there already
     stop_string: str = ""  # of Generate.stop, the one that ended the reply; "" = none did
+    thought_tokens: int = (
+        0  # of completion_tokens: those of the thought that a chat's reply begins with
+    )
 
 
 @dataclass(frozen=True, slots=True)
