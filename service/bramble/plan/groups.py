@@ -8,8 +8,8 @@ from typing import Any
 
 MAX_GROUPINGS = 5000  # beyond, only equal shares are tried; 20 like nodes have 2,713
 
-# Of a group that is chosen. In one step each sends all that it has to all others, so that more
-# members wait longer for each other; others' groups of eight were slower than of four.
+# Of a group that is chosen. For more of them in two steps the arithmetic says that they gain; of
+# others' groups of eight it is published that they were slower than four, and ours are not measured
 MAX_MEMBERS = 4
 
 Nodes = tuple[int, ...]  # of a ring: indices into the nodes, ascending
