@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from bramble.cli import main
-from bramble.export.api import EMBEDDED_ID
+from bramble.errors import BadInput
+from bramble.export.api import EMBEDDED_ID, embedded_sha256
 from bramble.model import manifest as manifests
 
 from tests.web.file_server import files_below, make_model, serving
@@ -263,6 +264,18 @@ def test_plan_refuses_what_cannot_be(nodes: str, message: str, head: Path, capsy
 
 
 # ---------------------------------------------------------------------------------------- export
+
+
+def test_another_chat_template_is_another_embedded_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "a"}')
+    first = embedded_sha256(tmp_path)
+    assert embedded_sha256(tmp_path) == first
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "b"}')
+    assert embedded_sha256(tmp_path) != first
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match="holds no model"):
+        embedded_sha256(tmp_path)
 
 
 def test_the_embedded_model_is_exported_as_bramble_run_has_it(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -140,12 +141,16 @@ def export_embedded(
     return export(str(EMBEDDED), dest, replace(options, source_id=EMBEDDED_ID), progress)
 
 
-def embedded_sha256() -> str:
-    """Which demonstration model ships with Bramble. Raises BadInput if none does."""
-    weights = EMBEDDED / "model.safetensors"
-    if not weights.exists():
-        raise BadInput(f"{EMBEDDED} holds no model: this installation lacks its package data")
-    return sha256_of(weights)
+def embedded_sha256(folder: Path = EMBEDDED) -> str:
+    """Which demonstration model ships with Bramble: of all its files, as any may change alone.
+
+    Raises BadInput if none does.
+    """
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    if "model.safetensors" not in [path.name for path in files]:
+        raise BadInput(f"{folder} holds no model: this installation lacks its package data")
+    digests = "".join(f"{path.name} {sha256_of(path)}\n" for path in files)
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def check_settings(folder: Path, headers: Headers, options: Options) -> None:
