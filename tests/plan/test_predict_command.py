@@ -27,7 +27,10 @@ def test_it_says_plan_memory_speed_first_token_watts_and_price(capsys: Capture) 
     said = capsys.readouterr().out
     for words in (
         "llama-3.1-8b int4-64, 4.5 GB, on 4x pi5-16gb (1gbe)",
-        "For throughput: 4 rings of 1 node (replicas)",
+        "For throughput: 1 ring of a group of 4 nodes, ",
+        "4 rings of 1 node (replicas): ",
+        "0–31, 25% of each",
+        "exchanges within the groups",
         "one stream: ",
         "first token of a prompt of 512: ",
         "J per token",
@@ -75,12 +78,21 @@ def test_what_cannot_be_is_refused_in_a_sentence(
 
 
 def test_the_objective_changes_the_plan(capsys: Capture) -> None:
-    nodes = ("--nodes", "4xpi5-16gb")
+    nodes = ("--nodes", "4xpi5-16gb", "--link=wifi", "--model=llama-3.2-1b", "--prompt=2000")
     ring = predicted(capsys, *nodes, "--objective=latency")
     replicas = predicted(capsys, *nodes, "--objective=throughput")
     assert [len(each["rings"]) for each in (ring, replicas)] == [1, 4]
     assert ring["first_token_s"] < replicas["first_token_s"]
     assert ring["streams"][-1]["aggregate"] < replicas["streams"][-1]["aggregate"]
+
+
+def test_a_group_is_told_with_the_terms_of_its_token(capsys: Capture) -> None:
+    nodes = ("--nodes", "4xpi5-16gb", "--objective=latency")
+    group, exact = (predicted(capsys, *nodes, f"--exchange={form}") for form in ("q8", "float32"))
+    assert [member["stage"] for member in group["rings"][0]] == [0, 0, 0, 0]
+    assert [line["part"] for line in group["memory"]] == pytest.approx([0.25] * 4)
+    assert sum(group["terms_s"].values()) == pytest.approx(1 / group["tokens_s"])
+    assert exact["terms_s"]["exchange_s"] > 1.5 * group["terms_s"]["exchange_s"]
 
 
 def test_a_calibration_replaces_the_published_pace(tmp_path: Path, capsys: Capture) -> None:

@@ -9,7 +9,6 @@ from collections import Counter
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
 OBJECTIVES = ("latency", "throughput", "capacity")
-WITH_GROUPS = ("latency",)  # objectives for which nodes may become groups
 JOIN = "+"  # of a group's nodes, in their stage's name
 # What weights take in a Pi's memory, packed for its kernels (service/bramble/plan/cost.py has the same)
 BYTES_PER_WEIGHT = {
@@ -133,7 +132,7 @@ def partners_of(rings, node, nodes, objective=""):
     if not _is_rings(rings):
         return []
     if not rings:
-        return [name for name in nodes if name != node] if objective in WITH_GROUPS else []
+        return [name for name in nodes if name != node] if objective else []
     groups = [stage.split(JOIN) for ring in rings for stage in ring]
     return [name for group in groups if node in group for name in group if name != node and name in nodes]
 
