@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 from bramble.errors import BadInput
 
-from tests.chaos import faults, nemesis
+from tests.chaos import faults, hosts, nemesis
 from tests.chaos.__main__ import main
 from tests.chaos.cases import cases
 from tests.chaos.checker import RULES, check
@@ -55,6 +55,14 @@ def test_faults_hit_what_is_there_and_two_are_never_one() -> None:
 def test_what_needs_a_network_of_its_own_says_so(name: str) -> None:
     assert "--lan" in nemesis.unavailable(name, has_lan=False)
     assert nemesis.unavailable(name, has_lan=True) == ""
+
+
+def test_hosts_lose_cable_and_power_in_turn_by_the_seed_alone() -> None:
+    planned_hosts = hosts.plan(1, 60)
+    assert planned_hosts == hosts.plan(1, 60) != hosts.plan(2, 60)
+    whats = [each.what for each in planned_hosts]
+    assert whats == ["cut-cable", "pull-plug"] * 30
+    assert {each.host for each in planned_hosts} == set(hosts.HOSTS)
 
 
 class Sleepers:

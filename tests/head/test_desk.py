@@ -172,6 +172,8 @@ def test_a_thought_that_the_template_opened_begins_with_its_tag_once(
     deltas = [event for event in client.heard if isinstance(event, m.Delta)]
     assert [delta.text for delta in deltas] == texts
     assert all(delta.token_ids == (9,) for delta in deltas)
+    thought = len(request.record) if request.asked.messages else 0
+    assert request.done(2.0).thought_tokens == thought
 
 
 @pytest.mark.parametrize(

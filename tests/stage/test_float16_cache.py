@@ -111,6 +111,15 @@ def test_the_golden_check_passes_with_its_wider_tolerance(case, model):
     assert 0 < error(result.digest, golden.digests[-1]) < CACHE_TOLERANCES["float16"] / 10
 
 
+def test_all_layers_share_one_session_of_attention(model):
+    manifest = manifests.read(model("llama3", "int4"))
+    files = {manifest.graphs(part.name, "float16")[1] for part in manifest.parts if part.cut}
+    assert len(files) == 1 < manifest.shape.num_layers
+    engine = Ring(model("llama3", "int4"), kv_cache="float16").engines[0]
+    batch = engine._shard._batch((0, 1, 1))
+    assert len({id(layer.attention.session) for layer in batch.layers}) == 1
+
+
 def test_its_attention_is_a_standalone_model(model):
     folder = model("llama3", "int4")
     path = folder / manifests.read(folder).graphs("layer-000", "float16")[1]

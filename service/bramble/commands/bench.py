@@ -10,12 +10,14 @@ import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
+from bramble.commands import bench_context as over_context
 from bramble.commands import bench_conversation as conversation
 from bramble.commands.door import add_door, open_door
 from bramble.errors import BadInput, Broken
@@ -28,6 +30,8 @@ EXAMPLE = """examples:
   bramble bench --json > ring.json
   bramble bench --turns --prompt 1000            what the cache saves a second turn
   bramble bench --pace --prompt 1000 --streams 4 what running streams feel of a long prompt
+  bramble bench --contexts                       a reply behind 64, 1,000, 4,000, 8,000 tokens
+  bramble bench --contexts 64,2000 --plot speed.png
 """
 MIB = 1 << 20
 SMALL_PROMPT = 16  # tokens before a decode measurement, so that prefill is no part of it
@@ -95,11 +99,25 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     kind = parser.add_mutually_exclusive_group()
     kind.add_argument("--turns", action="store_true", help="measure second turns instead")
     kind.add_argument("--pace", action="store_true", help="measure gaps between tokens instead")
+    kind.add_argument(
+        "--contexts",
+        nargs="?",
+        const=over_context.DEFAULT,
+        metavar="N,…",
+        help=f"measure one reply behind so many tokens instead ({over_context.DEFAULT})",
+    )
+    parser.add_argument(
+        "--plot", type=Path, metavar="FILE.png", help="of --contexts: tokens/s over the context"
+    )
     add_door(parser)
     parser.set_defaults(run=run)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.plot is not None and args.contexts is None:
+        raise BadInput("--plot goes with --contexts: it draws tokens/s over the context")
+    if args.contexts is not None:
+        return _run_contexts(args)
     if args.turns or args.pace:
         return _run_conversation(args)
     streams = _streams(args.streams)
@@ -131,6 +149,38 @@ def run(args: argparse.Namespace) -> int:
         print(json.dumps(document, indent=1))
     else:
         _show(document)
+    return 0
+
+
+def _run_contexts(args: argparse.Namespace) -> int:
+    """Measure replies behind short and long texts; see `bench_context`."""
+    with open_door(args) as client, Progress(transient=True, console=_stderr()) as progress:
+        status = client.status()
+        if status["state"] != "serving":
+            raise Broken(f"the ring does not serve: {status['reason']}")
+        if args.repeat < 1 or args.tokens < 2:
+            raise BadInput("--repeat has to be 1 or more, --tokens 2 or more")
+        contexts = over_context.lengths(args.contexts, args.tokens, status["model"]["max_length"])
+        vocab = status["model"]["vocab_size"]
+        _measure(client, 1, SMALL_PROMPT, 8, vocab)  # warm-up
+        task = progress.add_task("measuring", total=args.repeat * len(contexts))
+        lines = over_context.measure(
+            client, contexts, args.tokens, args.repeat, vocab, lambda: progress.advance(task)
+        )
+    document = {
+        "model": status["model"]["name"],
+        "quantization": status["model"]["quantization"],
+        "kv_cache": ", ".join(sorted({ring["kv_cache"] for ring in status["plan"]["rings"]})),
+        "stages": len(_stages(status)),
+        "reply_tokens": args.tokens,
+        "contexts": lines,
+    }
+    if args.plot is not None:
+        over_context.plot(args.plot, document)
+    if args.json:
+        print(json.dumps(document, indent=1))
+    else:
+        over_context.show(document)
     return 0
 
 

@@ -44,7 +44,7 @@ def plot(path: Path, manifest: Manifest, setup: Setup) -> None:
         _finish(axis, counts, title)
     board, kind = setup.boards[0].name, manifest.quantization.layers
     figure.suptitle(f"{manifest.name} {kind} on {board}, {setup.link.name}: predicted")
-    _save(figure, path)
+    save(figure, path)
 
 
 def _figures(found: dict[int, Prediction], setup: Setup) -> tuple[list[float], ...]:
@@ -78,7 +78,14 @@ def _finish(axis: Any, counts: range, title: str) -> None:
     axis.legend(fontsize="small")
 
 
-def _save(figure: Any, path: Path) -> None:
+def new_axes(title: str) -> tuple[Any, Any]:
+    """Return an empty figure and its axes. Raises Broken without matplotlib."""
+    figure, axis = _pyplot().subplots(figsize=(6, 4), layout="constrained")
+    figure.suptitle(title)
+    return figure, axis
+
+
+def save(figure: Any, path: Path) -> None:
     try:
         figure.savefig(path, dpi=120)
     except (OSError, ValueError) as error:

@@ -77,10 +77,10 @@ def before(decoder: Decoder, index: int, kind: str, weights: Sequence[Stored]) -
 def attention(decoder: Decoder, index: int, cache: Cache = None) -> onnx.ModelProto:
     """Queries, keys and values, and the cache as in `whole` → self_attn, float32 (batch, t, …).
 
-    It has no weights. Inputs are named as `before` names its outputs. With a cache of float16,
-    cos and sin are float16 too.
+    It has no weights. Inputs are named as `before` names its outputs. With a cache of float16, cos
+    and sin are float16 too, and layers of one window have the same graph.
     """
-    graph = Graph(f"layer-{index:03d}.attention")
+    graph = Graph("attention" if isinstance(cache, Half) else f"layer-{index:03d}.attention")
     projections, window = _projections(decoder), decoder.windows[index]
     if isinstance(cache, Half):
         output = _half_attention(graph, decoder, window, projections)

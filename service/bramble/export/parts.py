@@ -100,10 +100,14 @@ class PartWriter:
             self._graph(f"{name}.before", layer.before(decoder, index, kind, tensors)),
             self._graph(f"{name}.attention", layer.attention(decoder, index)),
             self._graph(f"{name}.behind", layer.behind(decoder, index, kind, tensors)),
-            float16_attention=self._graph(
-                f"{name}.attention.kv16", layer.attention(decoder, index, Half())
-            ),
+            float16_attention=self._half_attention(index),
         )
+
+    def _half_attention(self, index: int) -> str:
+        """Write attention over a float16 cache: one file for all layers that attend as far."""
+        window = self.decoder.windows[index]
+        name = "attention.kv16" if window < 0 else f"attention.{window}.kv16"
+        return self._graph(name, layer.attention(self.decoder, index, Half()))
 
     def _lm_head(self, table: list[Stored], known: Inputs | None) -> Part:
         kind = self.quantization.lm_head

@@ -162,6 +162,7 @@ def _ring(served: ServedRing, now: float) -> dict[str, Any]:
         "plan_id": plan.plan_id.hex() if plan else None,
         "epoch": ring.epoch,
         "rows": plan.rows if plan else None,
+        "kv_cache": plan.kv_cache if plan else None,
         "budget_tokens": plan.budget_tokens if plan else None,
         "speed": {"decode_tokens_s": round(decode, 2), "prefill_tokens_s": round(prefill, 2)},
         "requests": _requests(served),

@@ -12,11 +12,12 @@ from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
 from bramble.plan.choice import Choice, choose
 from bramble.plan.cost import resident_bytes
+from bramble.plan.cut import layer_fraction
 from bramble.plan.devices import DEVICES, GIGABIT, Device
 from bramble.plan.pace import Link
 from bramble.plan.paper import SHA256
 from bramble.plan.planner import Node, plan_ring
-from bramble.plan.ring_speed import Ring
+from bramble.plan.ring_speed import Ring, Terms
 from bramble.plan.rings import Work, shares
 
 MAX_NODES = 32  # of one kind, tried when a stack is too small
@@ -49,6 +50,7 @@ class Memory:
     board: str
     ring: int
     layers: str
+    part: float  # of each of these layers, 1 = all: others of its group have the rest
     system: int  # what the system and the programs keep
     usable: int
     resident: int
@@ -64,6 +66,7 @@ class Prediction:
     choice: Choice
     memory: tuple[Memory, ...]
     token_s: float  # one stream alone, at the prompt's context, on the slowest ring
+    terms: Terms  # of what token_s is the sum
     first_token_s: float  # of work.prompt tokens
     together: tuple[Together, ...]
     idle_watts: float
@@ -84,11 +87,13 @@ def predict(manifest: Manifest, setup: Setup) -> Prediction:
         remedy = what_fits(manifest, setup)
         raise BadInput(f"{error}. Would fit: {remedy}" if remedy else str(error)) from error
     rings = choice.chosen.speeds
+    slowest = max(rings, key=lambda ring: ring.token_s(setup.work.prompt))
     prices = [board.price_usd for board in setup.boards]
     return Prediction(
         choice,
         _memory(manifest, choice, boards, {node.name: node.memory_bytes for node in nodes}),
-        max(ring.token_s(setup.work.prompt) for ring in rings),
+        slowest.token_s(setup.work.prompt),
+        slowest.terms(setup.work.prompt),
         max(ring.first_token_s(setup.work.prompt) for ring in rings),
         tuple(_together(choice, boards, setup.work.prompt, count) for count in setup.streams),
         sum(board.idle_watts for board in setup.boards),
@@ -152,6 +157,7 @@ def _memory(
                     board.name,
                     index,
                     f"{share.start}–{share.stop - 1}",
+                    layer_fraction(manifest, share),
                     board.memory_bytes - usable[node],
                     usable[node],
                     resident_bytes(manifest, share, board.pace.machine),

@@ -16,6 +16,7 @@ from bramble.errors import Broken, CacheFull
 
 MIB = 1 << 20
 Cache = NDArray[np.float32] | NDArray[np.float16] | NDArray[np.int8]
+MADV_POPULATE_WRITE = 23  # Linux 5.14; not among the mmap module's names
 MAP_NORESERVE = 0x4000  # Linux on x86 and ARM; the mmap module names it from Python 3.13 on
 
 
@@ -136,8 +137,11 @@ class Arena:
                 f"which hold {self._lengths[source]} and {self._lengths[target]}; "
                 "head and stage disagree about the cache"
             )
-        for layer in self._cache:  # (2, rows, kv_heads, max_length, head_dim)
-            layer[:, target, :, start:stop] = layer[:, source, :, start:stop]
+        for layer, planes in enumerate(self._cache):  # (2, rows, kv_heads, max_length, head_dim)
+            for plane, rows in enumerate(planes):
+                self._populate(layer * 2 + plane, target, start, stop)
+                for copied, read in zip(rows[target], rows[source], strict=True):
+                    copied[start:stop] = read[start:stop]  # by heads, else numpy copies twice
         self._lengths[target] = max(self._lengths[target], stop)
 
     def trim(self, row: int, keep: int) -> None:
@@ -162,6 +166,17 @@ class Arena:
         """Forget every row."""
         for row in range(self.shape.num_rows):
             self.trim(row, 0)
+
+    def _populate(self, plane: int, row: int, start: int, stop: int) -> None:
+        """Have the system bring a row's pages for tokens [start, stop) at once, not one by one."""
+        shape = self.shape
+        first = (plane * shape.num_rows + row) * shape.row_bytes + start * shape.head_bytes
+        for head in range(shape.num_kv_heads):
+            begin = first + head * shape.max_length * shape.head_bytes
+            end = begin + (stop - start) * shape.head_bytes
+            begin -= begin % mmap.PAGESIZE
+            with contextlib.suppress(OSError):  # Linux before 5.14 does not know it
+                self._map.madvise(MADV_POPULATE_WRITE, begin, end - begin)
 
     def _discard(self, start: int, stop: int) -> None:
         first = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE

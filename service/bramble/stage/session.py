@@ -24,6 +24,10 @@ LOAD_ERRORS = (
     state.NotImplemented,
     state.RuntimeException,
 )
+# Of graphs that need much memory beside their arrays, 4 bytes for each head, new token and token of
+# a whole row, and keep it: fresh pages for it made a chunk of 128 take 2 to 6 times as long. Layers
+# share one such session (export/parts.py).
+KEEPING = ".kv16"
 RUN_ERRORS = (state.Fail, state.InvalidArgument, state.RuntimeException, state.NotImplemented)
 
 # Larger tensors begin on 64 KiB boundaries in what onnxruntime writes. Packed weights that begin
@@ -78,7 +82,8 @@ def load(path: Path, threads: Threads, save_to: Path | None = None) -> Session:
         options.intra_op_num_threads = threads.count
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 4  # errors are raised, and told once
-    options.enable_cpu_mem_arena = False  # one grown arena per session would keep prefill's buffers
+    # One grown arena per session would keep prefill's buffers as often as there are layers
+    options.enable_cpu_mem_arena = path.stem.endswith(KEEPING)
     options.enable_mem_pattern = False  # shapes change with every batch width
     if save_to is not None:
         options.optimized_model_filepath = str(save_to)

@@ -394,6 +394,9 @@ class Done:
     is_repeat: bool = False  # somebody has heard it before
     cached_tokens: int = 0  # of the prompt: their keys and values were there already
     stop_string: str = ""  # of Generate.stop, the one that ended the reply; "" = none did
+    thought_tokens: int = (
+        0  # of completion_tokens: those of the thought that a chat's reply begins with
+    )
 
 
 @dataclass(frozen=True, slots=True)
