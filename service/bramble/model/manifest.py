@@ -271,6 +271,8 @@ def read(folder: Path) -> Manifest:
         )
     manifest: Manifest = _value(Manifest, document, str(path))
     check_defaults(manifest.defaults, f"{path}: defaults")
+    _check_shape(manifest.shape, path)
+    _check_quantization(manifest, path)
     _check_names(manifest, path)
     if manifest.seal and hashlib.sha256(_blank(text, manifest.seal)).hexdigest() != manifest.seal:
         raise BadInput(
@@ -320,6 +322,27 @@ def verify_texts(folder: Path, manifest: Manifest) -> None:
     """Hash what is no part of the graphs: tokenizer and chat template. Raises BadShard."""
     for name in manifest.text_files():
         verify_file(folder, name, manifest.files[name])
+
+
+def _check_shape(shape: Shape, path: Path) -> None:
+    for name, size in asdict(shape).items():
+        if size < 1:
+            raise BadInput(f"{path}: {name} is {size}, need 1 or more; export the model again")
+    if shape.num_heads % shape.num_kv_heads:
+        raise BadInput(
+            f"{path}: {shape.num_heads} query heads do not divide among {shape.num_kv_heads} KV "
+            "heads; export the model again"
+        )
+
+
+def _check_quantization(manifest: Manifest, path: Path) -> None:
+    kinds = manifest.quantization
+    for part in ("layers", "embed", "lm_head"):
+        if (kind := getattr(kinds, part)) not in BYTES_PER_WEIGHT:
+            raise BadInput(
+                f"{path}: the quantization of {part} is {kind[:80]!r}, this Bramble knows "
+                f"{', '.join(BYTES_PER_WEIGHT)}; export the model again or upgrade"
+            )
 
 
 def _check_names(manifest: Manifest, path: Path) -> None:
