@@ -89,12 +89,12 @@ class Zmq:
         host, port = task.endpoints[low].rsplit(":", 1)
         endpoint = f"{host}:{int(port) + high}"
         if task.way == "zmq-curve":
-            socket.curve_secretkey = z85.encode(bytes(range(32)))
-            socket.curve_publickey = zmq.curve_public(socket.curve_secretkey)
+            secret = z85.encode(bytes(range(32)))  # of both ends: it is about the time
+            socket.curve_secretkey, socket.curve_publickey = secret, zmq.curve_public(secret)
             if task.rank == low:
                 socket.curve_server = True
             else:
-                socket.curve_serverkey = socket.curve_publickey
+                socket.curve_serverkey = zmq.curve_public(secret)
         if task.rank == low:
             socket.bind(endpoint)
         else:

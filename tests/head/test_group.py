@@ -5,6 +5,7 @@ from itertools import count
 from pathlib import Path
 
 import numpy as np
+import pytest
 from bramble.config import HeadConfig
 from bramble.head.registry import LOST_S, Registry
 from bramble.head.ring import STRANDED_S, Ring, Settings, State
@@ -23,8 +24,9 @@ NODES = tuple(node for group in GROUPS for node in group)
 GOLDEN = Golden((5, 6, 7), (), (), ((1.0,) * 8,) * 7, 0.01)
 
 
-def begun(stage: Stage, model: Manifest) -> ServedRing:
-    registry, settings = Registry(GROUPS), Settings(6, 1024, "ipc://sampled", "pi1")
+def begun(stage: Stage, model: Manifest, form: str = "float32") -> ServedRing:
+    registry = Registry(GROUPS)
+    settings = Settings(6, 1024, "ipc://sampled", "pi1", exchange=form)
     ring = Ring(model, "sha", registry, settings, 1, stage.connect, stage.tell)
     config = HeadConfig(Path(), stages=("a+b", "c", "d+e"))
     served = ServedRing(ring, config, count(1), lambda *_: None, 0.0)
@@ -42,10 +44,10 @@ def with_golden() -> Manifest:
     return replace(manifest(6), golden=GOLDEN)
 
 
-def answer(step: m.Step, stages: int, wrong: int = -1) -> m.Sampled:
+def answer(step: m.Step, stages: int, wrong: int = -1, by: float = 9) -> m.Sampled:
     digests = np.ones((stages, 8), np.float32)
     if wrong >= 0:
-        digests[wrong] = 9
+        digests[wrong] = by
     made = sampled(step, StepResult(None), (0, 0, 0))
     return replace(made, traces=np.zeros((stages, 3), np.uint32), digests=digests)
 
@@ -69,6 +71,14 @@ def test_one_digest_of_each_stage_is_judged() -> None:
     served = begun(stage, with_golden())
     served.accept(answer(stage.steps[0], 3), 1.0)
     assert served.is_serving
+
+
+@pytest.mark.parametrize(("form", "state"), [("float32", State.FAILED), ("q8", State.SERVING)])
+def test_what_an_exchange_rounds_is_allowed_for(form: str, state: State) -> None:
+    stage = Stage()
+    served = begun(stage, with_golden(), form)
+    served.accept(answer(stage.steps[0], 3, wrong=1, by=1.1), 1.0)
+    assert served.ring.state is state
 
 
 def test_all_members_of_a_stage_that_computes_amiss_are_suspected_and_no_other() -> None:

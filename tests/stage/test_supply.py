@@ -192,7 +192,7 @@ def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
 ) -> None:
     load(stage, model("llama3"), tmp_path)
     assert "STATUS=llama: loading layers 0 to 2" in [line for _, line in stage.told]
-    stage.service._engine = Slow(stage.service._engine)
+    stage.service._holding.engine = Slow(stage.service._engine)
     hello = stage.last(Hello)
     assert isinstance(hello, Hello)
     with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
@@ -357,7 +357,7 @@ def test_what_lies_damaged_beside_is_fetched_anew_while_the_stage_serves(
     right = original.read_bytes()
     flip(original)
     stage.turn_until(lambda: original.read_bytes() == right)
-    stage.turn_until(lambda: not stage.service._scrub.wrong(serving=False))
+    stage.turn_until(lambda: not stage.service._holding.scrub.wrong(serving=False))
     assert stage.last(Failed) is None and stage.service._engine is not None
 
 

@@ -11,13 +11,12 @@ import os
 import platform
 import signal
 import time
-from dataclasses import replace
 from threading import Thread
 from typing import Any
 
 import bramble
 from bramble.config import StageConfig
-from bramble.errors import BadFrame, BadInput, BadShard, BrambleError, Broken, CacheFull
+from bramble.errors import BadFrame, BadInput, BrambleError, Broken, CacheFull
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.observe.repeats import Repeats
@@ -25,15 +24,12 @@ from bramble.stage import memory
 from bramble.stage.ahead import Ahead
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
-from bramble.stage.exchange.protocol import Exchange
-from bramble.stage.figures import Work, damage, sentence_of
+from bramble.stage.figures import Work, sentence_of
 from bramble.stage.heads import Head, Heads
+from bramble.stage.holding import Holding
 from bramble.stage.last_step import LastStep
 from bramble.stage.membership import Membership
 from bramble.stage.neighbours import Neighbours
-from bramble.stage.proof import Proofs
-from bramble.stage.scrub import Scrub
-from bramble.stage.supply import Supply
 from bramble.stage.warming import Warming, settle, started
 from bramble.wire import messages as m
 from bramble.wire.frames import unpack
@@ -73,13 +69,8 @@ class Service:
         self._neighbours = Neighbours(transport, self._steps)
         self._membership = Membership(config.node, config.exchange, self._wait_within)
         self._ahead = Ahead(self._last, self._has_step)
-        self._engine: Engine | None = None
-        self._assign: m.Assign | None = None
-        self._proofs = Proofs(config.packed)
-        self._supply = Supply(config.models, config.files, self._proofs)
-        self._scrub = Scrub(self._proofs)
+        self._holding = Holding(config, self._beat_within, self._begin_load)
         self._failure = ""  # why its shard cannot be loaded, for a person
-        self._damages = Repeats()
         self._repeats = Repeats()  # of one reason why it cannot be loaded
         self._awaited: m.Assign | None = None  # its files are on their way
         self._assigned_at = 0.0
@@ -120,11 +111,19 @@ class Service:
         self._follow()
         if has_step:
             self._read_step()
-        if self._awaited is not None and self._supply.is_ready:
+        if self._awaited is not None and self._holding.supply.is_ready:
             self._serve(self._awaited)
         now = time.monotonic()
         if now - self._beat_at >= BEAT_S:
             self._beat(now)
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._holding.engine
+
+    @property
+    def _assign(self) -> m.Assign | None:
+        return self._holding.assign
 
     # -------------------------------------------------------------------------------- the heads
 
@@ -188,10 +187,10 @@ class Service:
             stats["restarts"] = self._notifier.also
         sentence = sentence_of(self._assign, stats, self._failure)
         if self._awaited is not None:
-            sentence = stats["fetching"] = self._supply.sentence
-        elif self._engine is not None and (damaged := self._scrub.wrong(serving=False)):
-            stats["damaged"] = damage(damaged)
-            sentence += f"; {stats['damaged']}"
+            sentence = stats["fetching"] = self._holding.supply.sentence
+        elif damaged := self._holding.damage:
+            stats["damaged"] = damaged
+            sentence += f"; {damaged}"
         self._notifier.status(sentence)
         self._heads.beat(m.Beat(self._config.node, self._incarnation, stats, self._heads.vow))
         self._stats = stats
@@ -275,7 +274,6 @@ class Service:
                 return
         except (BrambleError, MemoryError) as error:
             self._drop()
-            self._membership.leave()
             reason = str(error) or "out of memory while loading"
             if (more := self._repeats.tell(reason, time.monotonic())) is not None:
                 log.error("event=load_failed reason=%r%s", reason, more)
@@ -302,73 +300,33 @@ class Service:
         """Have the engine of this assignment; False if files of it are on their way."""
         plan_id = _plan_id(assign)
         if self._engine is not None and assign == self._assign:
-            self._supply.stop()
+            self._holding.supply.stop()
             return True
-        exchange = self._membership.join(assign)
-        if self._engine is not None and _is_same_shard(self._assign, assign):
-            self._supply.stop()
-            self._engine.reset(exchange)
-        elif not self._load(assign, exchange):
+        if not self._holding.take(assign, self._membership.join(assign)):
             return False
         self._neighbours.adopt(assign)
         self._ahead.clear()
-        self._assign, self._plan_id, self._last_step = assign, plan_id, -1
+        self._plan_id, self._last_step = plan_id, -1
         self._is_over = False
         return True
 
-    def _load(self, assign: m.Assign, exchange: Exchange | None) -> bool:
-        found = self._supply.find(assign)
-        if found is None:
-            return False
-        folder, manifest = found
-        config = self._config
-        self._drop()  # its memory goes before the new one's comes
+    def _begin_load(self, sentence: str) -> None:
         self._stats.pop("fetching", None)
-        share = assign.share
-        self._notifier.status(f"{assign.model}: loading layers {share.start} to {share.stop - 1}")
-        try:
-            engine = Engine(
-                folder,
-                manifest,
-                assign,
-                config.threads,
-                config.packed,
-                self._beat_within,
-                self._proofs,
-                exchange,
-            )
-        except BadShard as error:
-            if not self._supply.repair(assign):
-                raise
-            if (more := self._damages.tell(str(error), time.monotonic())) is not None:
-                log.warning("event=damaged reason=%r now='fetched anew'%s", str(error), more)
-            return False
-        self._engine = engine
-        self._damages.end()
-        self._supply.trust()
-        others = {p: file for p, file in engine.originals.items() if p not in engine.files}
-        self._scrub.begin(engine.files, others)
-        settle()
-        return True
+        self._notifier.status(sentence)
 
     def _drop(self) -> None:
-        self._scrub.stop()
-        self._assign = self._engine = None
+        """Serve no more; the members of a group notice at once."""
+        self._holding.drop()
+        self._membership.leave()
 
     def _look_after(self) -> None:
         """Compute no further with a file that has changed; fetch anew what lies damaged beside."""
-        if self._engine is None or self._assign is None:
-            return
-        for path, why in self._scrub.wrong(serving=True).items():
-            reason = f"{path} {why}; it is made anew"
+        assign = self._assign
+        reason = self._holding.look_after(may_fetch=self._awaited is None)
+        if reason is not None and assign is not None:
             log.error("event=shard_dropped reason=%r", reason)
-            assign = self._assign
             self._drop()
-            self._membership.leave()
             self._tell(self._failed(assign, reason, NO_STEP))
-            return
-        if self._scrub.wrong(serving=False) and self._awaited is None:
-            self._supply.repair_aside(self._assign)
 
     def _failed(self, assign: m.Assign, reason: str, step: int = -1) -> m.Failed:
         node = self._config.node
@@ -471,24 +429,3 @@ def _plan_id(assign: m.Assign) -> bytes:
         return bytes.fromhex(assign.plan_id)
     except ValueError as error:
         raise BadInput(f"the plan's id is {assign.plan_id!r}, need hex digits") from error
-
-
-def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
-    """True if only epoch, plan or neighbours differ, so that the loaded weights can stay."""
-    if old is None or new.is_suspect:
-        return False
-    return new == replace(
-        old,
-        plan_id=new.plan_id,
-        epoch=new.epoch,
-        next=new.next,
-        first_endpoint=new.first_endpoint,
-        first_node=new.first_node,
-        previous_node=new.previous_node,
-        last_node=new.last_node,
-        is_suspect=False,
-        term=new.term,
-        group=new.group,
-        exchange_key=new.exchange_key,
-        exchange=new.exchange,
-    )

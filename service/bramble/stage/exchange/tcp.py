@@ -1,6 +1,6 @@
 """The exchange between processes: a TCP connection to each other member, polled without sleeping.
 
-Not ZeroMQ, as all else is: its thread for sockets costs 50 µs at each exchange (service/DESIGN.md).
+Not ZeroMQ, as all else is: its thread for sockets doubles an exchange (service/DESIGN.md).
 """
 
 from __future__ import annotations
