@@ -6,6 +6,7 @@ import importlib.util
 import json
 import sys
 from dataclasses import asdict, replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -16,12 +17,16 @@ import pytest
 from bramble.errors import BadInput
 from bramble.export import slices
 from bramble.export.api import Options, export
+from bramble.export.architectures import describe
+from bramble.export.config_file import ConfigFile
 from bramble.export.cutting import Cuts
-from bramble.export.quantize import dequantize, quantize
+from bramble.export.quantize import BLOCK, KINDS, dequantize, quantize
+from bramble.export.synthetic import SHAPES
 from bramble.model import manifest as manifests
 from bramble.model import slices as documents
 from bramble.model.manifest import Quantization
 from bramble.model.share import Share
+from bramble.plan import cut as plan
 
 HERE = Path(__file__).parents[1]
 GOLDENS = HERE / "golden"
@@ -187,3 +192,30 @@ def test_a_file_that_ends_early_is_told(model, tmp_path):
     arguments = [str(folder), str(tmp_path / "slices"), json.dumps(asdict(share))]
     assert slices.main(arguments, told.append) == 1
     assert "amid a tensor" in told[0]
+
+
+# Seven heads of 64 share a KV head, three and a half blocks of 128; a toy's heads have 16
+NOT_IN_TWO = {
+    "tiny": {"int4", "int4-64", "int4-128", "int4-128-symmetric", "int8"},
+    "qwen2.5-0.5b": {"int4-128", "int4-128-symmetric"},
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_whatever_a_plan_divides_can_be_cut(name, model):
+    shape = describe(ConfigFile(SHAPES[name])).shape
+    known = manifests.read(model("llama2", "int4"))
+    refused = []
+    for kind, members in product(KINDS, range(2, 9)):
+        kinds = Quantization(kind, kind, kind, BLOCK.get(kind, 32))
+        manifest = replace(known, shape=shape, quantization=kinds)
+        whole = Share.whole(shape, 0, shape.num_layers, True, True)
+        for speeds in ([1.0] * members, [1.0 + rank / 3 for rank in range(members)]):
+            try:
+                made = plan.cut(whole, shape, plan.block_of(manifest), speeds)
+            except BadInput:
+                refused.append((kind, members))
+                continue
+            for share in made:
+                documents.check(manifest, share)
+    assert {kind for kind, members in refused if members == 2} <= NOT_IN_TWO.get(name, set())
