@@ -16,9 +16,10 @@ from bramble.model.share import Share
 from bramble.plan.cut import layer_fraction
 
 AARCH64, X86_64 = "aarch64", "x86_64"
-# Of onnxruntime 1.31.1, as `make count` measures them: the packed files of two sizes of a matrix.
-# On x86 a block has a float32 scale and a float32 sum; KleidiAI's symmetric blocks have a bfloat16
-# scale, those with zero points more.
+# Of onnxruntime 1.31.1: on x86 from packed files of two sizes of a matrix, as `make count` takes
+# them; on aarch64 from the memory that sessions of two sizes take. On x86 a block has a float32
+# scale and a float32 sum; KleidiAI's symmetric blocks have a bfloat16 scale, those with zero points
+# more.
 PACKED_BITS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         AARCH64: MappingProxyType(
