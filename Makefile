@@ -13,7 +13,7 @@ CLIENTS := $(addprefix tests/clients/,newest held_back home_assistant)
 SLOW := %/test_slow_clients.py %/test_clients_that_leave.py %/test_fetch.py %/test_strategy.py %/test_vagrant.py
 CHECKED_SECOND := $(filter-out $(SLOW),$(wildcard tests/model/test_*.py tests/web/test_*.py tests/test_*.py)) tests/doctor
 
-.PHONY: help run bench check test chaos test-clients test-index test-cluster test-arm64 count fuzz lint format lock sbom clean
+.PHONY: help run bench check test chaos chaos-hosts test-clients test-index test-cluster test-arm64 count fuzz lint format lock sbom clean
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## \(.*\)/\1|\2/p' Makefile | while IFS='|' read -r target text; do \
@@ -41,6 +41,9 @@ test: $(VENV)/dev.stamp ## run all tests of one machine; TESTS=tests/wire for so
 
 chaos: $(VENV)/dev.stamp ## break a ring many times under load and judge every reply; ARGS="--faults 1000 --seed 1 --weights int4"
 	$(BIN)/python -m tests.chaos $(ARGS)
+
+chaos-hosts: $(VENV)/dev.stamp ## cut cables and pull plugs of three booted hosts, and judge every reply; as root; ARGS="--minutes 30"
+	$(BIN)/python -m tests.chaos.hosts $(ARGS)
 
 test-clients: $(VENV)/clients.stamp ## ask the API through other people's clients: openai, ollama, langchain and more
 	$(PYTEST) tests/clients

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 from bramble.cli import main
-from bramble.export.api import EMBEDDED_ID
+from bramble.errors import BadInput
+from bramble.export.api import EMBEDDED_ID, embedded_sha256
 from bramble.model import manifest as manifests
 
 from tests.web.file_server import files_below, make_model, serving
@@ -180,11 +181,12 @@ def test_plan_tells_programs_who_runs_and_fetches_what(head: Path, capsys: Captu
 
 
 def test_plan_shows_people_a_table_and_why(head: Path, capsys: Capture) -> None:
-    words = [f"--model={head / 'llama'}", "--nodes=pi1=2.5MiB,pi2=8GiB", "--explain"]
+    words = [f"--model={head / 'llama'}", "--nodes=pi1=2MiB,pi2=8GiB", "--explain"]
     assert main(["plan", *words]) == 0
     shown = capsys.readouterr().out
     assert "pi1" in shown and "KV cache" in shown
-    assert "pi1 runs layer 0 of 3 and the embedding; it reads 1.0 MB for each token" in shown
+    reads = r"pi1 runs layer 0 of 3 and the embedding; it reads [\d.]+ [kM]B for each token"
+    assert re.search(reads, shown)  # as this machine's kernels pack weights
     assert "the fewest, which is the ring’s limit; were memory no limit, it would run 2" in shown
 
 
@@ -204,12 +206,39 @@ def test_plan_makes_the_rings_that_are_named_or_those_that_serve_best(
     assert "replicas" in document["reason"]
 
 
+def test_plan_divides_layers_among_a_group_and_says_of_what_a_token_consists(
+    head: Path, capsys: Capture
+) -> None:
+    words = ["plan", f"--model={head / 'llama'}", "--nodes=a=8GiB,b=8GiB,c=8GiB", "--rings=c+a,b"]
+    assert main([*words, "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    assert [ring["nodes"] for ring in document["rings"]] == [["c+a", "b"]]
+    parts = {each["node"]: (each["stage"], each["rank"]) for each in document["stages"]}
+    assert parts == {"c": (0, 0), "a": (0, 1), "b": (1, 0)}
+    assert main([*words, "--explain"]) == 0
+    said = capsys.readouterr().out
+    assert "c+a run together layers 0 to 1 of 3 and the embedding; of each layer's " in said
+    assert "A token of one reply takes " in said and " ms for exchanges, " in said
+
+
+def test_plan_says_why_a_model_cannot_be_divided_among_so_many(head: Path, capsys: Capture) -> None:
+    nodes = [f"n{index}" for index in range(9)]
+    words = ["plan", f"--model={head / 'llama'}", f"--nodes={','.join(n + '=8GiB' for n in nodes)}"]
+    assert main([*words, f"--rings={'+'.join(nodes)}"]) == 2
+    assert "a group of 9 members was asked for; the model" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--rings=a/d"], "--rings a/d: 'd' is not among --nodes a, b"),
         (["--rings=a/a"], "--rings a/a: a is named 2 times, once is allowed"),
         (["--rings=a/b", "--objective=latency"], "exclude each other"),
+        (["--rings=a+b+d"], "--rings a+b+d: 'd' is not among --nodes a, b"),
+        (["--rings=a+a,b"], "--rings a+a,b: a is named 2 times, once is allowed"),
+        (["--rings=a+b/b"], "--rings a+b/b: b is named 2 times, once is allowed"),
+        (["--rings=a+"], "--rings a+: a name is missing; need NODE, or NODE+NODE"),
+        (["--rings=a//b"], "--rings a//b: a name is missing; need NODE, or NODE+NODE"),
     ],
 )
 def test_plan_refuses_rings_that_cannot_be(
@@ -222,7 +251,7 @@ def test_plan_refuses_rings_that_cannot_be(
 @pytest.mark.parametrize(
     ("nodes", "message"),
     [
-        ("pi1=1MiB", "pi1: layers 0–2 of llama need 0.01 GiB"),
+        ("pi1=1MiB", "pi1: layers 0–2 of llama need 0.00 GiB"),
         ("a=1GiB,b=1GiB,c=1GiB,d=1GiB", "a ring of it takes 1 to 3 stages, got 4"),
         ("pi1=8GiB,pi1=8GiB", "name each node once"),
         ("pi1=eight", "got 'pi1=eight', need NAME=MEMORY in KiB, MiB, GiB"),
@@ -235,6 +264,18 @@ def test_plan_refuses_what_cannot_be(nodes: str, message: str, head: Path, capsy
 
 
 # ---------------------------------------------------------------------------------------- export
+
+
+def test_another_chat_template_is_another_embedded_model(tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "a"}')
+    first = embedded_sha256(tmp_path)
+    assert embedded_sha256(tmp_path) == first
+    (tmp_path / "tokenizer_config.json").write_text('{"chat_template": "b"}')
+    assert embedded_sha256(tmp_path) != first
+    (tmp_path / "model.safetensors").unlink()
+    with pytest.raises(BadInput, match="holds no model"):
+        embedded_sha256(tmp_path)
 
 
 def test_the_embedded_model_is_exported_as_bramble_run_has_it(

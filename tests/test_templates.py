@@ -94,6 +94,9 @@ def test_a_heads_rings_may_have_groups() -> None:
     assert config.exchange == "float32"
 
 
+LEADS = ROLES / "bramble_keepalived/files/bramble-leads"
+
+
 def keepalived(**values: Any) -> str:
     values |= {"address": "10.0.0.10", "own": "10.0.0.11", "priority": 100}
     values |= {"__bramble_keepalived_interface": "eth0"}
@@ -115,18 +118,28 @@ def test_who_leads_outweighs_every_priority_and_who_is_obeyed_everybody_who_says
     assert 100 + 100 + 50 < 255  # what VRRP leaves for the owner of an address
 
 
-def test_who_leads_is_asked_of_the_web_process(tmp_path: Path) -> None:
-    """The script believes a 200 alone: not a 503, not silence, not a closed port."""
-    script = ROLES / "bramble_keepalived/files/bramble-leads"
+@pytest.mark.parametrize("what", [(), ("quorum",)])
+def test_who_leads_is_asked_of_the_web_process(tmp_path: Path, what: tuple[str, ...]) -> None:
+    """A yes and a no count at once; without a word the last yes holds, for a while."""
     assert shutil.which("bash")
-    for answer, code in (("200 OK", 0), ("503 SERVICE UNAVAILABLE", 1), (None, 1)):
-        assert _asked(script, answer) == code
-        assert _asked(script, answer, "quorum") == code
-    unused = subprocess.run([script, "1"], capture_output=True, check=False)
+    (said,) = [tmp_path / f"said-{each}" for each in what or ("role",)]
+    for answer, code in (
+        (None, 1),
+        ("200 OK", 0),
+        (None, 0),
+        ("502 BAD GATEWAY", 0),
+        ("503 SERVICE UNAVAILABLE", 1),
+        (None, 1),
+        ("200 OK", 0),
+    ):
+        assert _asked(tmp_path, answer, *what) == code
+    said.write_text(f"{int(said.read_text()) - 7}\n")
+    assert _asked(tmp_path, None, *what) == 1
+    unused = subprocess.run([LEADS, "1", *what], capture_output=True, check=False)
     assert unused.returncode == 1
 
 
-def _asked(script: Path, answer: str | None, *what: str) -> int:
+def _asked(folder: Path, answer: str | None, *what: str) -> int:
     """Run the script against a server that gives one answer, or hangs up."""
     path = "/".join(["/leader", *what])
 
@@ -145,8 +158,9 @@ def _asked(script: Path, answer: str | None, *what: str) -> int:
 
         thread = threading.Thread(target=serve)
         thread.start()
-        words = [script, str(port), *what]
-        done = subprocess.run(words, capture_output=True, check=False, timeout=10)
+        words = [LEADS, str(port), *what]
+        variables = {"BRAMBLE_LEADS_FOLDER": str(folder)}
+        done = subprocess.run(words, env=variables, capture_output=True, timeout=10)
         thread.join(10)
     return done.returncode
 

@@ -118,6 +118,11 @@ def test_keepalived_looks_for_other_instances_where_it_may_write() -> None:
     assert all(place.startswith("%t/bramble-address/") for place in places)
 
 
+def test_a_node_that_goes_down_keeps_the_address_until_its_connections_are_closed() -> None:
+    """Units stop in the order opposite to that in which they start."""
+    assert "Before=bramble-web.service\n" in (UNITS / ADDRESS).read_text()
+
+
 # --- who gets there -------------------------------------------------------------------------------
 
 LAN, VPN, ALL = "192.168.1.0/24", "100.64.0.0/10", "0.0.0.0/0"

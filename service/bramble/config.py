@@ -15,6 +15,7 @@ import yaml
 from bramble.errors import BadInput
 
 Config = TypeVar("Config")
+MEMBER_SIGN = "+"  # between the nodes that serve a stage together
 MAX_SHOWN = 80  # characters of a refused value
 Z85_KEY = re.compile(r"[0-9A-Za-z.\-:+=^!/*?&<>()\[\]{}@%$#]{40}")
 LISTS: dict[Any, str] = {
@@ -47,7 +48,8 @@ class StageConfig:
 @dataclass(frozen=True, slots=True)
 class HeadConfig:
     model: Path  # the model folder
-    stages: tuple[str, ...] = ()  # the nodes of the one ring, in its order; or
+    # The nodes of the one ring, in its order; NODE+NODE where several serve a stage together. Or
+    stages: tuple[str, ...] = ()
     rings: tuple[tuple[str, ...], ...] = ()  # those of several, each with the whole model
     node: str = ""  # this head's name among the keys
     # All nodes whose head may lead these stages, first choice first; () = this one alone
@@ -61,11 +63,11 @@ class HeadConfig:
     max_rows: int = 16  # sequences in the KV cache of a ring at once
     max_queue: int = 64  # requests that may wait; one more gets a 429
     prefill_tokens: int = 128  # tokens of a prompt that go round in one step
-    # float32, float16 or int8; auto = float16 where all stages are on Arm and the model allows it
-    kv_cache: str = "auto"
     # Numbers that the members of a group send each other: q8 (8 bits, and a scale for each 32),
     # float16, or float32, which is exact
     exchange: str = "q8"
+    # float32, float16 or int8; auto = float16 where all stages are on Arm and the model allows it
+    kv_cache: str = "auto"
     # What the rings were chosen for. capacity = layers go by memory, so that the tightest node's
     # KV cache holds the most tokens; else they go by time.
     objective: str = ""
@@ -74,8 +76,15 @@ class HeadConfig:
     speculation: str = "auto"
 
     @property
-    def nodes_of_rings(self) -> tuple[tuple[str, ...], ...]:
-        return self.rings or (self.stages,)
+    def groups_of_rings(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
+        """For each ring its stages, and for each stage its nodes by rank."""
+        rings = self.rings or (self.stages,)
+        return tuple(tuple(tuple(stage.split(MEMBER_SIGN)) for stage in ring) for ring in rings)
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """The nodes of all rings."""
+        return tuple(node for ring in self.groups_of_rings for group in ring for node in group)
 
 
 @dataclass(frozen=True, slots=True)

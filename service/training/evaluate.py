@@ -131,16 +131,29 @@ def report(cases: list[Case], replies: list[Reply], with_wrong: bool) -> None:
     print(f"{'ended':8} {ended:4}/{len(replies):<4} {100 * ended / len(replies):5.1f} %")
 
 
-def main() -> None:
-    """Ask and report."""
+def parse(description: str | None, example: str, *switches: tuple[str, str]) -> argparse.Namespace:
+    """Read the command line of a measure, and set the threads it asks for.
+
+    switches  more of them: name, help
+    """
     parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=description,
+        epilog=example,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--model", type=Path, default=HERE.parent / "bramble" / "embedded")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--wrong", action="store_true", help="print every wrong answer")
+    for name, words in switches:
+        parser.add_argument(name, action="store_true", help=words)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    return options
+
+
+def main() -> None:
+    """Ask and report."""
+    options = parse(__doc__, EXAMPLE)
     cases = load_cases(HERE / "held_out.yml")
     report(cases, answer_all(Model(options.model), cases), options.wrong)
 

@@ -3,7 +3,6 @@
 The chat template of the model's own folder lays out the tools, as in a served model.
 """
 
-import argparse
 import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -11,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
-import torch
 import yaml
-from evaluate import BATCH, HERE, Model, Reply
+from evaluate import BATCH, HERE, Model, Reply, parse
 from vocabulary import BEGIN, CALL_CLOSE, CALL_OPEN
 
 EXAMPLE = "example:\n  python evaluate_tools.py --model ../bramble/embedded --wrong"
+ALONE = ("--alone", "offer a question its tool alone, no two others beside it")
 OFFERED_BESIDE = (7, 13)  # how far down the list the other tools stand that a question is given
 Check = Callable[[str], bool]
 
@@ -46,21 +45,23 @@ class Template:
         )
 
 
-def load_cases(path: Path, template: Template) -> list[Case]:
-    """Read held_out_tools.yml."""
+def load_cases(path: Path, template: Template, is_alone: bool = False) -> list[Case]:
+    """Read held_out_tools.yml. is_alone: a question is given its tool and no other."""
     data = yaml.safe_load(path.read_text())
     return [
-        *call_cases(data["tools"], template),
+        *call_cases(data["tools"], template, () if is_alone else OFFERED_BESIDE),
         *plain_cases(data, template),
         *result_cases(data, template),
     ]
 
 
-def call_cases(tools: list[dict[str, Any]], template: Template) -> Iterable[Case]:
-    """Yield every question of a tool, two others offered beside it."""
+def call_cases(
+    tools: list[dict[str, Any]], template: Template, places: tuple[int, ...]
+) -> Iterable[Case]:
+    """Yield every question of a tool, the tools so far down the list offered around it."""
     for place, tool in enumerate(tools):
-        beside = [tools[(place + far) % len(tools)] for far in OFFERED_BESIDE]
-        offered = [function(each) for each in (beside[0], tool, beside[1])]
+        beside = [tools[(place + far) % len(tools)] for far in places]
+        offered = [function(each) for each in (*beside[:1], tool, *beside[1:])]
         for question, arguments in tool["ask"]:
             prompt = template.render([{"role": "user", "content": question}], offered)
             yield Case(prompt, question, call_checks(tool, arguments))
@@ -149,16 +150,10 @@ def report(cases: list[Case], replies: list[Reply], with_wrong: bool) -> None:
 
 def main() -> None:
     """Ask and report."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=EXAMPLE, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--model", type=Path, default=HERE.parent / "bramble" / "embedded")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--wrong", action="store_true", help="print every wrong answer")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
+    options = parse(__doc__, EXAMPLE, ALONE)
     model = Model(options.model)
-    cases = load_cases(HERE / "held_out_tools.yml", Template(options.model))
+    template = Template(options.model)
+    cases = load_cases(HERE / "held_out_tools.yml", template, options.alone)
     replies: list[Reply] = []
     for start in range(0, len(cases), BATCH):
         replies += model.answer([case.prompt for case in cases[start : start + BATCH]])

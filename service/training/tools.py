@@ -51,7 +51,7 @@ class Tool:
     def shown(self) -> dict[str, object]:
         """As the layout wants it."""
         about = {"description": self.description} if self.description else {}
-        return {"name": self.name, **about, "parameters": self.parameters}
+        return {**about, "name": self.name, "arguments": self.parameters}
 
 
 class Tools:

@@ -30,16 +30,17 @@ from vocabulary import (
 )
 
 EXAMPLE = "example:\n  nice -n 5 python train.py --out first"
-PROMPT_WEIGHT = 0.1
 RESULT_WEIGHT = 4.0  # of a sum's digits: few tokens, and all that is hard about it
 
 
-def encode(conversation: Conversation, tokenizer: Tokenizer) -> tuple[list[int], list[float]]:
+def encode(
+    conversation: Conversation, tokenizer: Tokenizer, prompt_weight: float = 0.1
+) -> tuple[list[int], list[float]]:
     """Return token ids and the weight of each in the loss: replies count fully."""
     ids, weights = [tokenizer.token_to_id(BEGIN)], [0.0]
     for question, answer in conversation:
         asked = (
-            0.0 if question.endswith(TOOLS_CLOSE) else PROMPT_WEIGHT
+            0.0 if question.endswith(TOOLS_CLOSE) else prompt_weight
         )  # tools are drawn, not said
         parts = [(USER if answer else SYSTEM, 0.0), (question, asked), (END, 0.0)]
         if answer:
@@ -57,7 +58,7 @@ def batches(
 ) -> list[tuple[Tensor, Tensor]]:
     """Return a few hundred batches of options.batch tokens or less, each of like lengths."""
     drawn = tools.conversations(12000, options.tools, options.copies)
-    samples = [encode(turns, tokenizer) for turns in drawn]
+    samples = [encode(turns, tokenizer, options.prompts) for turns in drawn]
     samples.sort(key=lambda sample: len(sample[0]))
     result, group = [], []
     for sample in samples:
@@ -91,10 +92,10 @@ def loss_of(model: Llama, tokens: Tensor, weights: Tensor) -> Tensor:
     return (each * weights[:, 1:][counts]).sum() / weights[:, 1:].sum()
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """Warm up over 60 steps, then fall along a cosine to a fiftieth."""
-    if step < 60:
-        return peak * (step + 1) / 60
+def learning_rate(step: int, steps: int, peak: float, is_level: bool) -> float:
+    """Warm up over 60 steps, then fall along a cosine to a fiftieth, or stay level."""
+    if step < 60 or is_level:
+        return peak * min(1.0, (step + 1) / 60)
     return peak * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
 
 
@@ -111,7 +112,7 @@ def train(
         waiting = waiting or batches(tools, tokenizer, options)
         tokens, weights = waiting.pop()
         for group in optimiser.param_groups:
-            group["lr"] = learning_rate(step, options.steps, options.rate)
+            group["lr"] = learning_rate(step, options.steps, options.rate, options.level)
         with torch.autocast("cpu", torch.bfloat16, enabled=options.bfloat16):
             loss = loss_of(model, tokens, weights)
         loss.backward()
@@ -123,6 +124,8 @@ def train(
             seconds = time.monotonic() - started
             left = seconds / (step + 1) * (options.steps - step - 1)
             save(model, tokenizer, options.out)
+            if options.keep:
+                save(model, tokenizer, options.out.with_name(f"{options.out.name}-{step + 1}"))
             print(f"step {step + 1}/{options.steps} loss {mean:.3f} {seconds:.0f} s, "
                   f"{left:.0f} s left", flush=True)  # fmt: skip
 
@@ -179,6 +182,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--all-sums", action="store_true", help="also those of held_out.yml")
     parser.add_argument("--tools", type=float, default=0.0, help="share of talks with tools")
     parser.add_argument("--copies", type=float, default=0.0, help="share of exercises in copying")
+    parser.add_argument(
+        "--prompts", type=float, default=0.1, help="weight of questions in the loss"
+    )
+    parser.add_argument("--level", action="store_true", help="do not lower the rate: see mean.py")
+    parser.add_argument("--keep", action="store_true", help="keep each checkpoint, as OUT-STEP")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--bfloat16", action=argparse.BooleanOptionalAction, default=True)
     return parser.parse_args()

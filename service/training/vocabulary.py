@@ -39,11 +39,11 @@ CHAT_TEMPLATE = """\
     {{- '# Tools\\n\\n<tools>' }}
     {%- for tool in tools %}
         {%- set function = tool['function'] or tool %}
-        {{- '\\n{"name": ' + function['name'] | tojson }}
+        {{- '\\n{' }}
         {%- if function['description'] %}
-            {{- ', "description": ' + function['description'] | tojson }}
+            {{- '"description": ' + function['description'] | tojson + ', ' }}
         {%- endif %}
-        {{- ', "parameters": {' }}
+        {{- '"name": ' + function['name'] | tojson + ', "arguments": {' }}
         {%- for name, schema in ((function['parameters'] or {})['properties'] or {}).items() %}
             {{- (name | tojson) + ': ' + (type_of(schema) | tojson) }}
             {{- ', ' if not loop.last }}
@@ -93,9 +93,10 @@ CHAT_TEMPLATE = """\
 
 
 def lay_out_tools(system: str, tools: list[dict[str, Any]]) -> str:
-    """Return the system turn that offers tools, each {name, description, parameters: {name: type}}.
+    """Return the system turn that offers tools, each {description, name, arguments: {name: type}}.
 
-    CHAT_TEMPLATE writes the same of OpenAI's `tools`: Qwen2.5's layout, of a schema the types.
+    CHAT_TEMPLATE writes the same of OpenAI's `tools`: Qwen2.5's layout, but a tool is written as
+    its call will be, so that a small model can copy it; of a schema only the types are kept.
     """
     lines = "\n".join(json.dumps(tool, ensure_ascii=False) for tool in tools)
     return "\n\n".join(filter(None, (system, f"# Tools\n\n<tools>\n{lines}{TOOLS_CLOSE}")))

@@ -27,18 +27,18 @@ from tests.bench.cache import FORMATS, LLAMA_CPP, Cache, check_compiler, default
 from tests.bench.ceiling import ceiling, reader
 from tests.bench.llama import Llama
 from tests.bench.processes import Place, Site, core, loopback
-from tests.bench.ring import Replicas, Ring
+from tests.bench.ring import Group, Replicas, Ring
 from tests.bench.rounds import Bench, Contender, tasks
 
 SHAPES = ("llama-3.2-1b", "tinyllama-1.1b", "qwen2.5-0.5b", "llama-3.2-3b")
-KINDS = ("ring", "ceiling", "llama", "memory")
+KINDS = ("ring", "group", "ceiling", "llama", "memory")
 STREAMS, QUICK_STREAMS = (1, 2, 4, 8, 16), (4, 8, 16)
 ROUNDS, QUICK_ROUNDS = 3, 1
 PLOT = Path(__file__).parent / "plot.py"
-DESCRIPTION = """Measure a Bramble ring of 1, 2 and 3 stages with a core each beside plain
-onnxruntime over the same files, llama.cpp alone and over its RPC servers, and this machine's
-memory. The contenders are taken in turn, several rounds. Random weights of a real shape; what
-is needed is made once and kept."""
+DESCRIPTION = """Measure a Bramble ring of 1, 2 and 3 stages with a core each, and a group of two,
+beside plain onnxruntime over the same files, llama.cpp alone and over its RPC servers, and this
+machine's memory. The contenders are taken in turn, several rounds. Random weights of a real shape;
+what is needed is made once and kept."""
 EXAMPLE = """examples:
   make bench                                        the whole: three rounds, perhaps an hour
   make bench ARGS="--quick"                         what the bounds need, once: about 6 minutes
@@ -61,7 +61,11 @@ def parser() -> argparse.ArgumentParser:
     add("--quant", choices=WEIGHTS, default="int4", help="of Bramble's weights (default: int4)")
     add("--quick", action="store_true", help="one round of the measurements with a bound")
     add("--rounds", type=int, help=f"default: {ROUNDS}; with --quick {QUICK_ROUNDS}")
-    add("--only", default=",".join(KINDS), help="some of ring,ceiling,llama,memory (default: all)")
+    add(
+        "--only",
+        default=",".join(KINDS),
+        help="some of ring,group,ceiling,llama,memory (default: all)",
+    )
     add("--network", metavar="RATE", help="a namespace per stage, cables of e.g. 1gbit; as root")
     add("--cache", type=Path, default=default_folder(), help="default: %(default)s")
     add("--json", type=Path, metavar="FILE", help="default: results/ in the cache folder")
@@ -119,6 +123,11 @@ def _groups(
             part = Site(site.head, site.stages[:count])
             first.append(Ring(model, cache.packed, part))
         first.append(Replicas(model, cache.packed, Site(site.head, site.stages[:2])))
+    if "group" in kinds:
+        # Loopback carries float32 in no time
+        exchange = "q8" if args.network else "float32"
+        part = Site(site.head, site.stages[:2])
+        first.append(Group(model, cache.packed, part, exchange))
     if first:
         yield first
     if "llama" in kinds:

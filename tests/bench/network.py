@@ -35,11 +35,18 @@ def check(rate: str) -> None:
 
 
 @contextmanager
-def lan(num_stages: int, rate: str, prefix: str = PREFIX, network: str = NETWORK) -> Iterator[Site]:
+def lan(
+    num_stages: int,
+    rate: str,
+    prefix: str = PREFIX,
+    network: str = NETWORK,
+    burst: str = BURST,
+) -> Iterator[Site]:
     """A head and stages with a cable of `rate` each; all of it is gone afterwards.
 
     prefix   of the namespaces' names; two at once have other ones
     network  the first three numbers of their addresses
+    burst    what goes faster than `rate` after a pause
     """
     switch = f"{prefix}-switch"
     names = [f"{prefix}-{name}" for name in ("head", *map(str, range(num_stages)))]
@@ -49,14 +56,14 @@ def lan(num_stages: int, rate: str, prefix: str = PREFIX, network: str = NETWORK
         _ip("-n", switch, "link", "add", "switch", "type", "bridge")
         _ip("-n", switch, "link", "set", "switch", "up")
         for number, name in enumerate(names, 10):
-            _plug(name, switch, f"port{number}", f"{network}.{number}", rate)
+            _plug(name, switch, f"port{number}", f"{network}.{number}", rate, burst)
         head, *stages = (Place(f"{network}.{n}", (), name) for n, name in enumerate(names, 10))
         yield Site(head, tuple(place.on(core(i)) for i, place in enumerate(stages)))
     finally:
         _remove([switch, *names])
 
 
-def _plug(name: str, switch: str, port: str, address: str, rate: str) -> None:
+def _plug(name: str, switch: str, port: str, address: str, rate: str, burst: str) -> None:
     """A namespace with `eth0`, shaped in both directions."""
     _ip("netns", "add", name)
     _ip("-n", name, "link", "set", "lo", "up")
@@ -66,7 +73,7 @@ def _plug(name: str, switch: str, port: str, address: str, rate: str) -> None:
     _ip("-n", switch, "link", "set", port, "master", "switch", "up")
     _ip("-n", name, "link", "set", "eth0", "up")
     for namespace, device in ((name, "eth0"), (switch, port)):
-        shape = ["root", "tbf", "rate", rate, "burst", BURST, "latency", LATENCY]
+        shape = ["root", "tbf", "rate", rate, "burst", burst, "latency", LATENCY]
         _run("tc", "-n", namespace, "qdisc", "add", "dev", device, *shape)
 
 

@@ -11,6 +11,7 @@ from tests.texts import REPEATING
 CEILING = "ceiling 1 thread"
 STREAMS = ("streams 1", "streams 2", "streams 4", "streams 8")
 PREFILL = ("prefill 512", "prefill 512 whole")
+GROUP = "group 2"
 LLAMA_RPC = ("llama.cpp Q4_0 rpc 2", "llama.cpp Q4_K_M rpc 2")
 
 
@@ -64,6 +65,7 @@ def ratios(samples: Samples) -> list[Ratio]:
             ("ring 1", ("streams 8",)),
             2.0,
         ),
+        *_group_of_two(samples),
         *(_guesses(samples, f"ring {n}", text) for text in TEXTS for n in (1, 2, 3)),
         *(_second_turn(samples, f"ring {n}") for n in (1, 2, 3)),
         _restart(samples, "ring 1"),
@@ -87,10 +89,30 @@ def _one_stream(samples: Samples, ring: str) -> Ratio | None:
     return _divide(samples, name, (ring, ("decode",)), (CEILING, ("decode",)), 0.97)
 
 
-def _over_rpc(samples: Samples, name: str, quantity: str, bound: float) -> Ratio | None:
+def _group_of_two(samples: Samples) -> list[Ratio | None]:
+    """Beside one core, a pipeline over the same two, and llama.cpp over them."""
+    group, decode, prefill, users = GROUP, ("decode",), ("prefill 512",), ("streams 4",)
+    return [
+        _divide(
+            samples, f"{group}, one stream / ring 1", (group, decode), ("ring 1", decode), 1.35
+        ),
+        _divide(samples, f"{group}, one stream / ring 2", (group, decode), ("ring 2", decode), 1.3),
+        _over_rpc(
+            samples, f"{group}, one stream / llama.cpp RPC's better", "decode", 1.6, contender=group
+        ),
+        _divide(
+            samples, f"{group}, prefill 512 / ring 1", (group, prefill), ("ring 1", prefill), 1.6
+        ),
+        _divide(samples, f"{group}, 4 users / ring 2", (group, users), ("ring 2", users), 1.0),
+    ]
+
+
+def _over_rpc(
+    samples: Samples, name: str, quantity: str, bound: float, contender: str = "ring 2"
+) -> Ratio | None:
     """Against whichever of llama.cpp's formats does better."""
     found = [
-        _divide(samples, name, ("ring 2", (quantity,)), (peer, (quantity,)), bound)
+        _divide(samples, name, (contender, (quantity,)), (peer, (quantity,)), bound)
         for peer in LLAMA_RPC
     ]
     known = [ratio for ratio in found if ratio is not None]

@@ -36,6 +36,7 @@ class Ring:
         self.name = f"ring {len(site.stages)}"
         self._model, self._packed, self._site = model, packed, site
         self._rings = [[f"stage-{i}" for i in range(len(site.stages))]]
+        self._exchange = ""  # what the members of a group send each other; "" = there is no group
         self._vocab = manifests.read(model).shape.vocab_size
         self._texts = streams.told()
         self._stack = ExitStack()
@@ -199,7 +200,7 @@ class Ring:
     def _command_lines(self, door: str) -> Iterator[tuple[str, list[str]]]:
         head, stages = self._site.head, self._site.stages
         control, sampled, *ports = free_ports(len(stages) + 2)
-        names = [name for ring in self._rings for name in ring]
+        names = [name for ring in self._rings for stage in ring for name in stage.split("+")]
         keys = _make_keys(self._folder, ["head", *names])
         shared = ["--head-node=head", f"--keys={keys}"]
         self._commands = [
@@ -216,6 +217,7 @@ class Ring:
                     f"--threads={len(place.cores)}",
                     f"--memory-bytes={STAGE_MEMORY}",
                     f"--secret={self._folder}/{name}.key",
+                    *([f"--exchange=tcp://{place.address}:0"] if self._exchange else []),
                     *shared,
                 ),
             )
@@ -234,6 +236,7 @@ class Ring:
                 f"--client={door}",
                 f"--max-length={CONTEXT}",
                 f"--max-rows={ROWS}",
+                *([f"--exchange={self._exchange}"] if self._exchange else []),
                 f"--keys={keys}",
                 f"--secret={self._folder}/head.key",
             ),
@@ -250,6 +253,19 @@ class Replicas(Ring):
 
     def can(self, task: str) -> bool:
         return task in ("streams 8", OVERFULL)
+
+
+class Group(Ring):
+    """One stage whose members share each layer, with a core each."""
+
+    def __init__(self, model: Path, packed: Path, site: Site, exchange: str) -> None:
+        super().__init__(model, packed, site)
+        self.name = f"group {len(site.stages)}"
+        self._rings = [["+".join(self._rings[0])]]
+        self._exchange = exchange
+
+    def can(self, task: str) -> bool:
+        return task != "restart" and super().can(task)
 
 
 def _of_rings(rings: list[list[str]]) -> str:

@@ -205,7 +205,7 @@ def test_a_rate_that_is_none_is_refused(rate: str) -> None:
 
 
 def test_only_takes_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(BadInput, match="need some of ring,ceiling,llama,memory"):
+    with pytest.raises(BadInput, match="need some of ring,group,ceiling,llama,memory"):
         cli.run(cli.parser().parse_args(["--only", "ring,vllm"]))
     with pytest.raises(SystemExit):
         cli.parser().parse_args(["--help"])

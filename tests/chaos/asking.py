@@ -38,6 +38,7 @@ class Asking:
     ) -> None:
         self._recorder, self._address, self._case = recorder, address, case
         self._request, self._key = request, key
+        self.timeout_s = TIMEOUT_S  # for a byte
         self._id, self._event = "", ""  # of the reply, and of the last event of it
         self._is_accepted = False
         self._members: dict[str, Any] = {}  # of the end, as the stream tells them
@@ -64,7 +65,7 @@ class Asking:
 
     def _try(self, options: dict[str, Any], read: Read) -> str:
         """Return why the reply is still open, or "" once it has ended in some way."""
-        connection = http.client.HTTPConnection(self._address, timeout=TIMEOUT_S)
+        connection = http.client.HTTPConnection(self._address, timeout=self.timeout_s)
         try:
             self._send(connection, options)
             response = connection.getresponse()

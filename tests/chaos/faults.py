@@ -55,6 +55,8 @@ def kill(scene: Scene, planned: Planned) -> str:
     pids = [scene.pid(name) for name in planned.targets]
     for pid in pids:
         send(pid, signal.SIGKILL)
+    for pid in pids:
+        wait_until_gone(pid)
     return "SIGKILL"
 
 
@@ -179,6 +181,21 @@ def send(pid: int, number: signal.Signals) -> None:
         os.kill(pid, number)
 
 
+def wait_until_gone(pid: int) -> None:
+    """A busy machine takes a while to end a process; until then it looks as if it had survived."""
+    deadline = time.monotonic() + APPEAR_S
+    while _is_there(pid) and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
+def _is_there(pid: int) -> bool:
+    """True unless it has ended, waited for by its parent or not."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (OSError, IndexError):
+        return False
+
+
 def send_group(pid: int, number: signal.Signals) -> None:
     """To it and its children: each was started in a session of its own."""
     with suppress(ProcessLookupError):
@@ -208,6 +225,7 @@ def _spoil(pid: int, paths: list[Path], rng: Random) -> str:
         _replace(path, bytes(content))
         told = f"byte {place} of {len(content)} in {path.name}"
     send_group(pid, signal.SIGKILL)
+    wait_until_gone(pid)
     return told
 
 

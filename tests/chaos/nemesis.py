@@ -125,9 +125,11 @@ class Nemesis:
         self, scene: Scene, recorder: Recorder, tell: Callable[[Planned, str], None]
     ) -> None:
         self._scene, self._recorder, self._tell = scene, recorder, tell
+        self._names = set[str]()  # of the processes that there are when all is well
 
     def run(self, planned: Sequence[Planned]) -> None:
         """Do them all. Raises TimeoutError if the service does not come back from one."""
+        self._names = set(self._scene.cluster.processes())
         for each in planned:
             time.sleep(each.pause_s)
             self._do(each)
@@ -168,7 +170,7 @@ class Nemesis:
             document = status(self._scene.cluster)
             if answered_s is not None and is_serving(document):
                 now = self._scene.cluster.processes()
-                if now.keys() == before.keys() and _has_begun_anew(before, now, old, document):
+                if now.keys() == self._names and _has_begun_anew(before, now, old, document):
                     # The answer may have come from another ring, or before the loss was noticed.
                     last_s = self._ask(healed_at)
                     if last_s is not None:

@@ -121,6 +121,24 @@ def test_a_history_in_which_all_is_well_has_no_violation() -> None:
     assert judged(story()) == []
 
 
+def moved(
+    seconds: float, after: float, what: Callable[[Document], bool]
+) -> Callable[[Story], Story]:
+    """Have what is said after a moment be said later."""
+
+    def plant(lines: Story) -> Story:
+        for line in lines:
+            if line["at"] > after and what(line):
+                line["at"] += seconds
+        return lines
+
+    return plant
+
+
+def is_of_r2_or_rest(line: Document) -> bool:
+    return line.get("request") == "r2" or line["kind"] == "rest"
+
+
 LOST = {"status": 503, "error": "the ring is lost"}
 PLANTED: list[tuple[str, str, Callable[[Story], Story]]] = [
     ("no end", "no line ends it", lambda s: without(s, *of(s, "ended"))),
@@ -132,6 +150,7 @@ PLANTED: list[tuple[str, str, Callable[[Story], Story]]] = [
     ("out of order", "asked twice", added(asked(10.15, "r2"))),
     ("out of order", "never accepted", lambda s: without(s, *of(s, "accepted"))),
     ("out of order", "accepted after its first text", changed("accepted", at=9.95)),
+    ("stalled", "its stream goes on late", moved(31, 9.95, is_of_r2_or_rest)),
     (
         "refused after acceptance",
         "an error in place of the rest, while something is broken",
@@ -155,11 +174,7 @@ PLANTED: list[tuple[str, str, Callable[[Story], Story]]] = [
     ),
     ("text", "another word", changed("delta", text="?")),
     ("text", "more than there is", changed("delta", text=". And more.")),
-    (
-        "text",
-        "half a character, of a reply that has no reference",
-        changed("delta", "r5", text="\ufffd"),
-    ),
+    ("text", "half a character", changed("delta", text="\ufffd")),
     ("finish", "length instead of stop", changed("ended", finish="length", completion_tokens=7)),
     ("finish", "an unknown one of a free reply", changed("ended", "r5", finish="cancelled")),
     ("finish", "length before the limit, of a free reply", changed("ended", "r5", finish="length")),
@@ -258,6 +273,16 @@ def test_a_fault_excuses_refusals_until_all_is_whole_and_no_longer() -> None:
     assert [violation.rule for violation in judged([*story(), *late])] == ["refused in peace"]
     lasts = [*story(), *fault(10.5, 2)[:1]]
     assert [violation.rule for violation in judged([*lasts, *late])] == ["never whole"]
+
+
+def test_a_reply_that_is_sampled_freely_may_hold_bytes_that_are_no_character() -> None:
+    assert judged(changed("delta", "r5", text="\ufffd")(story())) == []
+
+
+def test_time_in_which_something_is_held_broken_is_no_stall() -> None:
+    lines = moved(40, 10.005, lambda line: line.get("request") not in ("r1",))(story())
+    assert [line["at"] for line in lines if line["kind"] == "healed"] == [pytest.approx(50.01)]
+    assert "stalled" not in {violation.rule for violation in judged(lines)}
 
 
 def test_a_reply_that_is_resumed_may_go_on_and_must_not_repeat() -> None:

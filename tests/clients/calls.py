@@ -50,6 +50,8 @@ QUESTION = "What is the weather in Paris?"
 RESULT = "21 degrees"
 ANSWER = f"The result is {RESULT}."
 GREETING = "Hello there, friend."
+HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
+ASKED: list[Any] = [{"role": "user", "content": QUESTION}]
 
 
 class Calls:

@@ -93,7 +93,7 @@ def test_a_second_head_stands_by_and_the_virtual_address_is_at_the_first(
     assert f"Chat page http://{ADDRESS}:8080" in replicas.play("site", *TWO_HEADS)
     assert "Bramble" in replicas.ask("Who are you?", at=ADDRESS)
     assert has_address(replicas, "pi1") and not has_address(replicas, "pi2")
-    assert replicas.get("/leader")[0] == 200
+    assert replicas.get("/leader")[0] == replicas.get("/leader/quorum")[0] == 200
     status, text = replicas.get("/leader", at="10.77.0.12")
     assert status == 503 and "the head on pi1 has the role" in text
     refused = replicas.play("remove-node", "-e", "node=pi2", is_good=False)

@@ -35,8 +35,10 @@ def main() -> None:
         emulated = prepare(folder)
         make_matrices(folder / "matrices")
         _show_packed(emulated, folder / "matrices")
+        _show_exchange(emulated)
         for kind in args.quant:
             _show(args.shape, kind, _count(emulated, args.shape, kind, folder))
+        _show_exchange(emulated)
 
 
 def _show_packed(emulated: Emulated, matrices: Path) -> None:
@@ -48,6 +50,13 @@ def _show_packed(emulated: Emulated, matrices: Path) -> None:
     for kind in KINDS:
         bits = [_slope(column[kind]) for column in columns]
         print(f"  {kind:20} {bits[0]:8.2f} {bits[1]:8.2f}", flush=True)
+
+
+def _show_exchange(emulated: Emulated) -> None:
+    found = counted(*emulated.run(HERE / "exchange.py", seconds=SECONDS))
+    print("\na member's exchange with one other: thousand instructions, without the kernel's")
+    for name, total in found.items():
+        print(f"  {name:24} {total / 2 / 1000:8.0f}", flush=True)
 
 
 def _slope(packed: Mapping[str, int]) -> float:
@@ -72,9 +81,8 @@ def _show(shape: str, kind: str, found: dict[str, int]) -> None:
     for t, what in ((1, "a token, one process"), (128, "a prompt's token, in a chunk of 128")):
         layer = found[f"2 layers, {t}"] - found[f"1 layers, {t}"]
         end = found[f"1 layers and the end, {t}"] - found[f"1 layers, {t}"]
-        sampling = found.get("sampling, greedy", 0)
         step = found[f"1 layers, {t}"] - layer  # the engine's own
-        end = (end - sampling / VOCAB_SHARE) * VOCAB_SHARE + sampling
+        end *= VOCAB_SHARE
         total = step + num_layers * layer + end
         _line(what, total / t)
         _line("  of it a layer", layer / t)
@@ -87,8 +95,16 @@ def _show(shape: str, kind: str, found: dict[str, int]) -> None:
         _line("a middle stage's Python for a token", python)
 
 
+def _show_exchange(emulated: Emulated) -> None:
+    """Of one member of two, which run in one thread: half of what both execute."""
+    print("\na member's exchange with another, rows x numbers: million instructions", flush=True)
+    for name, count in counted(*emulated.run(HERE / "exchange.py", seconds=SECONDS)).items():
+        _line(name, count / 2)
+
+
 def _line(name: str, instructions: float) -> None:
     print(f"  {name:45} {instructions / 1e6:10.3f}", flush=True)
 
 
-main()
+if __name__ == "__main__":
+    main()

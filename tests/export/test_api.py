@@ -19,7 +19,10 @@ import onnx
 import onnxruntime
 import pytest
 from bramble.errors import BadInput, BadShard, Broken
-from bramble.export.api import Options, export, export_synthetic
+from bramble.export.api import Options, export, export_synthetic, fitting
+from bramble.export.architectures import describe
+from bramble.export.config_file import ConfigFile
+from bramble.export.synthetic import SHAPES
 from bramble.model import manifest as manifests
 from bramble.model.digest import error
 from bramble.model.manifest import Manifest
@@ -89,6 +92,18 @@ def test_inputs_that_make_no_whole_blocks_are_refused_with_what_to_do(tmp_path: 
     with pytest.raises(BadInput, match=sentence):
         export(str(GOLDEN / "llama3"), tmp_path / "m", Options("int4-128"))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(("sizes", "kind"), [((64, 128), "int4-64"), ((96, 128), "int4")])
+def test_what_nobody_chose_is_a_kind_whose_blocks_divide_the_model(
+    sizes: tuple[int, int], kind: str
+) -> None:
+    hidden, inner = sizes
+    config = {**SHAPES["tiny"], "hidden_size": hidden, "intermediate_size": inner}
+    chosen = Options("int4-64", is_default=True)
+    assert fitting(chosen, describe(ConfigFile(config))).quantization == kind
+    asked = Options("int4-64")
+    assert fitting(asked, describe(ConfigFile(config))).quantization == "int4-64"
 
 
 @pytest.mark.parametrize("kind", ["int4", "int8", "float32"])

@@ -14,6 +14,7 @@ from bramble.model.share import Share
 from bramble.wire import frames
 from bramble.wire import messages as m
 
+from tests.fuzz import exchange
 from tests.fuzz.sockets import GREETING, HELLO
 from tests.plan.test_planner import manifest
 
@@ -56,7 +57,7 @@ TO_STAGE = [
         0,
         1,
         Share.uncut(0, 3, True, True),
-        "tcp://127.0.0.1:1",
+        (m.Member("", "tcp://127.0.0.1:1"),),
         2,
         64,
         1 << 20,
@@ -69,7 +70,7 @@ TO_STAGE = [
         0,
         2,
         Share.uncut(0, 1, True, False),
-        "tcp://127.0.0.1:1",
+        (m.Member("", "tcp://127.0.0.1:1"),),
         2,
         9,
         1 << 20,
@@ -182,6 +183,7 @@ def _checkpoint() -> bytes:
 
 
 _SEEDS: dict[str, list[bytes]] = {
+    "exchange": exchange.seeds(),
     "wire": [
         bytes([255, frames.KIND_OF[type(each)]]) + _body(each)
         for each in [*CONTROL, *CLIENT, *TO_STAGE, *STEPS[:2], ANSWERS[0][1]]

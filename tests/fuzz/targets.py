@@ -30,6 +30,7 @@ from bramble.wire import frames
 from flask import Flask
 
 from tests.fuzz import sockets
+from tests.fuzz.exchange import exchange
 from tests.fuzz.sealing import cut, sealed
 from tests.web.fake_client import FakeClient
 
@@ -201,6 +202,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
         *(wire, manifest, tokenizer, settings, architecture),
-        *(safetensors, arrival, body, request),
+        *(safetensors, arrival, body, request, exchange),
     )
 } | sockets.TARGETS

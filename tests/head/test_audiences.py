@@ -4,12 +4,13 @@ from array import array
 from dataclasses import replace
 
 import pytest
-from bramble.errors import ReplyNotFound
+from bramble.errors import ReplyNotFound, Unavailable
 from bramble.head.audiences import Audiences, Keeping
 from bramble.head.record import Likely, Record
 from bramble.wire.messages import (
     Accepted,
     ClientMessage,
+    Delta,
     Done,
     Finish,
     Generate,
@@ -99,6 +100,38 @@ def test_log_probabilities_are_told_again_as_they_were() -> None:
     (told,) = record.delta(0, 1).logprobs
     assert (told.token, told.bytes, told.logprob) == ("A", [65], -0.5)
     assert told.top == [{"token": "B", "bytes": [66], "logprob": -1.5}]
+
+
+def lost_and_gone_on() -> Record:
+    """The record of a reply whose first two tokens an earlier head said."""
+    record = Record("a", lambda token_id: bytes([65 + token_id]), has_logprobs=True)
+    record.add("A", 0)
+    record.add("B", 1)
+    record.add("C", 2, Likely(-0.5, array("q"), array("d")))
+    return record
+
+
+@pytest.mark.parametrize("asked", [Resume("a"), Generate("a", Sampling(), key="k")])
+def test_log_probabilities_that_a_reader_has_are_not_missed(asked: Resume | Generate) -> None:
+    heard: list[ClientMessage] = []
+    some = audiences(heard)
+    begin(some, "a", key="k", num_tokens=0)
+    some["a"].asked = replace(some["a"].asked, sampling=Sampling(top_logprobs=0))
+    some["a"].record = lost_and_gone_on()
+    with pytest.raises(Unavailable, match="log probabilities of this reply went with a head"):
+        some.join(b"from the start", replace(asked, received=1))
+    heard.clear()
+    assert some.join(b"behind them", replace(asked, received=2))
+    _, first, second = heard
+    assert isinstance(first, Delta) and isinstance(second, Delta)
+    assert [each.token for each in first.logprobs] == ["A", "B"]  # so that places can be counted
+    assert [each.logprob for each in second.logprobs] == [-0.5]
+
+
+def test_a_reply_without_log_probabilities_is_told_without_any() -> None:
+    record = Record("a", lambda token_id: b"x")
+    record.add("x", 0)
+    assert record.delta(0, 1).logprobs == ()
 
 
 @pytest.mark.parametrize("family", ["QueueFull", "Unavailable", "BadInput"])

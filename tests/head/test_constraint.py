@@ -41,19 +41,23 @@ def tokenizer():
 @pytest.mark.parametrize(
     ("schema", "place", "words"),
     [
-        ({"not": {}}, ".not", "cannot be kept"),
+        ({"not": {}}, ".not", "the keyword not is not supported; say what is allowed instead"),
         (
             {"properties": {"a": {"uniqueItems": True}}},
             ".properties.a.uniqueItems",
-            "cannot be kept",
+            "leave it out and check the reply yourself",
         ),
         (
             {"items": {"anyOf": [{}, {"contains": {}}]}},
             ".items.anyOf[1].contains",
-            "cannot be kept",
+            "prefixItems",
         ),
-        ({"properties": {"a b": {"if": {}}}}, '.properties["a b"].if', "cannot be kept"),
-        ({"unevaluatedProperties": False}, ".unevaluatedProperties", "cannot be kept"),
+        ({"properties": {"a b": {"if": {}}}}, '.properties["a b"].if', "anyOf"),
+        (
+            {"unevaluatedProperties": False},
+            ".unevaluatedProperties",
+            "additionalProperties instead",
+        ),
         ({"properties": {"a": {"type": "strin"}}}, ".properties.a.type", "need one of null"),
         ({"type": []}, ".type", "not empty"),
         ({"enum": []}, ".enum", "not empty"),
@@ -168,6 +172,34 @@ def test_what_says_nothing_is_left_out_and_the_rest_stays(schema, kept):
     options = read.pop("x-guidance")
     assert read == kept and "lenient" not in options
     assert json.loads(embedded(schema, SCHEMA)) == {"x-guidance": options, **kept}
+
+
+DAYS = {  # how a text begins → whether there is such a day
+    "2023-02-28": True, "2023-02-29": False, "2024-02-29": True, "1900-02-29": False,
+    "2000-02-29": True, "2096-02-29": True, "0004-02-29": True, "0000-02-28": False,
+    "0000-02-29": False, "2023-11-30": True, "2023-02-30": False, "2023-12-31": True,
+    "1000-10-01": True, "2100-02-29": False,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("rest", ["", "T10:20:30Z"])
+@pytest.mark.parametrize(
+    "more",
+    [{}, {"type": "string"}, {"pattern": "-"}, {"pattern": "-", "allOf": [{"pattern": "0"}]}],
+)
+def test_a_date_is_a_day_that_there_is(rest, more):
+    schema = {"format": "date-time" if rest else "date", "type": ["string", "null"], **more}
+    grammars = Grammars(bytes_and({}, (256,)), is_for_check=True)
+    grammar = grammar_text("json_schema", json.dumps(schema), SCHEMA)
+    for day, is_one in DAYS.items():
+        matcher = grammars.compile(grammar)
+        assert not matcher.failure, matcher.failure
+        assert matcher.feed([*json.dumps(day + rest).encode(), 256]) is is_one, day
+
+
+def test_only_texts_are_dates():
+    for schema in ({"type": "integer", "format": "date"}, {"type": "string", "format": "time"}):
+        assert {**read_schema(schema, SCHEMA), "x-guidance": 0} == {**schema, "x-guidance": 0}
 
 
 def test_as_many_optional_properties_as_are_allowed_can_be_followed():

@@ -84,7 +84,7 @@ class Head:
         self.ring = Ring(
             manifest(4),
             "sha",
-            Registry(NODES),
+            Registry(tuple((node,) for node in NODES)),
             Settings(4, 1024, "ipc://sampled"),
             1,
             stage.connect,
@@ -151,7 +151,7 @@ def assigning() -> Head:
 
 def test_a_stage_whose_connection_broke_is_told_its_assignment_again() -> None:
     head = assigning()  # told to connections of which one is gone
-    (one, _) = (entry.assign for entry in head.ring.registry.stages)
+    (one, _) = (entry.assign for entry in head.ring.registry.entries)
     head.hear(m.Beat("a", 1, {"epoch": head.ring.epoch - 1}), 1.5)
     assert not head.router.assigned, "it is on its way there"
     head.hear(m.Beat("a", 1), 2.0, peer=b"another")

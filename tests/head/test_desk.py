@@ -172,6 +172,8 @@ def test_a_thought_that_the_template_opened_begins_with_its_tag_once(
     deltas = [event for event in client.heard if isinstance(event, m.Delta)]
     assert [delta.text for delta in deltas] == texts
     assert all(delta.token_ids == (9,) for delta in deltas)
+    thought = len(request.record) if request.asked.messages else 0
+    assert request.done(2.0).thought_tokens == thought
 
 
 @pytest.mark.parametrize(
@@ -570,6 +572,29 @@ def test_after_a_lost_head_readers_of_one_request_are_told_what_each_lacks(
     client.asked.append((b"x", m.Generate("r", m.Sampling(), generated=(8, 7), key="k")))
     desk.read(0.0)
     assert client.take()[0].family == "Unavailable"
+
+
+@pytest.mark.parametrize("has_other_reader", [False, True])
+def test_whose_log_probabilities_are_lost_is_answered_anew_where_its_key_gives_the_seed(
+    has_other_reader: bool, opened: tuple[Client, Desk, StandIn]
+) -> None:
+    client, desk, _ = opened
+    members = {"key": "k", "sampling": m.Sampling(top_logprobs=0)}
+    client.ask(generated=(8, 9), **members)  # its first tokens were an earlier head's
+    read(desk, client, 1.0)
+    if not has_other_reader:  # its web process died
+        desk._audiences["r"].leave(b"client")
+    client.take()
+    client.asked.append((b"later", m.Generate("r", prompt=[5, 6, 7], **members)))
+    read(desk, client, 2.0)
+    (request,) = desk._requests.values()
+    if has_other_reader:
+        (refused,) = client.take()
+        assert isinstance(refused, m.Refused) and "went with a head" in refused.message
+        assert request.sequence.num_completion_tokens == 2
+    else:
+        assert [type(each) for each in client.take()] == [m.Accepted]
+        assert request.sequence.num_completion_tokens == 0
 
 
 def test_what_a_client_did_not_choose_is_the_models_own(

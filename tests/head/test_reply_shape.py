@@ -91,7 +91,7 @@ class Judge:
             byte_ids = [self.ids[bytes([byte])] for byte in part.encode()]
             ids += [self.markers[part]] if part in self.markers else byte_ids
         matcher = self.again()
-        return matcher.feed(ids) and matcher.can_end
+        return matcher.feed([*ids, END])
 
 
 W, L = '{"place": "Bern", "days": 2}', "{}"

@@ -29,7 +29,7 @@ class Stage:
     steps: list[m.Step] = field(default_factory=list)
     refusal: BadInput | None = None
 
-    def connect(self, endpoint: str, node: str) -> Sender:
+    def connect(self, members: tuple[m.Member, ...]) -> Sender:
         if self.refusal is not None:
             raise self.refusal
         return self
@@ -44,7 +44,7 @@ class Stage:
 
 def begun(stage: Stage) -> ServedRing:
     """A ring of one stage that was assigned and is ready at 0 s."""
-    registry = Registry(("a",))
+    registry = Registry((("a",),))
     settings = Settings(4, 1024, "ipc://sampled")
     ring = Ring(manifest(2), "sha", registry, settings, 1, stage.connect, stage.tell)
     served = ServedRing(ring, HeadConfig(Path(), stages=("a",)), count(1), lambda *_: None, 0.0)
@@ -58,7 +58,7 @@ def begun(stage: Stage) -> ServedRing:
 
 @pytest.mark.parametrize(("for_cache", "stop"), [(False, 3), (True, 4)])
 def test_layers_go_by_memory_where_that_was_asked_for(for_cache: bool, stop: int) -> None:
-    stage, registry = Stage(), Registry(("a", "b"))
+    stage, registry = Stage(), Registry((("a",), ("b",)))
     settings = Settings(16, 1 << 17, "ipc://sampled", for_cache=for_cache)
     ring = Ring(manifest(6), "sha", registry, settings, 1, stage.connect, stage.tell)
     for name, memory in (("a", 4 * GIB), ("b", 2 * GIB)):
@@ -76,7 +76,7 @@ def answer(step: m.Step, tokens: list[int]) -> m.Sampled:
 def test_a_stage_that_is_silent_is_lost() -> None:
     served = begun(Stage())
     served.tick(LOST_S + 1)
-    assert served.ring.registry.stages[0].state == "lost"
+    assert served.ring.registry.entries[0].state == "lost"
 
 
 def test_a_first_stage_that_cannot_be_reached_fails_its_ring_and_not_the_head() -> None:
@@ -87,7 +87,7 @@ def test_a_first_stage_that_cannot_be_reached_fails_its_ring_and_not_the_head() 
 
 def test_a_stage_that_loads_may_take_a_while_but_not_for_ever() -> None:
     served = begun(Stage())
-    entry = served.ring.registry.stages[0]
+    entry = served.ring.registry.entries[0]
     entry.state = "loading"
     served.tick(LOST_S + 1)
     assert entry.state == "loading"

@@ -20,15 +20,16 @@ def read(folder: Path, lines: str) -> HeadConfig:
 @pytest.mark.parametrize(
     ("lines", "rings"),
     [
-        ("stages: [pi1, pi2]", (("pi1", "pi2"),)),
-        ("rings: [[pi1], [pi2, pi3]]", (("pi1",), ("pi2", "pi3"))),
-        ("rings:\n  - [pi1]\n  - [pi2]", (("pi1",), ("pi2",))),
+        ("stages: [pi1, pi2]", ((("pi1",), ("pi2",)),)),
+        ("stages: [pi1+pi2, pi3]", ((("pi1", "pi2"), ("pi3",)),)),
+        ("rings: [[pi1], [pi2, pi3]]", ((("pi1",),), (("pi2",), ("pi3",)))),
+        ("rings:\n  - [pi1+pi2]\n  - [pi3]", ((("pi1", "pi2"),), (("pi3",),))),
     ],
 )
 def test_a_list_of_stages_is_one_ring_and_rings_are_several(
-    lines: str, rings: tuple[tuple[str, ...], ...], tmp_path: Path
+    lines: str, rings: tuple[tuple[tuple[str, ...], ...], ...], tmp_path: Path
 ) -> None:
-    assert read(tmp_path, lines).nodes_of_rings == rings
+    assert read(tmp_path, lines).groups_of_rings == rings
 
 
 def test_chunks_that_no_stage_would_take_are_refused(tmp_path: Path) -> None:
@@ -51,7 +52,13 @@ def test_rings_that_are_no_lists_of_names_are_refused(rings: str, tmp_path: Path
         (["--stages=a", "--rings=a/b"], "stages and rings are both given"),
         (["--rings=a,b/c,a"], "a is named 2 times: name each node once"),
         (["--stages=a,a"], "a is named 2 times: name each node once"),
+        (["--stages=a+b,b"], "b is named 2 times: name each node once"),
+        (["--rings=a+a/b"], "a is named 2 times: name each node once"),
+        (["--stages=a+,b"], "'a+' names a node without a name; need NODE, or NODE+NODE where"),
+        (["--stages=a,"], "'' names a node without a name"),
+        (["--rings=+/b"], "'+' names a node without a name"),
         (["--stages=a", "--max-rows=5000"], "at most 4096 and 1048576 are allowed"),
+        (["--stages=a", "--exchange=q4"], "exchange is 'q4', it has to be one of float32, float16"),
         (
             ["--stages=a", "--objective=speed"],
             "objective is 'speed', it has to be one of latency, throughput, capacity",

@@ -76,13 +76,13 @@ TOOLS = [
 ]
 SHOWN = [
     {
-        "name": "a",
         "description": 'A "b" é',
-        "parameters": {
+        "name": "a",
+        "arguments": {
             "room": "string", "state": "on|off", "items": "integer", "other": "any", "free": "any"
         },
     },
-    {"name": "now", "parameters": {}},
+    {"name": "now", "arguments": {}},
 ]  # fmt: skip
 
 

@@ -7,6 +7,7 @@ import json
 
 import pytest
 from bramble.model.replies import Arguments, Call, Piece, Said, Thought, open_reader
+from bramble.model.replies.thoughts import ThoughtCounter
 from bramble.web.part import merged
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -24,6 +25,29 @@ def read(reply_format: str, *texts: str, has_tools: bool = True) -> list[Piece]:
 
 
 # ---------------------------------------------------------------------------------------- thoughts
+
+
+@pytest.mark.parametrize(
+    ("opening", "tokens", "count"),
+    [
+        ("", ["<think>", "\n", "hm", "</think>", "\n\n", "yes"], 4),
+        ("", ["\n", "<th", "ink>", "h", "m</", "think>y", "es"], 6),
+        ("<think>\n", ["hm", "", "", "…", "</think>", "yes"], 5),
+        ("<think>\n", ["so", " and"], 2),
+        ("", ["[THINK]", "a", "</think>", "[/THINK]", "b"], 4),
+        ("", ["<think>", "</think>", "a"], 2),
+        ("", ["yes", "<think>", "a", "</think>"], 0),
+        ("", ["<", "th"], 0),
+        ("", ["<", "b>", "no"], 0),
+        ("", ["", "<think>", "a"], 3),
+        ("", [], 0),
+    ],
+)
+def test_the_tokens_of_a_thought_are_counted(opening: str, tokens: list[str], count: int) -> None:
+    counter = ThoughtCounter(opening)
+    for text in tokens:
+        counter.add(text)
+    assert counter.num_tokens == count
 
 
 @pytest.mark.parametrize(

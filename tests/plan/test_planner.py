@@ -56,11 +56,11 @@ def test_each_layer_is_run_exactly_once_and_fits(
         return
     layers = [i for stage in plan.stages for i in range(stage.start, stage.stop)]
     assert layers == list(range(num_layers))
-    assert [stage.node for stage in plan.stages] == [node.name for node in nodes]
+    assert [stage.name for stage in plan.stages] == [node.name for node in nodes]
     assert all(stage.num_layers >= 1 for stage in plan.stages)
     assert plan.stages[0].has_embed and plan.stages[-1].has_lm_head
     for stage, node in zip(plan.stages, nodes, strict=True):
-        weights = resident_bytes(model, stage.share, node.machine)
+        weights = resident_bytes(model, stage.members[0].share, node.machine)
         cache = plan.budget_tokens * model.shape.kv_bytes_per_token(stage.num_layers)
         assert weights + cache <= node.memory_bytes
 
@@ -139,6 +139,61 @@ def test_more_nodes_than_layers_are_refused() -> None:
     nodes = [Node(f"pi-{i}", GIB) for i in range(5)]
     with pytest.raises(BadInput, match="takes 1 to 4 stages, got 5"):
         plan_ring(manifest(4), "sha", nodes, 16, 8192)
+
+
+@given(
+    st.lists(st.lists(st.floats(0.3, 4), min_size=1, max_size=5), min_size=1, max_size=4),
+    st.booleans(),
+)
+def test_groups_hold_each_layer_once_and_each_member_has_room(
+    gibibytes: list[list[float]], for_cache: bool
+) -> None:
+    model, names = manifest(12), iter(range(99))
+    groups = [tuple(Node(f"pi-{next(names)}", int(g * GIB)) for g in group) for group in gibibytes]
+    try:
+        plan = plan_ring(model, "sha", groups, 16, 8192, for_cache=for_cache)
+    except BadInput:
+        return
+    assert [stage.nodes for stage in plan.stages] == [tuple(n.name for n in g) for g in groups]
+    assert [i for stage in plan.stages for i in range(stage.start, stage.stop)] == list(range(12))
+    memory = {node.name: node.memory_bytes for group in groups for node in group}
+    for stage in plan.stages:
+        assert stage.members[-1].share.heads[1] == model.shape.num_heads
+        for left, right in pairwise(member.share for member in stage.members):
+            assert (left.start, left.stop, left.has_embed) == (
+                right.start,
+                right.stop,
+                right.has_embed,
+            )
+            assert left.heads[1] == right.heads[0] and left.columns[1] == right.columns[0]
+            assert left.has_lm_head == right.has_lm_head
+    for member in plan.members:
+        member.share.check(model.shape)
+        cache = plan.budget_tokens * member.share.kv_bytes_per_token(model.shape)
+        resident = resident_bytes(model, member.share, AARCH64)
+        assert resident + cache <= memory[member.node]
+
+
+def test_a_group_holds_what_none_of_its_members_does() -> None:
+    nodes = [Node("a", 3 * GIB // 4), Node("b", 3 * GIB // 4)]
+    with pytest.raises(BadInput, match="add a node"):
+        plan_ring(manifest(16), "sha", nodes[:1], 16, 8192)
+    (stage,) = plan_ring(manifest(16), "sha", [tuple(nodes)], 16, 8192).stages
+    assert stage.name == "a+b"
+
+
+def test_a_member_whose_part_does_not_fit_is_named_with_the_numbers() -> None:
+    group = (Node("a", 2 * GIB), Node("b", GIB // 4))
+    with pytest.raises(BadInput, match=r"b: its part of layers 0–15 of m need 0\.\d\d GiB"):
+        plan_ring(manifest(16), "sha", [group], 16, 8192)
+
+
+def test_a_group_gets_more_layers_than_a_board_alone() -> None:
+    plan = plan_ring(manifest(15), "sha", [tuple(PAIR), Node("c", 8 * GIB)], 16, 8192)
+    assert [stage.num_layers for stage in plan.stages] == [11, 4]
+
+
+PAIR = [Node("a", 8 * GIB), Node("b", 8 * GIB)]
 
 
 def test_the_plan_id_is_of_the_content() -> None:

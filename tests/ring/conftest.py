@@ -103,6 +103,7 @@ def running(
     nodes: Sequence[Path] | None = None,
     files: str = "",
     replicas: int = 1,
+    members: int = 1,
     packed: Path | None = None,
     stage: Sequence[str] = ("bramble",),
     **head: object,
@@ -111,23 +112,24 @@ def running(
 
     nodes     where each stage keeps models, fetched from `files`; without it the model's own folder
     replicas  rings of so many stages each, under the one head
+    members   processes that serve each stage together
     packed    where all stages keep their packed weights
     stage     the module that stages are, and its first arguments
     """
-    places = nodes or [model.parent] * stages * replicas
+    processes = stages * replicas * members
+    places = nodes or [model.parent] * processes
     lines: list[str] = []
     supervisor = Supervisor(
         lambda name, line: lines.append(f"{name}: {line}"),
         lambda name, event: lines.append(f"{name}: {event}"),
     )
-    control, sampled, *hops = (
-        f"tcp://127.0.0.1:{port}" for port in free_ports(stages * replicas + 2)
-    )
+    control, sampled, *hops = (f"tcp://127.0.0.1:{port}" for port in free_ports(processes + 2))
     door = f"ipc://{folder}/head.sock"
-    names = [f"stage-{i}" for i in range(stages * replicas)]
-    rings = [",".join(names[i : i + stages]) for i in range(0, len(names), stages)]
+    names = [f"stage-{i}" for i in range(processes)]
+    groups = ["+".join(names[i : i + members]) for i in range(0, processes, members)]
+    rings = [",".join(groups[i : i + stages]) for i in range(0, len(groups), stages)]
     keys = make_keys(folder, ["head", *names])
-    flags = {"max-rows": 8, "prefill-tokens": 16, **head}
+    flags = {"max-rows": 8, "prefill-tokens": 16, "exchange": "float32", **head}
     with Transport() as transport:
         try:
             for name, hop, place in zip(names, hops, places, strict=True):
@@ -139,6 +141,7 @@ def running(
                         f"--node={name}",
                         f"--head={control}",
                         f"--listen={hop}",
+                        *(["--exchange=tcp://127.0.0.1:0"] if members > 1 else []),
                         f"--models={place}",
                         f"--files={files}",
                         *([f"--packed={packed}"] if packed else []),

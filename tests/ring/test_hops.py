@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 
@@ -24,6 +25,7 @@ from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
 from bramble.model import manifest as manifests
 from bramble.stage.service import Service
+from bramble.wire.fan import to_all
 from bramble.wire.messages import Assign, Sampling
 from bramble.wire.transport import Transport
 
@@ -85,10 +87,10 @@ class Head:
         self.ring = Ring(
             manifest,
             manifests.sha256(model),
-            Registry(NODES),
+            Registry(tuple((node,) for node in NODES)),
             Settings(4, 96, self._sampled.endpoint),
             0,
-            transport.push,
+            partial(to_all, transport),
             self._tell,
         )
         config = HeadConfig(model, NODES, speculation="off")
@@ -127,8 +129,10 @@ class Head:
 
     def _tell(self, entry: StageEntry, message: Assign) -> None:
         if message.stage == 0:
-            self._hop.target = int(message.next_endpoint.rpartition(":")[2])
-            message = replace(message, next_endpoint=self._hop.endpoint)
+            self._hop.target = int(message.next[0].endpoint.rpartition(":")[2])
+            message = replace(
+                message, next=(replace(message.next[0], endpoint=self._hop.endpoint),)
+            )
         assign(self._router, entry, message)
 
 

@@ -101,7 +101,7 @@ def test_the_head_hears_nobody_who_says_that_he_is_another(
     counted = head._outcomes
     until(lambda: head.turn(time.monotonic()), lambda: counted.impostors == len(forged))
     registry = head._fleet.rings[0].ring.registry
-    assert not registry.stages[0].is_present
+    assert not registry.entries[0].is_present
 
     forger.send(hello("b", "tcp://127.0.0.1:9"))  # which it is
     transports["a"].dealer(head.control_endpoint, "head").send(hello("a", "tcp://127.0.0.1:9"))
@@ -197,11 +197,10 @@ def assign(model: Path, next_endpoint: str) -> m.Assign:
         stage=0,
         num_stages=2,
         share=Share.uncut(0, 1, has_embed=True, has_lm_head=False),
-        next_endpoint=next_endpoint,
+        next=(m.Member("b", next_endpoint),),
         rows=2,
         max_length=64,
         kv_bytes=1 << 24,
-        next_node="b",
         previous_node="head",
         last_node="b",
     )

@@ -136,6 +136,14 @@ def test_replicas_are_rings_with_the_whole_model_each(
         assert "8080" in started.ask("which port do I open in the browser")
 
 
+def test_a_group_answers_as_one_process_does(tmp_path: Path) -> None:
+    with running(tmp_path, "--tensor=2") as started:
+        (ring,) = started.wait_for_all_rings()
+        (stage,) = ring["stages"]
+        assert [member["part"] for member in stage["members"]] == ["2 of 4 heads"] * 2
+        assert "8080" in started.ask("which port do I open in the browser")
+
+
 def test_three_stages_a_head_and_a_web_process_run(run: Run) -> None:
     assert sorted(run.children().values()) == ["head", "stage", "stage", "stage", "web"]
 
@@ -309,6 +317,8 @@ def test_a_port_of_another_program_is_said_plainly(tmp_path: Path) -> None:
     [
         (("--rows", "0"), "--rows 0: a ring has one sequence or more"),
         (("--context", "-1"), "--context -1: need 1 or more, or 0 for the default"),
+        (("--tensor", "0"), "--tensor 0: a stage has one member or more"),
+        (("--tensor", "5"), "a group of 5 members was asked for; the model has 4 query heads"),
         (("--threads", "-1"), "--threads -1: need 1 or more, or 0 for the default"),
         (("--speculation", "maybe"), "argument --speculation: invalid choice: 'maybe'"),
         (("--context", "5"), "a context of 5 tokens was asked for; bramble-demo needs 24 or more"),

@@ -29,7 +29,7 @@ def assign(manifest, stage: int = 0, num_stages: int = 1, **changes) -> Assign:
         share=Share.whole(
             manifest.shape, *bounds[stage : stage + 2], stage == 0, stage == num_stages - 1
         ),
-        next_endpoint="",
+        next=(),
         rows=4,
         max_length=96,
         kv_bytes=1 << 30,

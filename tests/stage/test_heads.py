@@ -39,9 +39,8 @@ class Head:
         self.router.send(self.peer, m.Beat("head", self.incarnation, claim=Claim(term, 1.0)))
 
     def assign(self, term: int) -> None:
-        last = "tcp://127.0.0.1:9"
         assign = m.Assign(
-            "ab" * 16, 3, "m", "cd" * 32, 0, 1, Share.uncut(0, 5, True, True), last, 1, 8, 1
+            "ab" * 16, 3, "m", "cd" * 32, 0, 1, Share.uncut(0, 5, True, True), (), 1, 8, 1
         )
         self.router.send(self.peer, m.Beat("head", self.incarnation))
         self.router.send(self.peer, replace(assign, term=term))

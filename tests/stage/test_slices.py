@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,7 @@ from bramble.model import slices as documents
 from bramble.model.share import Share
 from bramble.stage.engine import Engine
 from bramble.stage.proof import Proofs
-from bramble.stage.slices import SliceFolders
+from bramble.stage.slices import LOCK, MAX_KEPT, SliceFolders
 from groups import GroupLogits, Table, Threads, cut, shares
 from ring import Logits, assign
 
@@ -113,6 +114,18 @@ def test_room_is_made_of_slices_that_nobody_uses(half, tmp_path):
     user.close()
     finder._make_room(mine, 1 << 62)
     assert (used.exists(), mine.exists()) == (False, True)
+
+
+def test_of_former_plans_some_are_kept(half, tmp_path):
+    folder, manifest, share = half
+    made = []
+    for index in range(MAX_KEPT + 2):
+        other = replace(share, stop=1, vocab=(0, index + 1))
+        made.append(cut(folder, manifest, other, tmp_path))
+        folders(half, tmp_path).find(other, lambda: None)
+        os.utime(made[-1].with_name(made[-1].name + LOCK), (index, index))
+    folders(half, tmp_path)._make_room(made[-1], 0)
+    assert [place.exists() for place in made] == [False] * 2 + [True] * MAX_KEPT
 
 
 def test_a_part_of_a_layer_is_nothing_without_a_group(half):

@@ -18,9 +18,20 @@ from bramble.config import StageConfig
 from bramble.model import manifest as manifests
 from bramble.model.share import Share
 from bramble.observe.notify import Notifier
-from bramble.stage import memory, service
+from bramble.stage import memory, warming
 from bramble.stage.service import Service
-from bramble.wire.messages import Assign, Beat, Failed, Hello, Open, Ready, Sampling, Step, StepKind
+from bramble.wire.messages import (
+    Assign,
+    Beat,
+    Failed,
+    Hello,
+    Member,
+    Open,
+    Ready,
+    Sampling,
+    Step,
+    StepKind,
+)
 from bramble.wire.transport import Router, Transport
 
 from tests.web.file_server import Link, linked, make_model, serving
@@ -70,7 +81,7 @@ def assign(sha256: str, epoch: int, start: int = 0, stop: int = 3) -> Assign:
         stage=0,
         num_stages=1,
         share=Share.uncut(start, stop, has_embed=True, has_lm_head=True),
-        next_endpoint="tcp://127.0.0.1:9",
+        next=(Member("", "tcp://127.0.0.1:9"),),
         rows=1,
         max_length=8,
         kv_bytes=1 << 20,
@@ -181,7 +192,7 @@ def test_a_step_of_eleven_seconds_starves_neither_the_watchdog_nor_the_head(
 ) -> None:
     load(stage, model("llama3"), tmp_path)
     assert "STATUS=llama: loading layers 0 to 2" in [line for _, line in stage.told]
-    stage.service._engine = Slow(stage.service._engine)
+    stage.service._holding.engine = Slow(stage.service._engine)
     hello = stage.last(Hello)
     assert isinstance(hello, Hello)
     with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
@@ -207,8 +218,8 @@ def test_a_reply_that_waits_for_numba_starves_neither_the_watchdog_nor_the_head(
     load(stage, model("llama3"), tmp_path)
     hello = stage.last(Hello)
     assert isinstance(hello, Hello)
-    monkeypatch.setattr(service, "compiled_nucleus", lambda: time.sleep(4))
-    stage.service._warming = None
+    monkeypatch.setattr(warming, "compiled_nucleus", lambda: time.sleep(4))
+    stage.service._warming = warming.Warming()
     opens = (Open(0, 3, Sampling(temperature=1.0, top_p=0.9)),)
     with Transport() as transport, closing(transport.push(hello.endpoint)) as steps:
         stage.heard.clear()
@@ -346,7 +357,7 @@ def test_what_lies_damaged_beside_is_fetched_anew_while_the_stage_serves(
     right = original.read_bytes()
     flip(original)
     stage.turn_until(lambda: original.read_bytes() == right)
-    stage.turn_until(lambda: not stage.service._scrub.wrong(serving=False))
+    stage.turn_until(lambda: not stage.service._holding.scrub.wrong(serving=False))
     assert stage.last(Failed) is None and stage.service._engine is not None
 
 

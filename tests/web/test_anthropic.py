@@ -45,7 +45,8 @@ def test_an_error_amid_a_stream_is_its_last_event(http: FlaskClient) -> None:
         ("", body("down"), 503, "overloaded_error"),
         ("/count_tokens", {"messages": []}, 400, "invalid_request_error"),
         ("/count_tokens", body(model="claude-sonnet-4-5"), 404, "not_found_error"),
-        ("/batches", body(), 405, "invalid_request_error"),
+        ("/batches", body(), 404, "not_found_error"),
+        ("/msg_0123", body(), 405, "invalid_request_error"),
     ],
 )
 def test_errors_have_anthropics_shape(

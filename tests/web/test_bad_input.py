@@ -122,6 +122,15 @@ def test_unknown_paths_and_methods_answer_in_json(
     assert response.json is not None and response.json["error"]["message"].startswith(message)
 
 
+@pytest.mark.parametrize("path", ["/v1/messages/batches", "/v1/responses/compact", CHAT + "/x"])
+def test_what_has_the_place_of_a_replys_id_and_is_none_is_an_unknown_url(
+    http: FlaskClient, path: str
+) -> None:
+    response = http.post(path, json={})
+    assert response.status_code == 404
+    assert response.json["error"]["message"].startswith(f"no such URL: POST {path}; offered are ")
+
+
 @pytest.mark.parametrize("path", ["/v1/embeddings", "/embedding", "/api/nothing", "/v2/chat"])
 def test_an_unknown_url_is_told_what_is_offered_and_at_which_address(
     http: FlaskClient, path: str

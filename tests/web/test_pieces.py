@@ -23,7 +23,7 @@ REPLY = ["?hm", "m?", "ok", "!wea", 'ther({"c', 'ity":1})', "!time({})", "!no"]
 
 
 def done(finish: Finish = Finish.STOP) -> Done:
-    return Done("r", finish, 7, 8, 0.0, 0.0, 0.0, cached_tokens=5)
+    return Done("r", finish, 7, 8, 0.0, 0.0, 0.0, cached_tokens=5, thought_tokens=2)
 
 
 def events(texts: list[str]) -> Events:
@@ -115,6 +115,7 @@ def test_a_whole_reply_says_the_same_as_a_stream() -> None:
     ]
     assert document["choices"][0]["finish_reason"] == "tool_calls"
     assert document["usage"]["prompt_tokens_details"] == {"cached_tokens": 5}
+    assert document["usage"]["completion_tokens_details"] == {"reasoning_tokens": 2}
 
 
 def test_a_call_alone_has_no_content_and_a_cut_one_says_length() -> None:

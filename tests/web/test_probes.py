@@ -51,8 +51,10 @@ class Silent(FakeClient):
         raise Unavailable("the head does not answer", 1)
 
 
-@pytest.mark.parametrize("path", ["/leader", "/leader/quorum", "/readyz"])
-def test_a_head_that_is_silent_does_not_lead(path: str) -> None:
+@pytest.mark.parametrize(
+    ("path", "status"), [("/leader", 502), ("/leader/quorum", 502), ("/readyz", 503)]
+)
+def test_a_head_that_is_silent_says_neither_yes_nor_no(path: str, status: int) -> None:
     response = create_app(WebConfig(), Silent()).test_client().get(path)
-    assert response.status_code == 503
+    assert response.status_code == status
     assert response.get_json()["reason"] == "the head does not answer"

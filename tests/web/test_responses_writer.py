@@ -26,7 +26,7 @@ STREAMED: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
 
 
 def ended(pieces: Sequence[Piece], finish: Finish) -> tuple[Part, Tally]:
-    done = Done("r-0", finish, 7, 5, 0.0, 0.1, 0.2, cached_tokens=3)
+    done = Done("r-0", finish, 7, 5, 0.0, 0.1, 0.2, cached_tokens=3, thought_tokens=2)
     tally = Tally(1, 1)
     tally.add(0, done)
     return Part(open_reader("", False), list(pieces), done=done), tally
@@ -117,6 +117,7 @@ def test_a_response_repeats_what_was_asked() -> None:
     assert found["text"] == {"format": {"type": "text"}, "verbosity": "low"}
     assert found["created_at"] == 1
     assert found["usage"]["input_tokens_details"]["cached_tokens"] == 3
+    assert found["usage"]["output_tokens_details"]["reasoning_tokens"] == 2
 
 
 def test_log_probabilities_stand_with_their_text() -> None:

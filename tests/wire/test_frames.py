@@ -110,7 +110,7 @@ JSON_MESSAGES: list[m.Message] = [
         0,
         3,
         Share.uncut(0, 5, True, False),
-        "tcp://h:1",
+        (m.Member("pi-2", "tcp://h:1"),),
         16,
         8,
         1,

@@ -9,9 +9,16 @@ from collections import Counter
 HOSTNAME = re.compile(r"(?!-)[a-z0-9-]{1,63}(?<!-)")  # RFC 1123, in lower case
 ROLES = ("head", "stage")
 OBJECTIVES = ("latency", "throughput", "capacity")
-WITH_GROUPS = ("latency",)  # objectives for which nodes may become groups
 JOIN = "+"  # of a group's nodes, in their stage's name
-BYTES_PER_WEIGHT = {"int4": 0.62, "int4-128": 0.54, "int8": 1.15, "float32": 4.0}  # scales and lm_head included
+# What weights take in a Pi's memory, packed for its kernels (service/bramble/plan/cost.py has the same)
+BYTES_PER_WEIGHT = {
+    "int4": 0.57,
+    "int4-64": 0.54,
+    "int4-128-symmetric": 0.52,
+    "int4-128": 0.57,
+    "int8": 1.39,
+    "float32": 4.0,
+}
 # Of a node's memory a stage may take a share, and leaves so much at least; the head's node gives
 # more to head and web (service/bramble/plan/devices.py has the same rule)
 MEMORY_SHARE, RESERVED_MIB = 0.8, 768
@@ -125,7 +132,7 @@ def partners_of(rings, node, nodes, objective=""):
     if not _is_rings(rings):
         return []
     if not rings:
-        return [name for name in nodes if name != node] if objective in WITH_GROUPS else []
+        return [name for name in nodes if name != node] if objective else []
     groups = [stage.split(JOIN) for ring in rings for stage in ring]
     return [name for group in groups if node in group for name in group if name != node and name in nodes]
 

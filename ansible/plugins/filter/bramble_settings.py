@@ -233,7 +233,9 @@ NAMED = {  # whole names, less PREFIX; what else is checked, and where, stands b
     "kv_cache": choice("auto", "float32", "float16", "int8"),
     "speculation": choice("auto", "off"),
     "exchange": choice("q8", "float16", "float32"),
-    "quantization": choice("int4", "int4-128", "int8", "float32"),
+    "quantization": choice(
+        "int4", "int4-64", "int4-128-symmetric", "int4-128", "int8", "float32"
+    ),
     "hub_token": or_empty(matching(r"\S+", "a token"), ""),
     "wheelhouse": or_empty(folder_here, ""),
     "rings": anything,  # ring_problems in bramble.py

@@ -9,25 +9,34 @@ import platform
 import re
 from collections import Counter
 from collections.abc import Iterable
-from itertools import chain
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
+from bramble.config import MEMBER_SIGN
 from bramble.errors import BadInput
 from bramble.model import manifest as manifests
 from bramble.model.disk import size
 from bramble.model.manifest import Manifest
+from bramble.model.share import Share
 from bramble.model.store import Wanted
 from bramble.plan import cache_kind
-from bramble.plan.choice import Choice, choose
+from bramble.plan.choice import Choice, choose, pace_of
+from bramble.plan.devices import GIGABIT
 from bramble.plan.explain import explain
-from bramble.plan.planner import Node, Plan, StagePlan, check_context, plan_ring
+from bramble.plan.planner import Group, MemberPlan, Node, Plan, check_context, plan_ring
+from bramble.plan.reasons import token
+from bramble.plan.ring_speed import ring_of
 from bramble.plan.rings import CAPACITY, OBJECTIVES, Work
 
 DEFAULT_LENGTH = 8192  # tokens; as the head has it
+RINGS_HELP = (
+    "NAME,…/NAME,…: several rings with the whole model each (default: one); NAME+NAME: a group, "
+    "whose members serve a stage together"
+)
 UNITS = {"": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "MB": 10**6, "GB": 10**9}
 BASIS = "Figures are predicted for Raspberry Pi 5s; see bramble predict."
 EXAMPLES = """examples:
@@ -36,7 +45,8 @@ EXAMPLES = """examples:
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=3.2GiB --explain
   bramble plan --model models/llama --nodes pi1=6.4GiB --kv int8
   bramble plan --model models/llama --nodes pi1=6.4GiB,pi2=6.4GiB --rings pi1/pi2
-  bramble plan --model models/llama --nodes pi1=6GiB,pi2=6GiB --objective throughput --explain
+  bramble plan --model models/llama --nodes pi1=6GiB,pi2=6GiB,pi3=6GiB --rings pi1+pi2,pi3
+  bramble plan --model models/llama --nodes pi1=6GiB,pi2=6GiB --objective latency --explain
 """
 
 
@@ -53,7 +63,7 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("--model", type=Path, required=True, help="the model folder, or one with its manifest")
     add("--nodes", required=True, help="NAME=MEMORY,… in the ring's order, e.g. pi1=6.4GiB")
-    add("--rings", help="NAME,…/NAME,…: several rings with the whole model each (default: one)")
+    add("--rings", help=RINGS_HELP)
     add("--objective", choices=OBJECTIVES, help="choose one ring or several (default: one of all)")
     add("--rows", type=int, default=16, help="sequences in each ring's KV cache (default: 16)")
     add("--context", type=int, default=0, help="tokens of context (default: the model's, ≤ 8192)")
@@ -96,8 +106,18 @@ def run(args: argparse.Namespace) -> int:
         if args.explain:
             print("\n".join(sentences))
     if args.explain:
+        _explain_groups(manifest, nodes, plans, work)
         _explain_choice([choice] if choice else [] if args.rings else map(choose_for, OBJECTIVES))
     return 0
+
+
+def _explain_groups(manifest: Manifest, nodes: list[Node], plans: list[Plan], work: Work) -> None:
+    """Of what a token's time consists, on each ring with a group."""
+    paces = {node.name: pace_of(node) for node in nodes}
+    for plan in plans:
+        if len(plan.members) > len(plan.stages):
+            ring = ring_of(manifest, plan, paces, GIGABIT, work.exchange)
+            print(f"{token(ring, work.prompt)} {BASIS}")
 
 
 def _explain_choice(choices: Iterable[Choice]) -> None:
@@ -105,27 +125,38 @@ def _explain_choice(choices: Iterable[Choice]) -> None:
         print(f"{choice.reason} {BASIS}")
 
 
-def _rings(text: str | None, choice: Choice | None, nodes: list[Node]) -> list[list[Node]]:
-    """Return the nodes of each ring: as named, as chosen, or one ring of all."""
+def _rings(text: str | None, choice: Choice | None, nodes: list[Node]) -> list[list[Group]]:
+    """Return the groups of each ring: as named, as chosen, or one ring of all, each on its own."""
     if text:
         return _named(text, nodes)
     if choice is None:
-        return [nodes]
+        return [[(node,) for node in nodes]]
     # Only who is together is taken from it: where the layers' borders are, the head decides anew.
     known = {node.name: node for node in nodes}
-    return [[known[stage.node] for stage in plan.stages] for plan in choice.rings]
+    return [
+        [tuple(known[name] for name in stage.nodes) for stage in plan.stages]
+        for plan in choice.rings
+    ]
 
 
-def _named(text: str, nodes: list[Node]) -> list[list[Node]]:
+def _named(text: str, nodes: list[Node]) -> list[list[Group]]:
     of_name = {node.name: node for node in nodes}
-    rings = [[word.strip() for word in ring.split(",")] for ring in text.split("/")]
-    times = Counter(chain(*rings))
+    rings = [
+        [[name.strip() for name in stage.split(MEMBER_SIGN)] for stage in ring.split(",")]
+        for ring in text.split("/")
+    ]
+    times = Counter(name for ring in rings for stage in ring for name in stage)
     for name in times:
+        if not name:
+            raise BadInput(
+                f"--rings {text}: a name is missing; need NODE, or NODE{MEMBER_SIGN}NODE where "
+                "several serve a stage together"
+            )
         if name not in of_name:
             raise BadInput(f"--rings {text}: {name!r} is not among --nodes {', '.join(of_name)}")
         if times[name] > 1:
             raise BadInput(f"--rings {text}: {name} is named {times[name]} times, once is allowed")
-    return [[of_name[name] for name in ring] for ring in rings]
+    return [[tuple(of_name[name] for name in stage) for stage in ring] for ring in rings]
 
 
 def _nodes(text: str) -> list[Node]:
@@ -147,13 +178,14 @@ def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -
     rings: list[dict[str, Any]] = [
         {
             "plan_id": plan.plan_id.hex(),
-            "nodes": [stage.node for stage in plan.stages],
+            "nodes": [stage.name for stage in plan.stages],
             "rows": plan.rows,
             "max_length": plan.max_length,
             "budget_tokens": plan.budget_tokens,
             "stages": [
-                _stage(manifest, index, *pair)
-                for index, pair in enumerate(zip(plan.stages, sentences, strict=True))
+                _member(manifest, index, rank, member, reason)
+                for index, (stage, reason) in enumerate(zip(plan.stages, sentences, strict=True))
+                for rank, member in enumerate(stage.members)
             ],
         }
         for plan, sentences in zip(plans, reasons, strict=True)
@@ -172,24 +204,29 @@ def _document(manifest: Manifest, plans: list[Plan], reasons: list[list[str]]) -
     }
 
 
-def _stage(manifest: Manifest, index: int, stage: StagePlan, reason: str) -> dict[str, Any]:
+def _member(
+    manifest: Manifest, stage: int, rank: int, member: MemberPlan, reason: str
+) -> dict[str, Any]:
+    share = member.share
     return {
-        "stage": index,
-        "node": stage.node,
-        "layers": f"{stage.start}:{stage.stop}",
-        "start": stage.start,
-        "stop": stage.stop,
-        "has_embed": stage.has_embed,
-        "has_lm_head": stage.has_lm_head,
-        "weight_bytes": stage.weight_bytes,
-        "kv_bytes": stage.kv_bytes,
-        "files": {name: manifest.files[name].sha256 for name in _files(manifest, stage)},
+        "stage": stage,
+        "rank": rank,
+        "node": member.node,
+        "layers": f"{share.start}:{share.stop}",
+        "start": share.start,
+        "stop": share.stop,
+        "has_embed": share.has_embed,
+        "has_lm_head": share.has_lm_head,
+        "share": asdict(share),
+        "weight_bytes": member.weight_bytes,
+        "kv_bytes": member.kv_bytes,
+        "files": {name: manifest.files[name].sha256 for name in _files(manifest, share)},
         "reason": reason,
     }
 
 
-def _files(manifest: Manifest, stage: StagePlan) -> tuple[str, ...]:
-    return Wanted(manifest.name, "", stage.share.part_names).files(manifest)
+def _files(manifest: Manifest, share: Share) -> tuple[str, ...]:
+    return Wanted(manifest.name, "", share.part_names).files(manifest)
 
 
 def _show(manifest: Manifest, plan: Plan) -> None:
@@ -199,8 +236,9 @@ def _show(manifest: Manifest, plan: Plan) -> None:
     for index, stage in enumerate(plan.stages):
         ends = ["embedding"] * stage.has_embed + ["lm_head"] * stage.has_lm_head
         layers = f"{stage.start} to {stage.stop - 1}"
-        sizes = size(stage.weight_bytes), f"≤ {size(stage.kv_bytes)}"
-        table.add_row(str(index), stage.node, layers, ", ".join(ends), *sizes)
+        for member in stage.members:
+            sizes = size(member.weight_bytes), f"≤ {size(member.kv_bytes)}"
+            table.add_row(str(index), member.node, layers, ", ".join(ends), *sizes)
     Console(highlight=False).print(table)
     print(
         f"{plan.model} ({manifest.shape.num_layers} layers, manifest "

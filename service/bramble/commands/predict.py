@@ -20,10 +20,16 @@ from bramble.commands.predict_show import (
 from bramble.errors import BadInput
 from bramble.export.synthetic import SHAPES, decoder_of
 from bramble.model import manifest as manifests
-from bramble.model.manifest import FILE_NAME, Manifest
+from bramble.model.manifest import (
+    BYTES_PER_WEIGHT,
+    DEFAULT_QUANTIZATION,
+    FILE_NAME,
+    Manifest,
+)
 from bramble.plan import cache_kind
 from bramble.plan.calibration import Bench, calibrate, compare, read_bench
 from bramble.plan.devices import DEVICES, LINKS, Device
+from bramble.plan.exchange_time import FORMS, Q8
 from bramble.plan.paper import MIXTURES, paper_manifest
 from bramble.plan.predictor import Setup, predict
 from bramble.plan.rings import OBJECTIVES, THROUGHPUT, Work
@@ -33,6 +39,7 @@ DEFAULT_LENGTH = 8192  # tokens; as the head has it
 EXAMPLES = """examples:
   bramble predict --nodes 4x pi5-16gb --model llama-3.1-8b
   bramble predict --nodes 3x pi5-8gb 1x pi5-4gb --model qwen3-4b --objective latency --prompt 2000
+  bramble predict --nodes 4x pi5-8gb --model llama-3.1-8b --objective latency --exchange float16
   bramble predict --nodes 8xpi5-8gb --model llama-3.1-8b --plot speed.png
   bramble predict --nodes 2x pi5-8gb --model models/llama --calibration bench.json
   bramble predict --nodes pi5-8gb --model llama-3.2-1b --calibration one.json --against three.json
@@ -55,14 +62,15 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add("--model", help=f"a model folder, or a shape: {', '.join([*SHAPES, *MIXTURES])}")
     add(
         "--quant",
-        default="int4",
-        help="int4 (default), int4-128, int8 or float32; a folder has its own",
+        default=DEFAULT_QUANTIZATION,
+        help=f"{', '.join(BYTES_PER_WEIGHT)} (default: {DEFAULT_QUANTIZATION}); not of a folder",
     )
     add("--link", default="1gbe", choices=LINKS, help="between the boards (default: 1gbe)")
     add("--objective", default=THROUGHPUT, choices=OBJECTIVES, help="(default: throughput)")
     add("--prompt", type=int, default=512, help="tokens of a prompt (default: 512)")
     add("--reply", type=int, default=128, help="tokens of a reply (default: 128)")
     add("--kv", choices=cache_kind.KINDS, default=cache_kind.AUTO, help=cache_kind.HELP)
+    add("--exchange", choices=FORMS, default=Q8, help="numbers that a group exchanges (q8)")
     add("--streams", default="1,2,4,8,16", help="at once (default: 1,2,4,8,16)")
     add("--calibration", type=Path, help="what `bramble bench --json` printed on such a node")
     add("--against", type=Path, help="compare the calibrated predictor with this other bench")
@@ -153,7 +161,7 @@ def _work(args: argparse.Namespace, manifest: Manifest) -> Work:
             f"both together {length} or less"
         )
     kind = cache_kind.cache_kind(manifest, args.kv, [cache_kind.ARM])
-    return Work(max(_streams(args)), length, args.prompt, args.reply, kind)
+    return Work(max(_streams(args)), length, args.prompt, args.reply, kind, args.exchange)
 
 
 def _streams(args: argparse.Namespace) -> tuple[int, ...]:

@@ -74,6 +74,8 @@ def show(manifest: Manifest, setup: Setup, prediction: Prediction, basis: str) -
         f"{setup.work.prompt}: {prediction.first_token_s:.1f} s "
         f"({speed(setup.work.prompt / prediction.first_token_s)} tokens/s in)"
     )
+    if prediction.choice.chosen.has_groups:
+        console.print(_terms(prediction))
     console.print(_together(prediction))
     price = "unknown" if prediction.price_usd is None else f"{prediction.price_usd} USD"
     console.print(
@@ -95,15 +97,23 @@ def document(manifest: Manifest, setup: Setup, prediction: Prediction) -> dict[s
         "reason": choice.reason,
         "rings": [
             [
-                {"node": stage.node, "start": stage.start, "stop": stage.stop}
-                for stage in plan.stages
+                {
+                    "node": member.node,
+                    "stage": index,
+                    "start": member.share.start,
+                    "stop": member.share.stop,
+                }
+                for index, stage in enumerate(plan.stages)
+                for member in stage.members
             ]
             for plan in choice.rings
         ],
         "spare": list(choice.spare),
         "memory": [asdict(line) | {"free": line.free} for line in prediction.memory],
         "cache_tokens": sum(plan.budget_tokens for plan in choice.rings),
+        "exchange": setup.work.exchange,
         "tokens_s": 1 / prediction.token_s,
+        "terms_s": asdict(prediction.terms),
         "prompt_tokens": setup.work.prompt,
         "first_token_s": prediction.first_token_s,
         "streams": [asdict(line) for line in prediction.together],
@@ -129,7 +139,27 @@ def _memory(prediction: Prediction) -> Table:
         table.add_column(column, justify="left" if column in ("node", "layers") else "right")
     for line in prediction.memory:
         figures = line.system, line.resident, line.cache, line.free
-        table.add_row(line.node, str(line.ring), line.layers, *map(size, figures))
+        layers = line.layers if line.part == 1 else f"{line.layers}, {line.part:.0%} of each"
+        table.add_row(line.node, str(line.ring), layers, *map(size, figures))
+    return table
+
+
+def _terms(prediction: Prediction) -> Table:
+    """Of what the time of a token of one stream consists."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("a token of one stream")
+    table.add_column("ms", justify="right")
+    terms = prediction.terms
+    for what, seconds in (
+        ("weights of the layers, read by the slowest member", terms.weights_s),
+        ("lm_head", terms.head_s),
+        ("attention to the context", terms.cache_s),
+        ("exchanges within the groups", terms.exchange_s),
+        ("sampling, and the stages' own work", terms.stages_s),
+        ("hops between stages and head", terms.hops_s),
+        ("together", prediction.token_s),
+    ):
+        table.add_row(what, f"{1000 * seconds:.1f}")
     return table
 
 

@@ -22,12 +22,15 @@ from rich.console import Console
 
 from bramble.commands.places import cache_folder, local_door, runtime_folder
 from bramble.commands.supervisor import Printer, Supervisor, python_command
+from bramble.config import MEMBER_SIGN
 from bramble.errors import BadInput, Unavailable
 from bramble.export.api import EMBEDDED_QUANTIZATION, Options, embedded_sha256, export_embedded
 from bramble.head.zmq_client import ZmqClient
 from bramble.model import manifest as manifests
+from bramble.model.share import Share
 from bramble.observe.sensors import available_memory_bytes
 from bramble.plan import cache_kind
+from bramble.plan.cut import block_of, cut
 from bramble.wire.transport import Transport
 
 WEB = "web"  # the process that answers over HTTP
@@ -43,6 +46,8 @@ EXAMPLE = """examples:
   bramble run --stages 2 --port 9000 --listen 0.0.0.0
   bramble run --replicas 2                      two whole models, each a ring of one stage
   bramble run --replicas 2 --stages 2           two rings of two stages
+  bramble run --tensor 2                        two processes that serve all layers together
+  bramble run --tensor 2 --stages 2             two stages of two processes each
 """
 
 
@@ -57,8 +62,18 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     )
     add = parser.add_argument
     add("--model", type=Path, help="model folder (default: the embedded demonstration model)")
-    add("--stages", type=int, help="stages of each ring (default: 3, or 1 with --replicas)")
+    add(
+        "--stages",
+        type=int,
+        help="stages of each ring (default: 3, or 1 with --replicas or --tensor)",
+    )
     add("--replicas", type=int, default=1, help="rings with the whole model each (default: 1)")
+    add(
+        "--tensor",
+        type=int,
+        default=1,
+        help="processes that serve each stage together, a part of every layer each (default: 1)",
+    )
     add("--port", type=int, default=8080, help="HTTP port (default: 8080)")
     add("--listen", default="127.0.0.1", help="HTTP address (default: 127.0.0.1, this machine)")
     add("--names", default="", help="further names of this machine for browsers, with commas")
@@ -87,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
             f"--stages {num_stages}: {manifest.name} has {num_layers} layers, "
             f"so 1 to {num_layers} stages"
         )
+    whole = Share.whole(manifest.shape, 0, num_layers, True, True)
+    cut(whole, manifest.shape, block_of(manifest), [1.0] * args.tensor)  # or it says why not
     console = Console(highlight=False)
     url = f"http://{'localhost' if args.listen == '127.0.0.1' else args.listen}:{args.port}"
     announcer = Announcer(console, url, time.monotonic())
@@ -133,8 +150,8 @@ def _commands(
     """
     control, door = f"ipc://{folder}/control.sock", local_door(args.port)
     width = _num_stages(args)
-    names = [f"stage-{i}" for i in range(width * args.replicas)]
-    rings = [",".join(names[i : i + width]) for i in range(0, len(names), width)]
+    names = [f"stage-{i}" for i in range(width * args.replicas * args.tensor)]
+    stages = _joined(names, args.tensor, MEMBER_SIGN)
     threads = args.threads or max(1, (os.cpu_count() or 1) // len(names))
     memory = int(available_memory_bytes() * MEMORY_SHARE) // len(names)
     for name in names:
@@ -148,18 +165,21 @@ def _commands(
             "threads": threads,
             "memory-bytes": memory,
         }
-        if threads == 1 < width:
+        if args.tensor > 1:
+            settings["exchange"] = "tcp://127.0.0.1:0"
+        elif threads == 1 < width:
             settings["lone-core"] = min(os.sched_getaffinity(0))
         yield name, python_command("bramble", "stage", *_flags(settings))
     head = {
         "model": model,
-        "rings": "/".join(rings),
+        "rings": "/".join(_joined(stages, width, ",")),
         "control": control,
         "sampled": f"ipc://{folder}/sampled.sock",
         "client": door,
         "max-length": args.context,
         "max-rows": args.rows,
         "kv-cache": args.kv,
+        "exchange": "float32",  # memory of one machine carries it in no time
         "speculation": args.speculation,
     }
     yield "head", python_command("bramble", "head", *_flags(head))
@@ -169,11 +189,16 @@ def _commands(
     yield WEB, python_command("bramble", "web", *_flags(web))
 
 
+def _joined(names: list[str], count: int, sign: str) -> list[str]:
+    """Join each `count` of the names that follow each other."""
+    return [sign.join(names[i : i + count]) for i in range(0, len(names), count)]
+
+
 def _num_stages(args: argparse.Namespace) -> int:
     """Stages of each ring."""
     if args.stages is not None:
         return int(args.stages)
-    return DEFAULT_STAGES if args.replicas == 1 else 1
+    return DEFAULT_STAGES if args.replicas == args.tensor == 1 else 1
 
 
 def _flags(settings: Mapping[str, object]) -> list[str]:
@@ -323,6 +348,8 @@ def _line_printer(console: Console, is_verbose: bool) -> Printer:
 def _check(args: argparse.Namespace) -> None:
     if _num_stages(args) < 1:
         raise BadInput(f"--stages {args.stages}: a ring has one stage or more")
+    if args.tensor < 1:
+        raise BadInput(f"--tensor {args.tensor}: a stage has one member or more")
     if args.replicas < 1:
         raise BadInput(f"--replicas {args.replicas}: there is one ring or more")
     if args.rows < 1:

@@ -78,7 +78,7 @@ def show(document: dict[str, Any], console: Console) -> Group:
         f"{speed['decode_tokens_s']} tokens/s out, {speed['prefill_tokens_s']} tokens/s in",
         *_reading(requests),
         *_troubles({"node": "head", "troubles": document.get("troubles", [])}),
-        *(trouble for ring in rings for stage in ring["stages"] for trouble in _troubles(stage)),
+        *(trouble for ring in rings for member in members(ring) for trouble in _troubles(member)),
     )
     return Group(*sentences, _table_that_fits(rings, console))
 
@@ -120,19 +120,25 @@ def _table(rings: list[dict[str, Any]], names: list[str]) -> Table:
             "ring/stage" if is_pair else name, no_wrap=name not in WRAPPED, overflow="fold"
         )
     for index, ring in enumerate(rings):
-        for stage in ring["stages"]:
-            number = str(stage["stage"])
+        for member in members(ring):
+            number = str(member["stage"])
             number = number if len(rings) == 1 else f"{index}/{number}"
-            cells = dict(zip(COLUMNS, [number, *_row(stage)], strict=True))
+            cells = dict(zip(COLUMNS, [number, *_row(member)], strict=True))
             table.add_row(*(escape(cells[name]) for name in names))
         table.add_section()
     return table
+
+
+def members(ring: dict[str, Any]) -> list[dict[str, Any]]:
+    """The processes of a ring's stages; a head of the former release knows one of each."""
+    return [member for stage in ring["stages"] for member in stage.get("members", [stage])]
 
 
 def _row(stage: dict[str, Any]) -> list[str]:
     ends = ("embed + " if stage["has_embed"] else "", " + lm_head" if stage["has_lm_head"] else "")
     has_shard = stage["start"] is not None
     layers = f"{ends[0]}{stage['start']}–{stage['stop'] - 1}{ends[1]}" if has_shard else "–"
+    layers += f", {stage['part']}" if stage.get("part") else ""
     board = [f"{stage['temperature_c']:.0f} °C"] if stage["temperature_c"] is not None else []
     board += ["⚠"] if stage.get("troubles") else []
     return [

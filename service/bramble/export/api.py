@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -73,6 +74,7 @@ class Options:
     may_replace: bool = False
     is_calibrated: bool = True  # int4 weights make up for one another's errors, see compensate.py
     source_id: str | None = None  # the manifest's source.id of a folder; None = the folder's name
+    is_default: bool = False  # nobody chose `quantization`: int4 if its blocks do not divide it
 
     def kinds(self) -> Quantization:
         """Raises BadInput for a kind that does not exist."""
@@ -86,6 +88,15 @@ class Options:
             if kind not in KINDS:
                 raise BadInput(f"quantisation {kind!r} is unknown; known are {', '.join(KINDS)}")
         return kinds
+
+
+def fitting(options: Options, decoder: Decoder) -> Options:
+    """Options in whose blocks the inputs of all matrices come, if nobody chose another kind."""
+    block = BLOCK.get(options.quantization, 1)
+    inputs = {size[1] for size in decoder.matrices().values()} | {decoder.shape.hidden_size}
+    if options.is_default and any(count % block for count in inputs):
+        return replace(options, quantization="int4")
+    return options
 
 
 def silent(phase: str, done: int, total: int) -> None:
@@ -130,26 +141,32 @@ def export_embedded(
     return export(str(EMBEDDED), dest, replace(options, source_id=EMBEDDED_ID), progress)
 
 
-def embedded_sha256() -> str:
-    """Which demonstration model ships with Bramble. Raises BadInput if none does."""
-    weights = EMBEDDED / "model.safetensors"
-    if not weights.exists():
-        raise BadInput(f"{EMBEDDED} holds no model: this installation lacks its package data")
-    return sha256_of(weights)
+def embedded_sha256(folder: Path = EMBEDDED) -> str:
+    """Which demonstration model ships with Bramble: of all its files, as any may change alone.
+
+    Raises BadInput if none does.
+    """
+    files = sorted(path for path in folder.glob("*") if path.is_file())
+    if "model.safetensors" not in [path.name for path in files]:
+        raise BadInput(f"{folder} holds no model: this installation lacks its package data")
+    digests = "".join(f"{path.name} {sha256_of(path)}\n" for path in files)
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def check_settings(folder: Path, headers: Headers, options: Options) -> None:
     """Raise BadInput, as `export` would, for what settings and headers of weights tell already."""
     config, generation = read_settings(folder)
     decoder = describe(config)
-    _check_blocks(decoder, options.kinds())
+    _check_blocks(decoder, fitting(options, decoder).kinds())
     check_tensors(decoder, headers)
     read_speech(config, generation, Tokenizer(folder), decoder.shape.vocab_size)
 
 
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
     """Write `dest` from an opened source; errors as in `export`."""
-    decoder, kinds = describe(source.config), options.kinds()
+    decoder = describe(source.config)
+    options = fitting(options, decoder)
+    kinds = options.kinds()
     source = replace(source, weights=fitted(decoder, source.weights))
     _check_blocks(decoder, kinds)
     check_space(dest, _estimate_bytes(decoder, kinds))

@@ -21,7 +21,7 @@ from bramble.export import api
 from bramble.export.quantize import KINDS
 from bramble.export.synthetic import SHAPES
 from bramble.model.disk import size
-from bramble.model.manifest import Fidelity, Manifest
+from bramble.model.manifest import DEFAULT_QUANTIZATION, Fidelity, Manifest
 
 EXAMPLES = """examples:
   bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
@@ -47,7 +47,8 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id")
     add("dest", type=Path, metavar="DEST", help="the model folder to write")
-    add("--quant", choices=KINDS, help="of the weights (default: int4; of --embedded int8)")
+    default = f"{DEFAULT_QUANTIZATION}, int4 where it does not divide; of --embedded int8"
+    add("--quant", choices=KINDS, help=f"of the weights (default: {default})")
     add("--embed", choices=KINDS, help="of the embedding (default: as --quant)")
     add("--lm-head", choices=KINDS, help="of the last projection (default: as --quant)")
     add(
@@ -66,7 +67,9 @@ def run(args: argparse.Namespace) -> int:
     """Export and summarise. SIGTERM ends it as Ctrl-C does: nothing is left behind."""
     if (args.source is not None) + (args.synthetic is not None) + args.embedded != 1:
         raise BadInput("give one of: SOURCE DEST, --synthetic SHAPE DEST, --embedded DEST")
-    quantization = args.quant or (api.EMBEDDED_QUANTIZATION if args.embedded else "int4")
+    quantization = args.quant or (
+        api.EMBEDDED_QUANTIZATION if args.embedded else DEFAULT_QUANTIZATION
+    )
     options = api.Options(
         quantization,
         args.embed,
@@ -74,6 +77,7 @@ def run(args: argparse.Namespace) -> int:
         args.revision,
         args.force,
         is_calibrated=not args.no_calibration,
+        is_default=args.quant is None,
     )
     signal.signal(signal.SIGTERM, _interrupt)
     for name in HUB_SETTINGS:

@@ -70,6 +70,13 @@ class Audiences:
             self._names[asked.key] = asked.request
         audience.join(peer, asked)
 
+    def must_begin_anew(self, asked: Generate | Resume) -> bool:
+        """True if a reader needs log probabilities that are lost, and may have the reply computed
+        again: its key gives the seed, and nobody reads the reply as it is."""
+        known = self._open.get(asked.request) or self._ended.get(asked.request)
+        is_whole = isinstance(asked, Generate) and bool(asked.key) and not asked.generated
+        return is_whole and known is not None and not known.readers and _lacks(known, asked)
+
     def leave(self, peer: bytes, name: str) -> bool:
         """Have a reader go. True if the request is to be cancelled, as nobody comes back for it."""
         audience = self._open.get(name)
@@ -149,13 +156,20 @@ def _check_same(audience: Audience, asked: Generate | Resume) -> None:
     generated = asked.generated if isinstance(asked, Generate) else ()
     if audience.differs(generated):
         raise went_another_way()
-    num_had = asked.num_had if isinstance(asked, Resume) else len(generated)
-    has_logprobs = audience.asked.sampling.top_logprobs >= 0
-    if has_logprobs and audience.record is not None and audience.record.lacks_logprobs(num_had):
+    if _lacks(audience, asked):
         raise Unavailable(
             "log probabilities of this reply went with a head that was lost; send it again",
             1,
         )
+
+
+def _lacks(audience: Audience, asked: Generate | Resume) -> bool:
+    """True if log probabilities that this reader needs went with a head that was lost."""
+    num_had = asked.num_had if isinstance(asked, Resume) else len(asked.generated)
+    num_had = max(num_had, asked.received)  # of those the client needs no more than the text
+    has_logprobs = audience.asked.sampling.top_logprobs >= 0
+    record = audience.record
+    return has_logprobs and record is not None and record.lacks_logprobs(num_had)
 
 
 def _size(audience: Audience) -> int:

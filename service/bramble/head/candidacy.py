@@ -188,7 +188,7 @@ class Candidacy:
         obey a former process of this node they would grant nobody else a term: none is waited for.
         """
         newest = max(vows.values(), key=lambda vow: (vow.term, vow.head), default=None)
-        last = "" if newest is None or not newest.term else newest.head
+        last = newest.head if newest is not None and newest.term else None
         if last != self.node:
             return [node for node in self.candidates if node != last].index(self.node)
         bound = [stage for stage, vow in vows.items() if vow.head == last and not vow.is_free]

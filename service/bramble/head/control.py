@@ -128,7 +128,7 @@ class Control:
         self._fleet.standing_by = self._role.standing_by
         for served in self._fleet.rings:
             registry = served.ring.registry
-            nodes = [entry.node for entry in registry.stages]
+            nodes = [entry.node for entry in registry.entries]
             changed = [n for n in nodes if registry.note_doubt(n, self._doubt(n, now))]
             if not changed:
                 continue
@@ -136,7 +136,7 @@ class Control:
             if was_led or is_led:
                 reason = "all stages obey this head" if is_led else "not all stages obey this head"
                 # A stage, maybe: also where, without it, too few are left to lead
-                is_silent = any(now - entry.heard_at > HEARD_S for entry in registry.stages)
+                is_silent = any(now - entry.heard_at > HEARD_S for entry in registry.entries)
                 has_ended = was_led and not is_led and (is_silent or self._role.leads(now))
                 served.restart(now, reason, None if has_ended else ())
 
@@ -150,7 +150,7 @@ class Control:
             self._keep(self._role.term)
         for served in self._fleet.rings:
             served.ring.term = self._role.term
-            for entry in served.ring.registry.stages:
+            for entry in served.ring.registry.entries:
                 if entry.is_present:
                     self._answer(entry.peer, entry.node, self._incarnation, now)
         self.follow(now)

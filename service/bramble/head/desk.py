@@ -181,6 +181,9 @@ class Desk:
 
     def _join(self, peer: bytes, asked: m.Generate | m.Resume) -> bool:
         """True if the request is known: its reader is told of it, or why it cannot be."""
+        if self._audiences.must_begin_anew(asked):
+            self._cancel(asked.request)
+            return False
         try:
             return self._audiences.join(peer, asked)
         except BrambleError as problem:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from bramble.wire.messages import Delta, Sampled, TokenLogprob
 
+UNKNOWN = -9999.0  # in place of a log probability that its reader has, and this head has not
 TOKEN_BYTES = 96  # of Python's objects for a token's text and id, about
 LIKELY_BYTES = 224  # and for its log probabilities, beside 8 bytes for each
 
@@ -30,8 +31,10 @@ def read_likely(sampled: Sampled, index: int, count: int) -> Likely:
 
 
 class Record:
-    def __init__(self, request: str, token_bytes: Callable[[int], bytes]) -> None:
-        self._request = request
+    def __init__(
+        self, request: str, token_bytes: Callable[[int], bytes], has_logprobs: bool = False
+    ) -> None:
+        self._request, self._has_logprobs = request, has_logprobs
         self._token_bytes = token_bytes  # how a token is spelled
         self._texts: list[str] = []
         self._likely: list[Likely | None] = []
@@ -56,14 +59,20 @@ class Record:
             self._request,
             "".join(self._texts[start:stop]),
             tuple(self.token_ids[start:stop]),
-            tuple(self._spell_likely(token_id, each) for token_id, each in likely if each),
+            tuple(
+                self._spell_likely(token_id, each)
+                for token_id, each in likely
+                if each is not None or self._has_logprobs
+            ),
         )
 
     def lacks_logprobs(self, start: int) -> bool:
         """True if log probabilities of tokens behind `start` went with a head that was lost."""
         return any(each is None for each in self._likely[start:])
 
-    def _spell_likely(self, token_id: int, likely: Likely) -> TokenLogprob:
+    def _spell_likely(self, token_id: int, likely: Likely | None) -> TokenLogprob:
+        if likely is None:
+            return TokenLogprob(*self._spell(token_id), UNKNOWN)
         top = zip(likely.ids, likely.logprobs, strict=True)
         return TokenLogprob(
             *self._spell(token_id),

@@ -28,6 +28,7 @@ class StageEntry:
     """One node of the ring as the head sees it; state is waiting, loading, ready, failed, lost."""
 
     node: str
+    place: str = ""  # in the ring, for a person
     hello: Hello | None = None
     peer: bytes = b""
     heard_at: float = 0.0
@@ -50,21 +51,40 @@ class StageEntry:
 
 
 class Registry:
-    def __init__(self, nodes: tuple[str, ...]) -> None:
-        self.stages = [StageEntry(node) for node in nodes]
-        self._by_node = {entry.node: entry for entry in self.stages}
+    def __init__(self, groups: tuple[tuple[str, ...], ...]) -> None:
+        """groups  for each stage of the ring the nodes that serve it, by rank"""
+        self.groups = groups
+        self.entries = [
+            StageEntry(node, f"stage {stage}" if len(group) == 1 else f"stage {stage}, rank {rank}")
+            for stage, group in enumerate(groups)
+            for rank, node in enumerate(group)
+        ]
+        self._by_node = {entry.node: entry for entry in self.entries}
+
+    @property
+    def num_stages(self) -> int:
+        return len(self.groups)
+
+    def entry(self, node: str) -> StageEntry:
+        return self._by_node[node]
+
+    def hello_of(self, node: str) -> Hello:
+        """What a node that is present has said of itself."""
+        hello = self._by_node[node].hello
+        assert hello is not None
+        return hello
 
     @property
     def is_complete(self) -> bool:
-        return all(entry.is_present and entry.doubt is None for entry in self.stages)
+        return all(entry.is_present and entry.doubt is None for entry in self.entries)
 
     def is_of_release(self, version: str) -> bool:
         """True if every stage runs this release, and so knows all that its head may send."""
-        return all(entry.hello and entry.hello.version == version for entry in self.stages)
+        return all(entry.hello and entry.hello.version == version for entry in self.entries)
 
     @property
     def is_ready(self) -> bool:
-        return all(entry.state == "ready" for entry in self.stages)
+        return all(entry.state == "ready" for entry in self.entries)
 
     def knows(self, node: str) -> bool:
         return node in self._by_node
@@ -103,8 +123,8 @@ class Registry:
                 entry.state, entry.reason = "waiting", "known, not yet assigned"
         return has_changed and entry.is_present
 
-    def assigned(self, assign: Assign) -> StageEntry:
-        entry = self.stages[assign.stage]
+    def assigned(self, node: str, assign: Assign) -> StageEntry:
+        entry = self._by_node[node]
         entry.assign, entry.told_peer, entry.ready = assign, entry.peer, None
         entry.state, entry.reason = "loading", LOADING
         return entry
@@ -145,7 +165,7 @@ class Registry:
     def lose_silent(self, now: float) -> list[StageEntry]:
         """Mark the stages that have been silent for too long and return them."""
         lost = []
-        for entry in self.stages:
+        for entry in self.entries:
             allowed_s = LOST_LOADING_S if entry.state == "loading" else LOST_S
             if entry.is_present and now - entry.heard_at > allowed_s:
                 entry.state, entry.reason = "lost", f"not heard of for over {allowed_s:.0f} s"
@@ -162,8 +182,8 @@ class Registry:
 
     def _sentences(self, states: set[str]) -> list[str]:
         return [
-            f"stage {index} ({entry.node}): {entry.problem}"
-            for index, entry in enumerate(self.stages)
+            f"{entry.place} ({entry.node}): {entry.problem}"
+            for entry in self.entries
             if entry.state in states
         ]
 

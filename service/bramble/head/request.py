@@ -15,6 +15,7 @@ from bramble.head.sequence import Sequence, State
 from bramble.head.step_plan import Emission
 from bramble.head.stop import StopMatcher
 from bramble.model.manifest import Manifest
+from bramble.model.replies.thoughts import ThoughtCounter
 from bramble.model.sampling import effective
 from bramble.model.tokenizer import Chat, Detokenizer, Tokenizer, opened_thought
 from bramble.wire.messages import (
@@ -38,6 +39,7 @@ class Request:
     detokenizer: Detokenizer
     stops: StopMatcher
     record: Record
+    thought: ThoughtCounter
     started_at: float | None = None
     first_token_at: float | None = None
     heard_at: float = 0.0  # when its readers were last sent something
@@ -70,10 +72,14 @@ class Request:
             preemptions=sequence.preemptions,
             cached_tokens=min(sequence.num_cached, sequence.num_prompt_tokens),
             stop_string=self.stops.met,
+            thought_tokens=self.thought.num_tokens if self.asked.messages is not None else 0,
         )
 
     def _text(self, token_id: int, is_last: bool) -> str:
-        text = "" if token_id in self.sequence.eos_ids else self.detokenizer.push(token_id)
+        text = ""
+        if token_id not in self.sequence.eos_ids:
+            text = self.detokenizer.push(token_id)
+            self.thought.add(text)
         text, self.has_met_stop = self.stops.push(text)
         if is_last and not self.has_met_stop:
             text += self._rest()
@@ -118,14 +124,16 @@ def open_request(
         is_exact=is_exact,
         grammar=reply_grammar(asked, tokenizer, manifest, laid_out),
     )
+    opening = opened_thought(laid_out)
     request = Request(
         asked=asked,
         sequence=sequence,
         arrived_at=now,
         detokenizer=Detokenizer(tokenizer, tokenizer.marker_ids if offered_tools(asked) else ()),
         stops=StopMatcher(asked.stop),
-        record=Record(asked.request, tokenizer.token_bytes),
-        opening=opened_thought(laid_out),
+        record=Record(asked.request, tokenizer.token_bytes, sampling.top_logprobs >= 0),
+        thought=ThoughtCounter(opening),
+        opening=opening,
     )
     _catch_up(request)
     return request

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bramble.errors import BadInput, Broken
+from bramble.head.assignments import Epoch, assignments
 from bramble.head.registry import Registry, StageEntry
 from bramble.head.sequence import Sequence
 from bramble.head.step_plan import StepPlan
@@ -24,7 +25,7 @@ from bramble.model.manifest import Manifest
 from bramble.observe.repeats import Repeats
 from bramble.plan.cache_kind import AUTO, cache_kind
 from bramble.plan.planner import Node, Plan, StagePlan, plan_ring
-from bramble.wire.messages import Assign, Message, Open, Sampled, Step, StepKind
+from bramble.wire.messages import Assign, Hello, Member, Message, Open, Sampled, Step, StepKind
 from bramble.wire.terms import epoch_of
 
 log = logging.getLogger(__name__)
@@ -36,6 +37,8 @@ STRANDED_S = 5.0  # on a hop: as long as ZeroMQ bears a silent one (HEARTBEAT_TI
 # Of the golden check, which is recorded with float32; a wrong layer is about 1. Measured: float16
 # 0.0006 to 0.003, int8 0.03 to 0.08
 CACHE_TOLERANCES = {"float32": 0.0, "float16": 0.05, "int8": 0.25}
+# The same of a group's exchange. Measured: float16 0.001 (in int4 0.03), q8 0.015 to 0.08
+EXCHANGE_TOLERANCES = {"float32": 0.0, "float16": 0.05, "q8": 0.25}
 RETRY_S = 15.0  # after a failure, in case a person has put it right
 # The same where a stage could not load its shard: a file, a disk's room or a permission is put
 # right at any moment, and a stage does not read again what is as it was
@@ -63,6 +66,7 @@ class Settings:
     sampled_endpoint: str
     node: str = ""  # the head's own
     kv_cache: str = AUTO  # one of plan/cache_kind.KINDS
+    exchange: str = "float32"  # form of what the members of a group send each other
     for_cache: bool = False  # layers are split for the most cache, not the least time
 
 
@@ -71,7 +75,7 @@ class Ring:
 
     first_epoch  differs from those of earlier heads, whose steps may still be under way and whose
                  terms stages of an earlier release do not remember
-    connect      makes the channel to the first stage
+    connect      makes the way to all members of the first stage
     tell         sends an assignment to a stage
     """
 
@@ -82,7 +86,7 @@ class Ring:
         registry: Registry,
         settings: Settings,
         first_epoch: int,
-        connect: Callable[[str, str], Sender],
+        connect: Callable[[tuple[Member, ...]], Sender],
         tell: Callable[[StageEntry, Assign], None],
     ) -> None:
         self.manifest = manifest
@@ -97,13 +101,13 @@ class Ring:
         self._connect = connect
         self._tell = tell
         self._first: Sender | None = None
-        self._first_endpoint = ""
+        self._first_members: tuple[Member, ...] = ()
         self._sent_at: dict[int, float] = {}  # of steps under way, in the order in which they went
         self._has_gap = False
         self._retry_at = 0.0
         self._repeats = Repeats()  # of one failure
         self._hop = ""  # over which the last lost step did not get, for a person
-        self._suspect = ""  # the node whose files are to be hashed and packed anew
+        self._suspects: tuple[str, ...] = ()  # nodes whose files are to be hashed and packed anew
         self._renewed: set[str] = set()  # nodes that were told so since the ring last served
 
     # ------------------------------------------------------------------------------- activation
@@ -115,18 +119,19 @@ class Ring:
         if not self.registry.is_complete:
             self.state, self._reason = State.WAITING, None
             return False
+        number = epoch_of(self.term, self.epoch + 1)
         try:
             self.plan = self._make_plan()
+            assigns = assignments(self.plan, self._epoch(number), self.registry.hello_of)
         except BadInput as problem:
             self.fail(str(problem), now)
             return False
-        self.epoch = epoch_of(self.term, self.epoch + 1)
+        self.epoch = number
         self.state, self._reason = State.LOADING, None
-        for assign in self._assignments(self.plan):
-            self._tell(self.registry.assigned(assign), assign)
-        if self._suspect:
-            self._renewed.add(self._suspect)
-            self._suspect = ""
+        for member, assign in zip(self.plan.members, assigns, strict=True):
+            self._tell(self.registry.assigned(member.node, assign), assign)
+        self._renewed.update(self._suspects)
+        self._suspects = ()
         level = logging.DEBUG if self._repeats.is_again else logging.INFO
         plan = self.plan.plan_id.hex()[:8]
         log.log(level, "event=activate term=%d epoch=%d plan=%s", self.term, self.epoch, plan)
@@ -135,13 +140,13 @@ class Ring:
     def check(self, now: float) -> None:
         """Every stage is ready: replay the golden check, or serve if the model has none."""
         assert self.plan is not None
-        endpoint = self._hello_endpoint(0)
-        if endpoint != self._first_endpoint or self._first is None:
-            node = self.registry.stages[0].node
+        nodes = self.plan.stages[0].nodes
+        members = tuple(Member(node, self.registry.hello_of(node).endpoint) for node in nodes)
+        if members != self._first_members or self._first is None:
             try:
-                self._first, self._first_endpoint = self._connect(endpoint, node), endpoint
+                self._first, self._first_members = self._connect(members), members
             except BadInput as problem:  # an address that is none, or a node whose key is unknown
-                self._first, self._first_endpoint = None, ""
+                self._first, self._first_members = None, ()
                 self.fail(str(problem), now)
                 return
         golden = self.manifest.golden
@@ -163,7 +168,7 @@ class Ring:
 
     def is_due(self, now: float) -> bool:
         """True if a failed ring should be tried again: at once, if something is done about it."""
-        is_over = bool(self._suspect) or now > self._retry_at
+        is_over = bool(self._suspects) or now > self._retry_at
         return self.state is State.FAILED and is_over
 
     def has_lost_step(self, now: float) -> bool:
@@ -174,7 +179,7 @@ class Ring:
         step, sent_at = next(iter(self._sent_at.items()), (0, now))
         is_stranded = all(
             entry.heard_at - sent_at > STRANDED_S and entry.stats.get("idle_s", 0.0) > STRANDED_S
-            for entry in self.registry.stages
+            for entry in self.registry.entries
         )
         is_lost = self._has_gap or is_stranded or now - sent_at > STEP_TIMEOUT_S
         if is_lost:
@@ -184,16 +189,21 @@ class Ring:
         return is_lost
 
     def _silent_hop(self, step: int) -> str:
-        """Say between which two neighbours a step got lost: behind the last stage that ran it."""
-        stages = self.registry.stages
-        stops = [*(entry.node for entry in stages), "the head"]
-        ran = [int(entry.stats.get("last_step", step)) >= step for entry in stages]
-        index = [*ran, False].index(False)
-        source, target = (["the head", *stops][index], stops[index])
+        """Say where a step got lost: between the first that did not run it and who sends to it."""
+        source, target = self.last_node, "the head"
+        sources = ["the head", *(group[0] for group in self.registry.groups)]
+        for sender, group in zip(sources, self.registry.groups, strict=False):
+            idle = [node for node in group if not self._has_run(node, step)]
+            if idle:
+                source, target = sender, idle[0]
+                break
         return (
             f"nothing gets from {source} to {target}: check the network between them and "
             f"{target}'s firewall (bramble doctor)"
         )
+
+    def _has_run(self, node: str, step: int) -> bool:
+        return int(self.registry.entry(node).stats.get("last_step", step)) >= step
 
     @property
     def is_failing_again(self) -> bool:
@@ -265,20 +275,25 @@ class Ring:
 
     @property
     def last_node(self) -> str:
-        """The node whose answers count: that of the last stage."""
-        return self.registry.stages[-1].node
+        """The node whose answers count: rank 0 of the last stage."""
+        return self.registry.groups[-1][0]
 
     def _judge(self, sampled: Sampled, now: float) -> None:
         golden = self.manifest.golden
         assert golden is not None and self.plan is not None
         allowed = max(golden.tolerance, CACHE_TOLERANCES[self.plan.kv_cache])
+        if any(len(stage.members) > 1 for stage in self.plan.stages):
+            allowed = max(allowed, EXCHANGE_TOLERANCES[self._settings.exchange])
         for index, stage in enumerate(self.plan.stages):
             difference = _difference(sampled.digests, index, golden.digests[stage.stop])
+            log.debug("event=compared stage=%d difference=%.2g", index, difference)
             if difference > allowed:
-                entry = self.registry.stages[index]
-                is_first = entry.node not in self._renewed
-                self._suspect = entry.node if is_first else ""
-                entry.state, entry.reason = "failed", _verdict(stage, difference, allowed, is_first)
+                is_first = self._renewed.isdisjoint(stage.nodes)
+                self._suspects = stage.nodes if is_first else ()
+                for node in stage.nodes:  # which of them it is, a sum does not tell
+                    entry = self.registry.entry(node)
+                    entry.state = "failed"
+                    entry.reason = _verdict(stage, difference, allowed, is_first)
                 self.fail("the golden check failed", now)
                 return
         self._serve()
@@ -298,57 +313,29 @@ class Ring:
     # ------------------------------------------------------------------------------------- plan
 
     def _make_plan(self) -> Plan:
-        found = [(entry.node, entry.hello) for entry in self.registry.stages if entry.hello]
-        nodes = [Node(name, hello.memory_bytes, machine=hello.machine) for name, hello in found]
+        hellos = [
+            [self.registry.hello_of(node) for node in group] for group in self.registry.groups
+        ]
+        groups = [tuple(map(_node_of, group)) for group in hellos]
         settings = self._settings
-        machines = (hello.machine for _, hello in found)
+        machines = (hello.machine for group in hellos for hello in group)
         return plan_ring(
             self.manifest,
             self.manifest_sha256,
-            nodes,
+            groups,
             settings.rows,
             settings.max_length,
             cache_kind(self.manifest, settings.kv_cache, machines),
             for_cache=settings.for_cache,
         )
 
-    def _assignments(self, plan: Plan) -> list[Assign]:
-        ends = [self._hello_endpoint(i) for i in range(1, len(plan.stages))]
-        ends.append(self._settings.sampled_endpoint)
-        stages, head = [entry.node for entry in self.registry.stages], self._settings.node
-        ring = [head, *stages, head]  # who sends to whom
-        assigns = []
-        for index, stage in enumerate(plan.stages):
-            is_end = 0 < index == len(plan.stages) - 1
-            assigns.append(
-                Assign(
-                    plan_id=plan.plan_id.hex(),
-                    epoch=self.epoch,
-                    model=plan.model,
-                    manifest_sha256=plan.manifest_sha256,
-                    stage=index,
-                    num_stages=len(plan.stages),
-                    share=stage.share,
-                    next_endpoint=ends[index],
-                    rows=plan.rows,
-                    max_length=plan.max_length,
-                    kv_bytes=stage.kv_bytes,
-                    next_node=ring[index + 2],
-                    kv_cache=plan.kv_cache,
-                    first_endpoint=self._hello_endpoint(0) if is_end else "",
-                    first_node=self.registry.stages[0].node if is_end else "",
-                    previous_node=ring[index],
-                    last_node=stages[-1] if index == 0 else "",
-                    is_suspect=stage.node == self._suspect,
-                    term=self.term,
-                )
-            )
-        return assigns
+    def _epoch(self, number: int) -> Epoch:
+        head = Member(self._settings.node, self._settings.sampled_endpoint)
+        return Epoch(number, self.term, head, self._suspects, self._settings.exchange)
 
-    def _hello_endpoint(self, index: int) -> str:
-        hello = self.registry.stages[index].hello
-        assert hello is not None
-        return hello.endpoint
+
+def _node_of(hello: Hello) -> Node:
+    return Node(hello.node, hello.memory_bytes, machine=hello.machine)
 
 
 def _needs_history(sequence: Sequence) -> bool:

@@ -45,7 +45,7 @@ class ServedRing:
         self._served_at = now
         self.scheduler = Scheduler(
             Limits(
-                len(ring.registry.stages),
+                ring.registry.num_stages,
                 config.max_rows,
                 0,
                 config.prefill_tokens,
@@ -102,7 +102,7 @@ class ServedRing:
 
     def _fault(self, plan: StepPlan, sampled: m.Sampled) -> str | None:
         vocab_size = self.ring.manifest.shape.vocab_size
-        return answer.fault(plan, sampled, len(self.ring.registry.stages), vocab_size)
+        return answer.fault(plan, sampled, self.ring.registry.num_stages, vocab_size)
 
     def _count(self, plan: StepPlan, sampled: m.Sampled, num_emitted: int, now: float) -> None:
         is_prefill = plan.kind.is_chunk

@@ -13,7 +13,7 @@ from collections import Counter
 from functools import partial
 from pathlib import Path
 
-from bramble.config import HeadConfig
+from bramble.config import MEMBER_SIGN, HeadConfig
 from bramble.errors import BadFrame, BadInput
 from bramble.head import control, status
 from bramble.head.arrivals import Arrivals
@@ -32,6 +32,7 @@ from bramble.plan import cache_kind
 from bramble.plan.planner import check_context
 from bramble.plan.rings import CAPACITY, OBJECTIVES
 from bramble.wire import messages as m
+from bramble.wire.fan import Fan, to_all
 from bramble.wire.frames import MAX_ROWS
 from bramble.wire.terms import Kept, Vow
 from bramble.wire.transport import (
@@ -81,15 +82,16 @@ class Service:
             self._sampled.endpoint,
             config.node,
             config.kv_cache,
+            config.exchange,
             for_cache=config.objective == CAPACITY,
         )
         arrivals = Arrivals()
         rings = []
-        for nodes in config.nodes_of_rings:
+        for groups in config.groups_of_rings:
             ring = Ring(
                 manifest,
                 model.export,
-                Registry(nodes),
+                Registry(groups),
                 settings,
                 incarnation % MAX_FIRST_EPOCH,
                 _FirstHop(transport).connect,
@@ -110,9 +112,8 @@ class Service:
     def _stand(self, incarnation: int) -> Candidacy:
         """Stand for the role: alone, or beside the heads of other nodes."""
         config = self._config
-        stages = tuple(node for nodes in config.nodes_of_rings for node in nodes)
         last = self._kept.read().term
-        return Candidacy(config.node, incarnation, config.heads, stages, self._since, last)
+        return Candidacy(config.node, incarnation, config.heads, config.nodes, self._since, last)
 
     def _keep(self, term: int) -> None:
         """Have the term outlive this process; stages remember it too, and theirs decides."""
@@ -131,7 +132,7 @@ class Service:
 
     def run(self) -> None:
         """Serve until interrupted, or told to leave."""
-        stages = [len(served.ring.registry.stages) for served in self._fleet.rings]
+        stages = [served.ring.registry.num_stages for served in self._fleet.rings]
         log.info("event=start model=%s stages=%s", self._model.manifest.name, stages)
         poll = Poll([self._sampled, self._control_socket, self._client_socket])
         poll.add(self._desk.bell)
@@ -213,17 +214,17 @@ class Service:
 
 
 class _FirstHop:
-    """The channel to a ring's first stage, which may be another one after each restart."""
+    """The way to a ring's first stage, which may be another one after each restart."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
-        self._channel: Channel | None = None
+        self._way: Channel | Fan | None = None
 
-    def connect(self, endpoint: str, node: str) -> Channel:
-        if self._channel is not None:
-            self._channel.close()
-        self._channel = self._transport.push(endpoint, node)
-        return self._channel
+    def connect(self, members: tuple[m.Member, ...]) -> Channel | Fan:
+        if self._way is not None:
+            self._way.close()
+        self._way = to_all(self._transport, members)
+        return self._way
 
 
 def _check_steps(config: HeadConfig, hidden_size: int) -> None:
@@ -248,14 +249,24 @@ def _check(config: HeadConfig) -> None:
         )
     if config.speculation not in ("auto", "off"):
         raise BadInput(f"speculation is {config.speculation!r}, it has to be auto or off")
+    if config.exchange not in m.EXCHANGE_FORMS:
+        allowed = ", ".join(m.EXCHANGE_FORMS)
+        raise BadInput(f"exchange is {config.exchange!r}, it has to be one of {allowed}")
     if config.objective and config.objective not in OBJECTIVES:
         allowed = ", ".join(OBJECTIVES)
         raise BadInput(f"objective is {config.objective!r}, it has to be one of {allowed}")
     if config.stages and config.rings:
         raise BadInput("stages and rings are both given: name the nodes of one ring, or of several")
-    if not all(config.nodes_of_rings):
+    if not all(config.groups_of_rings):
         raise BadInput("a ring has no nodes: name at least one for each")
-    times = Counter(node for nodes in config.nodes_of_rings for node in nodes)
+    if not all(config.nodes):
+        rings = config.rings or (config.stages,)
+        wrong = next(s for ring in rings for s in ring if not all(s.split(MEMBER_SIGN)))
+        raise BadInput(
+            f"{wrong!r} names a node without a name; need NODE, or NODE{MEMBER_SIGN}NODE where "
+            "several serve a stage together"
+        )
+    times = Counter(config.nodes)
     twice = [node for node, count in times.items() if count > 1]
     if twice:
         raise BadInput(f"{twice[0]} is named {times[twice[0]]} times: name each node once")

@@ -7,16 +7,18 @@ from dataclasses import asdict
 from typing import Any
 
 import bramble
+from bramble.config import MEMBER_SIGN
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
 from bramble.head.registry import StageEntry
 from bramble.head.ring import Ring
 from bramble.head.served_ring import ServedRing
 from bramble.head.speed import Speed
-from bramble.model.manifest import Manifest
+from bramble.model.share import Share
 from bramble.observe import health
-from bramble.plan.planner import StagePlan
+from bramble.plan.planner import MemberPlan
 
+STATES = ("failed", "lost", "waiting", "loading", "ready")  # of a stage's process, the worst first
 # What a stage's Beat may tell of itself, and what stands there until it does.
 STAGE_STATS = {
     "kv_used_bytes": None,
@@ -26,6 +28,9 @@ STAGE_STATS = {
     "throttled": None,
     "threads": None,
     "foreseen_steps": 0,
+    "exchange_own_us": None,  # of a member of a group: an exchange itself,
+    "exchange_waiting_us": None,  # and until the others have sent theirs
+    "exchange_dropped": None,  # connections and messages that were not of its group and epoch
 }
 
 
@@ -84,7 +89,7 @@ def sentence(fleet: Fleet, now: float) -> str:
 
 
 def _extent(fleet: Fleet) -> str:
-    num_stages = sum(len(served.ring.registry.stages) for served in fleet.rings)
+    num_stages = sum(served.ring.registry.num_stages for served in fleet.rings)
     if len(fleet.rings) == 1:
         return f"{num_stages} stages"
     num_serving = sum(served.is_serving for served in fleet.rings)
@@ -148,7 +153,8 @@ def _plan_id(ids: list[str]) -> str | None:
 
 def _ring(served: ServedRing, now: float) -> dict[str, Any]:
     ring, plan, speed = served.ring, served.ring.plan, served.speed
-    shards = plan.stages if plan else (None,) * len(ring.registry.stages)
+    members = plan.members if plan else (None,) * len(ring.registry.entries)
+    shares = dict(zip((entry.node for entry in ring.registry.entries), members, strict=True))
     decode, prefill = speed.per_second(now)
     return {
         "state": _ring_state(served),
@@ -162,8 +168,13 @@ def _ring(served: ServedRing, now: float) -> dict[str, Any]:
         "requests": _requests(served),
         "decode_steps_total": speed.decode_steps,
         "stages": [
-            _stage(index, entry, shard, ring.manifest, speed)
-            for index, (entry, shard) in enumerate(zip(ring.registry.stages, shards, strict=True))
+            _stage(
+                [
+                    _member(index, rank, ring.registry.entry(node), shares[node], ring, speed)
+                    for rank, node in enumerate(group)
+                ]
+            )
+            for index, group in enumerate(ring.registry.groups)
         ],
     }
 
@@ -181,25 +192,58 @@ def _requests(served: ServedRing) -> dict[str, int]:
     }
 
 
-def _stage(
-    index: int, entry: StageEntry, shard: StagePlan | None, manifest: Manifest, speed: Speed
+def _stage(members: list[dict[str, Any]]) -> dict[str, Any]:
+    """A stage: as its only member; of several as rank 0, with the state of who is worst off."""
+    lead = members[0]
+    if len(members) == 1:
+        return lead | {"members": members}
+    worst = min(members, key=lambda member: STATES.index(member["state"]))
+    return lead | {
+        "node": MEMBER_SIGN.join(member["node"] for member in members),
+        "state": worst["state"],
+        "reason": worst["reason"],
+        "share": None,
+        "part": None,
+        "weight_bytes": _sum(members, "weight_bytes"),
+        "kv_bytes": _sum(members, "kv_bytes"),
+        "resident_bytes": _sum(members, "resident_bytes"),
+        "kv_used_bytes": _sum(members, "kv_used_bytes"),
+        "troubles": [trouble for member in members for trouble in member["troubles"]],
+        "members": members,
+    }
+
+
+def _sum(members: list[dict[str, Any]], key: str) -> int | None:
+    """The sum over members, None if one of them is not known."""
+    values = [member[key] for member in members]
+    return None if None in values else sum(values)
+
+
+def _member(
+    index: int, rank: int, entry: StageEntry, plan: MemberPlan | None, ring: Ring, speed: Speed
 ) -> dict[str, Any]:
-    waiting, compute, python = speed.stage_ms(index) or (None, None, None)
-    compute_total, python_total = speed.stage_totals_ms(index) or (None, None)
+    """One process. The times of a step are those that rank 0 tells, for the whole stage."""
+    is_lead = rank == 0
+    waiting, compute, python = (is_lead and speed.stage_ms(index)) or (None, None, None)
+    compute_total, python_total = (is_lead and speed.stage_totals_ms(index)) or (None, None)
+    share = plan.share if plan else None
     hello = entry.hello
     stats = {key: entry.stats.get(key, default) for key, default in STAGE_STATS.items()}
     return {
         "stage": index,
+        "rank": rank,
         "node": entry.node,
         "state": entry.state,
         "reason": entry.reason,
-        "start": shard.start if shard else None,
-        "stop": shard.stop if shard else None,
-        "has_embed": shard.has_embed if shard else None,
-        "has_lm_head": shard.has_lm_head if shard else None,
-        "num_layers_total": manifest.shape.num_layers,
-        "weight_bytes": shard.weight_bytes if shard else None,
-        "kv_bytes": shard.kv_bytes if shard else None,
+        "start": share.start if share else None,
+        "stop": share.stop if share else None,
+        "has_embed": share.has_embed if share else None,
+        "has_lm_head": share.has_lm_head if share else None,
+        "share": asdict(share) if share else None,
+        "part": _part(share, ring) if share else None,
+        "num_layers_total": ring.manifest.shape.num_layers,
+        "weight_bytes": plan.weight_bytes if plan else None,
+        "kv_bytes": plan.kv_bytes if plan else None,
         "endpoint": hello.endpoint if hello else None,
         "machine": hello.machine if hello else None,
         "version": hello.version if hello else None,
@@ -213,6 +257,14 @@ def _stage(
         **stats,
         "troubles": [asdict(trouble) for trouble in _troubles(entry)],
     }
+
+
+def _part(share: Share, ring: Ring) -> str | None:
+    """What a member of a group has of each layer, for a person; None of one that is alone."""
+    shape = ring.manifest.shape
+    if share.is_whole(shape):
+        return None
+    return f"{share.heads[1] - share.heads[0]} of {shape.num_heads} heads"
 
 
 def _troubles(entry: StageEntry) -> list[health.Trouble]:

@@ -112,11 +112,6 @@ class Matcher:
         """Why it cannot go on, in llguidance's words; empty if it can."""
         return str(self._matcher.get_error()) if self._matcher.is_error() else ""
 
-    @property
-    def can_end(self) -> bool:
-        """True if the reply would be whole here."""
-        return bool(self._matcher.is_accepting())
-
     def feed(self, token_ids: Sequence[int]) -> bool:
         """Go on by these tokens; False if the grammar did not allow one of them, or cannot go on.
 

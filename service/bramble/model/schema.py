@@ -1,4 +1,4 @@
-"""A client's JSON schema, read for a grammar: what cannot be kept is refused by name and path.
+"""A client's JSON schema, read for a grammar: what no grammar holds is refused by name and path.
 
 Pure. Whether the whole compiles is for head/constraint.py. What JSON Schema has readers ignore
 (titles, examples, unknown words) is left out; `nullable` is OpenAPI's.
@@ -11,7 +11,9 @@ import re
 from typing import Any
 
 from bramble.errors import BadInput
+from bramble.model.schema_dates import with_real_dates
 from bramble.model.schema_places import escaped, place, pointer_of, short, wrong
+from bramble.model.schema_unsupported import UNSUPPORTED
 from bramble.model.schema_whole import MANY, NAMED, ONE, TYPES, Ends, Free, close
 
 MAX_BYTES = 128 << 10  # of a schema or grammar; 5,000 properties compile in 0.3 s (DESIGN.md)
@@ -28,13 +30,8 @@ FORMATS = (
 )
 COUNTS = (*("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"),)
 BOUNDS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
-# What says nothing, although the keyword is one that cannot be kept
+# Values with which a keyword says nothing, although it is one that is not supported
 SILENT = {"uniqueItems": False, "unevaluatedProperties": True, "unevaluatedItems": True}
-REFUSED = (
-    *("not", "if", "then", "else", "dependentRequired", "dependentSchemas", "dependencies"),
-    *("propertyNames", "contains", "minContains", "maxContains", *SILENT),
-    *("$dynamicRef", "$recursiveRef", "divisibleBy", "disallow", "extends"),
-)
 
 
 def embedded(schema: Any, param: str) -> str:
@@ -130,8 +127,9 @@ class _Reader:
         self._seen[pointer] = schema
         kept: dict[str, Any] = {}
         for keyword, value in schema.items():
-            if keyword in REFUSED and not (keyword in SILENT and value is SILENT[keyword]):
-                raise wrong(place(where, keyword), f"{keyword} cannot be kept; leave it out")
+            if keyword in UNSUPPORTED and not (keyword in SILENT and value is SILENT[keyword]):
+                problem = f"the keyword {keyword} is not supported; {UNSUPPORTED[keyword]}"
+                raise wrong(place(where, keyword), problem)
             if keyword == "$id" and pointer:
                 raise wrong(place(where, keyword), "only the whole schema may have an $id")
             if keyword in _CHECKS or keyword in (*ONE, *MANY, *NAMED):
@@ -139,7 +137,7 @@ class _Reader:
                 kept[keyword] = self._value(keyword, value, place(where, keyword), step)
         _check_format(schema, where)
         _check_object(schema, where)
-        return _nullable(kept, schema, where)
+        return with_real_dates(_nullable(kept, schema, where))
 
     def _value(self, keyword: str, value: Any, where: str, pointer: str) -> Any:
         if keyword in NAMED:
@@ -171,23 +169,31 @@ def _check_format(schema: dict[str, Any], where: str) -> None:
     name = schema.get("format")
     if name is not None and "string" in types and name not in FORMATS:  # else it says nothing
         known = ", ".join(FORMATS)
-        raise wrong(place(where, "format"), f"got {short(name)}; one of {known} can be kept")
+        raise wrong(
+            place(where, "format"),
+            f"got {short(name)}, supported are {known}; leave it out, or use pattern",
+        )
 
 
 def _check_object(schema: dict[str, Any], where: str) -> None:
     if len(schema.get("patternProperties", ())) > MAX_PATTERNS:
-        raise wrong(place(where, "patternProperties"), f"more than {MAX_PATTERNS} cannot be kept")
+        raise wrong(
+            place(where, "patternProperties"),
+            f"has more than the {MAX_PATTERNS} patterns that are supported; use fewer",
+        )
     optional = set(schema.get("properties", ())) - set(schema.get("required", ()))
     for keyword in ("minProperties", "maxProperties"):
         if keyword in schema and len(optional) > MAX_OPTIONAL:
             raise wrong(
-                place(where, keyword), f"beside more than {MAX_OPTIONAL} optional properties"
+                place(where, keyword),
+                f"is not supported beside more than {MAX_OPTIONAL} optional properties; "
+                "leave it out, or require some",
             )
     # A grammar knows no set of the names so far: of names that are not listed, one may come twice
     if schema.get("minProperties", 0) > len(set(schema.get("required", ()))) + 1:
         raise wrong(
             place(where, "minProperties"),
-            "can be kept up to one more than the required properties; list and require them",
+            "is supported up to one more than the required properties; name more in required",
         )
 
 
@@ -197,7 +203,9 @@ def _nullable(kept: dict[str, Any], schema: dict[str, Any], where: str) -> dict[
         return kept
     if {"$ref", "allOf", "oneOf", "const"} & set(kept):
         raise wrong(
-            place(where, "nullable"), 'cannot be kept here; say anyOf: [..., {"type": "null"}]'
+            place(where, "nullable"),
+            "is not supported beside $ref, allOf, oneOf or const; "
+            'use anyOf: [..., {"type": "null"}] instead',
         )
     if "type" in kept:
         types = [kept["type"]] if isinstance(kept["type"], str) else kept["type"]
@@ -260,13 +268,17 @@ def _literals(value: Any, where: str) -> Any:
         each = stack.pop()
         stack += each.values() if isinstance(each, dict) else each if isinstance(each, list) else []
         if isinstance(each, str) and _CONTROL.search(each):
-            raise wrong(where, f"{short(each)} holds a control character, which cannot be kept")
+            raise wrong(
+                where, f"{short(each)} holds a control character, which no reply can; take it out"
+            )
     return value
 
 
 def _pattern(value: Any, where: str) -> str:
     if _SPELLED.search(_CLASS.sub("", _text(value, where))):
-        raise wrong(where, "names a control character by itself, which cannot be kept")
+        raise wrong(
+            where, "names a control character by itself, which no reply can hold; take it out"
+        )
     return str(value)
 
 

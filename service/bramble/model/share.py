@@ -62,6 +62,11 @@ class Share:
     def num_layers(self) -> int:
         return self.stop - self.start
 
+    def kv_bytes_per_token(self, shape: Shape, kv_cache: str = "float32") -> int:
+        """Bytes of keys and values that one token takes in its layers' KV heads."""
+        whole = shape.kv_bytes_per_token(self.num_layers, kv_cache)
+        return whole * (self.kv_heads[1] - self.kv_heads[0]) // shape.num_kv_heads
+
     @property
     def layers(self) -> range:
         return range(self.start, self.stop)

@@ -6,30 +6,20 @@ Every grouping of the nodes that fits is planned by `planner.plan_ring` and time
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
+from bramble.plan.candidates import Candidates
 from bramble.plan.devices import GIGABIT, PI5_PACE
-from bramble.plan.groups import Group, groupings
 from bramble.plan.pace import Link, Pace
 from bramble.plan.planner import Node, Plan, plan_ring
 from bramble.plan.reasons import why
-from bramble.plan.ring_speed import Ring, ring_of
-from bramble.plan.rings import (
-    CAPACITY,
-    LATENCY,
-    OBJECTIVES,
-    THROUGHPUT,
-    Figures,
-    Rings,
-    Work,
-    aggregate,
-)
+from bramble.plan.rings import OBJECTIVES, Rings, Work, keys
 
 SAME = 0.002  # figures this close count as equal, and the next one decides
+PAYS = 1.1  # so much better groups have to be: an exchange is known to about 10 %
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +61,8 @@ def choose(
         raise BadInput("the nodes need a name each, and at least one node is needed")
     paces = paces or {node.name: pace_of(node) for node in nodes}
     work = work or Work()
-    for_cache = objective == CAPACITY
-    found = _Planner(manifest, manifest_sha256, nodes, work, paces, link, for_cache).candidates()
+    planner = Candidates(manifest, manifest_sha256, nodes, work, paces, link, objective)
+    found = planner.found()
     if not found:
         # A ring of as many as there may be says which node lacks how much.
         some = nodes[: manifest.shape.num_layers]
@@ -81,6 +71,8 @@ def choose(
     chosen = best(found, objective)
     spare = tuple(name for name in names if name not in chosen.nodes)
     reason = why(objective, chosen, found, spare, work)
+    if planner.undivided:
+        reason += f" Larger groups cannot be: {planner.undivided}."
     return Choice(objective, chosen, spare, tuple(found), reason)
 
 
@@ -90,113 +82,19 @@ def pace_of(node: Node) -> Pace:
 
 
 def best(found: list[Rings], objective: str) -> Rings:
+    """What is best by the objective; and groups only where they pay for certain."""
+    single = [each for each in found if not each.has_groups]
+    groups = [each for each in found if each.has_groups]
+    if not single or not groups:
+        return _best(single or groups, objective)
+    plain, grouped = _best(single, objective), _best(groups, objective)
+    key = keys(objective)[0]
+    return grouped if key(grouped.figures) >= PAYS * key(plain.figures) else plain
+
+
+def _best(found: list[Rings], objective: str) -> Rings:
     """The objective's figure decides; among equals the next ones, then fewer hops, more nodes."""
-    for key in _keys(objective):
+    for key in keys(objective):
         top = max(key(each.figures) for each in found)
         found = [each for each in found if key(each.figures) >= top * (1 - SAME)]
     return min(found, key=lambda each: (len(each.nodes) - len(each.plans), -len(each.nodes)))
-
-
-def _keys(objective: str) -> list[Callable[[Figures], float]]:
-    """Figures to be as large as can be, the first before the second."""
-    keys: dict[str, Callable[[Figures], float]] = {
-        LATENCY: lambda figures: 1 / figures.request_s,
-        THROUGHPUT: lambda figures: figures.aggregate,
-        CAPACITY: lambda figures: figures.cache_tokens,
-    }
-    return [keys[objective], *(key for name, key in keys.items() if name != objective)]
-
-
-class _Planner:
-    """Plans and times rings, each kind of ring once though many nodes are alike."""
-
-    def __init__(
-        self,
-        manifest: Manifest,
-        manifest_sha256: str,
-        nodes: list[Node],
-        work: Work,
-        paces: Mapping[str, Pace],
-        link: Link,
-        for_cache: bool,
-    ) -> None:
-        self._manifest = manifest
-        self._sha256 = manifest_sha256
-        self._nodes = nodes
-        self._work = work
-        self._paces = paces
-        self._link = link
-        self._for_cache = for_cache
-        self._known: dict[tuple[object, ...], tuple[Plan, Ring] | None] = {}
-        self._alone: dict[Ring, float] = {}
-
-    def candidates(self) -> list[Rings]:
-        """Every set of rings that fits."""
-        kinds = [self._kind(index) for index in range(len(self._nodes))]
-        found = []
-        for grouping in groupings(kinds):
-            rings = [self._ring(group) for group in sorted(grouping)]
-            fitting = [ring for ring in rings if ring is not None]
-            if len(fitting) == len(rings):
-                plans, speeds = zip(*fitting, strict=True)
-                limits = tuple(map(self._limit, plans))
-                figures = self._figures(plans, speeds, limits)
-                found.append(Rings(plans, speeds, limits, figures))
-        return found
-
-    def _kind(self, index: int) -> tuple[object, ...]:
-        node = self._nodes[index]
-        return node.memory_bytes, node.speed, self._paces[node.name]
-
-    def _ring(self, group: Group) -> tuple[Plan, Ring] | None:
-        """Plan a ring of these nodes, or say None: it does not fit."""
-        kind = tuple(self._kind(index) for index in group)
-        if kind not in self._known:
-            self._known[kind] = self._plan(group)
-        if (known := self._known[kind]) is None:
-            return None
-        plan, speed = known
-        names = [self._nodes[index].name for index in group]
-        stages = zip(plan.stages, names, strict=True)
-        renamed = tuple(dataclasses.replace(stage, node=name) for stage, name in stages)
-        return dataclasses.replace(plan, stages=renamed), speed
-
-    def _plan(self, group: Group) -> tuple[Plan, Ring] | None:
-        nodes, work = [self._nodes[index] for index in group], self._work
-        try:
-            plan = plan_ring(
-                self._manifest,
-                self._sha256,
-                nodes,
-                work.rows,
-                work.max_length,
-                work.kv_cache,
-                for_cache=self._for_cache,
-            )
-        except BadInput:
-            return None
-        return plan, ring_of(self._manifest, plan, self._paces, self._link)
-
-    def _figures(
-        self, plans: tuple[Plan, ...], speeds: tuple[Ring, ...], limits: tuple[int, ...]
-    ) -> Figures:
-        work = self._work
-        return Figures(
-            max(map(self._request_s, speeds)),
-            aggregate(speeds, limits, work.rows, work.prompt),
-            min(map(self._cache_tokens, plans)),
-        )
-
-    def _request_s(self, ring: Ring) -> float:
-        if ring not in self._alone:
-            self._alone[ring] = ring.request_s(self._work.prompt, self._work.reply)
-        return self._alone[ring]
-
-    def _limit(self, plan: Plan) -> int:
-        tokens = self._work.prompt + self._work.reply
-        return max(1, min(plan.rows, plan.budget_tokens // tokens))
-
-    def _cache_tokens(self, plan: Plan) -> int:
-        """What the tightest stage can hold; more than budget_tokens where rows are few."""
-        per_layer = self._manifest.shape.kv_bytes_per_token(1, plan.kv_cache)
-        return min(stage.kv_bytes // (per_layer * stage.num_layers) for stage in plan.stages)

@@ -183,6 +183,8 @@ def weight_bytes(manifest: Manifest, share: Share) -> int:
 def layer_fraction(manifest: Manifest, share: Share) -> float:
     """How much of each layer's weights a share has: 1 is all. Norms are too few to count."""
     shape = manifest.shape
+    if share.is_whole(shape):
+        return 1.0
     heads, kv_heads, columns = (
         stop - start for start, stop in (share.heads, share.kv_heads, share.columns)
     )

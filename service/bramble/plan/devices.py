@@ -40,8 +40,9 @@ ENGINE_STREAMING = 1.0
 # A stage's own time per step is 0.9 to 1.2 ms on x86_64 (service/DESIGN.md); a Cortex-A76 runs
 # Python at about half that speed: an assumption, until a Pi has been measured.
 PI5_STEP_S = 0.002
-# What a member does itself for an exchange beside waiting for the cable: 24 to 38 µs on x86_64 with
-# AES-256-GCM, from Python; twice that here, likewise an assumption
+# What a member does itself for an exchange beside waiting for the cable: of two members 24 µs on
+# x86_64 and of four 51, sending and receiving in the kernel included, which a link's latency has
+# too (service/DESIGN.md); a Cortex-A76 runs Python at about half that speed: likewise an assumption
 PI5_EXCHANGE_S = 0.000_060
 # Numbers that are packed to 8 bits, encrypted, unpacked or added: 5 cycles each, an assumption
 PI5_NUMBERS_S = 500e6

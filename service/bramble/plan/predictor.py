@@ -12,11 +12,12 @@ from bramble.errors import BadInput
 from bramble.model.manifest import Manifest
 from bramble.plan.choice import Choice, choose
 from bramble.plan.cost import resident_bytes
+from bramble.plan.cut import layer_fraction
 from bramble.plan.devices import DEVICES, GIGABIT, Device
 from bramble.plan.pace import Link
 from bramble.plan.paper import SHA256
 from bramble.plan.planner import Node, plan_ring
-from bramble.plan.ring_speed import Ring
+from bramble.plan.ring_speed import Ring, Terms
 from bramble.plan.rings import Work, shares
 
 MAX_NODES = 32  # of one kind, tried when a stack is too small
@@ -49,6 +50,7 @@ class Memory:
     board: str
     ring: int
     layers: str
+    part: float  # of each of these layers, 1 = all: others of its group have the rest
     system: int  # what the system and the programs keep
     usable: int
     resident: int
@@ -64,6 +66,7 @@ class Prediction:
     choice: Choice
     memory: tuple[Memory, ...]
     token_s: float  # one stream alone, at the prompt's context, on the slowest ring
+    terms: Terms  # of what token_s is the sum
     first_token_s: float  # of work.prompt tokens
     together: tuple[Together, ...]
     idle_watts: float
@@ -84,11 +87,13 @@ def predict(manifest: Manifest, setup: Setup) -> Prediction:
         remedy = what_fits(manifest, setup)
         raise BadInput(f"{error}. Would fit: {remedy}" if remedy else str(error)) from error
     rings = choice.chosen.speeds
+    slowest = max(rings, key=lambda ring: ring.token_s(setup.work.prompt))
     prices = [board.price_usd for board in setup.boards]
     return Prediction(
         choice,
         _memory(manifest, choice, boards, {node.name: node.memory_bytes for node in nodes}),
-        max(ring.token_s(setup.work.prompt) for ring in rings),
+        slowest.token_s(setup.work.prompt),
+        slowest.terms(setup.work.prompt),
         max(ring.first_token_s(setup.work.prompt) for ring in rings),
         tuple(_together(choice, boards, setup.work.prompt, count) for count in setup.streams),
         sum(board.idle_watts for board in setup.boards),
@@ -142,18 +147,20 @@ def _memory(
 ) -> tuple[Memory, ...]:
     lines = []
     for index, plan in enumerate(choice.rings):
-        for stage in plan.stages:
-            per_token = manifest.shape.kv_bytes_per_token(stage.num_layers, plan.kv_cache)
-            board = boards[stage.node]
+        for member in plan.members:
+            share, node = member.share, member.node
+            per_token = share.kv_bytes_per_token(manifest.shape, plan.kv_cache)
+            board = boards[node]
             lines.append(
                 Memory(
-                    stage.node,
+                    node,
                     board.name,
                     index,
-                    f"{stage.start}–{stage.stop - 1}",
-                    board.memory_bytes - usable[stage.node],
-                    usable[stage.node],
-                    resident_bytes(manifest, stage.share, board.pace.machine),
+                    f"{share.start}–{share.stop - 1}",
+                    layer_fraction(manifest, share),
+                    board.memory_bytes - usable[node],
+                    usable[node],
+                    resident_bytes(manifest, share, board.pace.machine),
                     plan.budget_tokens * per_token,
                 )
             )
@@ -169,8 +176,8 @@ def _together(choice: Choice, boards: dict[str, Device], context: int, streams: 
         at_once += share
         total += ring.aggregate(share, context)
         for stage, busy in zip(plan.stages, _busy(ring, share, context), strict=True):
-            board = boards[stage.node]
-            watts += busy * (board.load_watts - board.idle_watts)
+            for node in stage.nodes:
+                watts += busy * (boards[node].load_watts - boards[node].idle_watts)
     return Together(streams, int(at_once + 0.5), total, watts)
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
+from bramble.plan.exchange_time import Q8
 from bramble.plan.planner import Plan
 from bramble.plan.ring_speed import Ring
 
@@ -21,6 +23,7 @@ class Work:
     prompt: int = 512  # tokens of a request, as `bramble bench` asks
     reply: int = REPLY_TOKENS
     kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
+    exchange: str = Q8  # of the numbers that a group's members send each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +45,12 @@ class Rings:
     figures: Figures
 
     @property
+    def has_groups(self) -> bool:
+        return any(len(plan.members) > len(plan.stages) for plan in self.plans)
+
+    @property
     def nodes(self) -> tuple[str, ...]:
-        return tuple(stage.node for plan in self.plans for stage in plan.stages)
+        return tuple(member.node for plan in self.plans for member in plan.members)
 
 
 def aggregate(
@@ -61,3 +68,13 @@ def shares(
     paces = [ring.aggregate(streams, context) for ring in rings]
     wanted = [streams * pace / sum(paces) for pace in paces]
     return [min(share, limit) for share, limit in zip(wanted, limits, strict=True)]
+
+
+def keys(objective: str) -> list[Callable[[Figures], float]]:
+    """Figures to be as large as can be, the first before the second."""
+    keys: dict[str, Callable[[Figures], float]] = {
+        LATENCY: lambda figures: 1 / figures.request_s,
+        THROUGHPUT: lambda figures: figures.aggregate,
+        CAPACITY: lambda figures: figures.cache_tokens,
+    }
+    return [keys[objective], *(key for name, key in keys.items() if name != objective)]

@@ -92,6 +92,9 @@ def stage_of(
     manifest: Manifest, stage: StagePlan, kv_cache: str, paces: Mapping[str, Pace]
 ) -> Stage:
     """Join a plan's stage with what its nodes can do."""
-    pace = paces[stage.node]
-    load = share_load(manifest, stage.share, kv_cache, pace.machine)
-    return Stage((load,), (pace,), stage.num_layers)
+    own = tuple(paces[node] for node in stage.nodes)
+    loads = tuple(
+        share_load(manifest, member.share, kv_cache, pace.machine)
+        for member, pace in zip(stage.members, own, strict=True)
+    )
+    return Stage(loads, own, stage.num_layers)

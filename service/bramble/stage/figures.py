@@ -15,16 +15,26 @@ def sentence_of(assign: m.Assign | None, stats: dict[str, Any], failure: str) ->
         return failure or "connected to the head, no shard assigned"
     share = assign.share
     ends = ("embedding, " if share.has_embed else "", ", lm_head" if share.has_lm_head else "")
+    layers = f"{ends[0]}layers {share.start} to {share.stop - 1}{ends[1]}"
     parts = [
-        f"{assign.model}: {ends[0]}layers {share.start} to {share.stop - 1}{ends[1]}",
+        f"{assign.model}: {layers}{_group(assign)}",
         f"{stats['tokens_s']:.1f} tokens/s with {stats['threads']}",
         f"{stats['sequences']} sequences in the cache",
         f"{stats['resident_bytes'] >> 20} MiB, {stats['kv_used_bytes'] >> 20} of it KV cache",
     ]
+    if "exchange_own_us" in stats:
+        own, waiting = stats["exchange_own_us"], stats["exchange_waiting_us"]
+        parts.append(f"an exchange takes {own:.0f} µs and waits {waiting:.0f}")
     if stats["temperature_c"] is not None:
         parts.append(f"{stats['temperature_c']:.0f} °C")
     parts.append(f"THROTTLED: {stats['throttled']}" if stats["throttled"] else "not throttled")
     return ", ".join(parts)
+
+
+def _group(assign: m.Assign) -> str:
+    if not assign.group:
+        return ""
+    return f" as rank {assign.rank} of {'+'.join(member.node for member in assign.group)}"
 
 
 def damage(files: dict[Path, str]) -> str:

@@ -46,7 +46,7 @@ class Halves:
 
     out         attended → partial, of o_proj
     feed        hidden, partial → residual and fed, a partial sum of down_proj
-    partial, residual, fed, result      float32 (n, t, hidden_size), C-contiguous
+    partial, residual, fed, result      float32 (n * t, hidden_size), C-contiguous
     """
 
     group: Group
@@ -58,11 +58,11 @@ class Halves:
     result: Floats
 
     def __call__(self) -> None:
-        exchange, width = self.group.exchange, self.partial.shape[-1]
+        exchange = self.group.exchange
         self.out()
-        exchange.reduce(self.partial.reshape(-1, width))
+        exchange.reduce(self.partial)
         self.feed()
-        exchange.reduce(self.fed.reshape(-1, width))
+        exchange.reduce(self.fed)
         np.add(self.residual, self.fed, out=self.result)
 
 
@@ -89,10 +89,7 @@ def bind_halves(
         group,
         Run(name, out, bind(out, attended, projected)),
         Run(name, feed, bind(feed, hidden | projected, fed_by)),
-        partial,
-        residual,
-        fed,
-        result,
+        *(array.reshape(-1, array.shape[-1]) for array in (partial, residual, fed, result)),
     )
 
 

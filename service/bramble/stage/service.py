@@ -11,35 +11,30 @@ import os
 import platform
 import signal
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from threading import Thread
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 import bramble
 from bramble.config import StageConfig
-from bramble.errors import BadFrame, BadInput, BadShard, BrambleError, Broken, CacheFull
+from bramble.errors import BadFrame, BadInput, BrambleError, Broken, CacheFull
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.observe.repeats import Repeats
 from bramble.stage import memory
-from bramble.stage.answer import is_of_one_token, sampled
+from bramble.stage.ahead import Ahead
 from bramble.stage.core import Core
 from bramble.stage.engine import Engine, StepResult
-from bramble.stage.figures import Work, damage, sentence_of
+from bramble.stage.figures import Work, sentence_of
 from bramble.stage.heads import Head, Heads
+from bramble.stage.holding import Holding
 from bramble.stage.last_step import LastStep
-from bramble.stage.proof import Proofs
-from bramble.stage.sampler import compiled_nucleus
-from bramble.stage.scrub import Scrub
-from bramble.stage.supply import Supply
+from bramble.stage.membership import Membership
+from bramble.stage.neighbours import Neighbours
+from bramble.stage.warming import Warming, settle, started
 from bramble.wire import messages as m
-from bramble.wire.frames import forward, pack, unpack
+from bramble.wire.frames import unpack
 from bramble.wire.terms import Vow
-from bramble.wire.transport import Channel, Keyring, Poll, Transport, new_identity
+from bramble.wire.transport import Keyring, Poll, Transport, new_identity
 
 log = logging.getLogger(__name__)
 
@@ -71,26 +66,20 @@ class Service:
         self._poll = Poll([self._steps, *self._heads.channels])
         self._leader: Head | None = None  # whose assignment this stage has
         self._leader_incarnation = 0
-        self._next: Channel | None = None
-        self._first: Channel | None = None  # of the last of several stages
-        self._lone: dict[int, m.Step] = {}  # lane → its latest step, if that is of one row
-        self._engine: Engine | None = None
-        self._assign: m.Assign | None = None
-        self._proofs = Proofs(config.packed)
-        self._supply = Supply(config.models, config.files, self._proofs)
-        self._scrub = Scrub(self._proofs)
+        self._neighbours = Neighbours(transport, self._steps)
+        self._membership = Membership(config.node, config.exchange, self._wait_within)
+        self._ahead = Ahead(self._last, self._has_step)
+        self._holding = Holding(config, self._beat_within, self._begin_load)
         self._failure = ""  # why its shard cannot be loaded, for a person
-        self._damages = Repeats()
         self._repeats = Repeats()  # of one reason why it cannot be loaded
         self._awaited: m.Assign | None = None  # its files are on their way
         self._assigned_at = 0.0
         self._plan_id = b""
         self._last_step = -1
         self._is_over = False  # this epoch: a step failed, or another head is obeyed
-        self._has_told = False  # in this epoch, that somebody else sends steps
         self._beat_at = self._idle_since = time.monotonic()
         self._beat_within_at = self._rested_at = 0.0
-        self._warming: Thread | None = None
+        self._warming = Warming()
         self._stats: dict[str, Any] = {}  # of the last beat
         self._work = Work()
         self._core = Core(config.lone_core if config.lone_core >= 0 else None)
@@ -101,7 +90,7 @@ class Service:
         self._heads.greet()
         self._notifier.ready()
         gc.disable()
-        _settle()
+        settle()
         while True:
             self.turn()
 
@@ -122,11 +111,19 @@ class Service:
         self._follow()
         if has_step:
             self._read_step()
-        if self._awaited is not None and self._supply.is_ready:
+        if self._awaited is not None and self._holding.supply.is_ready:
             self._serve(self._awaited)
         now = time.monotonic()
         if now - self._beat_at >= BEAT_S:
             self._beat(now)
+
+    @property
+    def _engine(self) -> Engine | None:
+        return self._holding.engine
+
+    @property
+    def _assign(self) -> m.Assign | None:
+        return self._holding.assign
 
     # -------------------------------------------------------------------------------- the heads
 
@@ -140,6 +137,7 @@ class Service:
             machine=platform.machine(),
             vow=vow,
             died_in=self._last.died_in,
+            exchange=self._membership.endpoint,
         )
 
     def _follow(self) -> None:
@@ -156,7 +154,7 @@ class Service:
         if not self._heads.allegiance.obeys(leader.node, self._leader_incarnation):
             log.info("event=epoch_over reason='another head is obeyed'")
             self._awaited = None
-            self._is_over, self._lone = True, {}
+            self._end_epoch()
 
     def _beat(self, now: float) -> None:
         gc.collect()  # here, and not by chance between two tokens
@@ -183,15 +181,16 @@ class Service:
             "last_step": self._last_step,
             "epoch": self._assign.epoch if self._assign else -1,  # that it is ready for
             **self._work.drain(span),
+            **self._membership.drain(),
         }
         if self._notifier.also:
             stats["restarts"] = self._notifier.also
         sentence = sentence_of(self._assign, stats, self._failure)
         if self._awaited is not None:
-            sentence = stats["fetching"] = self._supply.sentence
-        elif self._engine is not None and (damaged := self._scrub.wrong(serving=False)):
-            stats["damaged"] = damage(damaged)
-            sentence += f"; {stats['damaged']}"
+            sentence = stats["fetching"] = self._holding.supply.sentence
+        elif damaged := self._holding.damage:
+            stats["damaged"] = damaged
+            sentence += f"; {damaged}"
         self._notifier.status(sentence)
         self._heads.beat(m.Beat(self._config.node, self._incarnation, stats, self._heads.vow))
         self._stats = stats
@@ -199,14 +198,14 @@ class Service:
     def _rest(self) -> None:
         """Idle for a beat: give back what the last steps took, and get ready what loading left."""
         memory.trim()
-        if self._assign is not None and self._assign.share.has_lm_head:
-            self._warm()
+        if self._samples:
+            self._warming.begin()
 
-    def _warm(self) -> Thread:
-        """Import beside all else what top_p needs: the first time it compiles for seconds."""
-        if self._warming is None:
-            self._warming = _started(_warm_up)
-        return self._warming
+    @property
+    def _samples(self) -> bool:
+        """True if it picks tokens: alone or as rank 0 of the last stage."""
+        assign = self._assign
+        return assign is not None and assign.share.has_lm_head and assign.rank == 0
 
     def _wait_for(self, thread: Thread) -> None:
         """Beat until the thread has ended."""
@@ -223,6 +222,13 @@ class Service:
         self._notifier.alive()
         self._heads.read()
         self._tell_alive()
+
+    def _wait_within(self) -> None:
+        """Amid an exchange: beat, and end it if a head has begun another epoch."""
+        self._beat_within()
+        self._heads.read()
+        if self._heads.has_assigned:
+            raise Broken("another epoch has begun")
 
     def _tell_alive(self) -> None:
         """Beat with the figures of before."""
@@ -294,75 +300,33 @@ class Service:
         """Have the engine of this assignment; False if files of it are on their way."""
         plan_id = _plan_id(assign)
         if self._engine is not None and assign == self._assign:
-            self._supply.stop()
+            self._holding.supply.stop()
             return True
-        if self._engine is not None and _is_same_shard(self._assign, assign):
-            self._supply.stop()
-            self._engine.reset()
-        elif not self._load(assign):
+        if not self._holding.take(assign, self._membership.join(assign)):
             return False
-        for channel in (self._next, self._first):
-            if channel is not None:
-                channel.close()
-        self._next = self._transport.push(assign.next_endpoint, assign.next_node)
-        self._first, self._lone = None, {}
-        if assign.first_endpoint:
-            self._first = self._transport.push(assign.first_endpoint, assign.first_node)
-        self._assign, self._plan_id, self._last_step = assign, plan_id, -1
-        self._is_over = self._has_told = False
+        self._neighbours.adopt(assign)
+        self._ahead.clear()
+        self._plan_id, self._last_step = plan_id, -1
+        self._is_over = False
         return True
 
-    def _load(self, assign: m.Assign) -> bool:
-        found = self._supply.find(assign)
-        if found is None:
-            return False
-        folder, manifest = found
-        config = self._config
-        self._drop()  # its memory goes before the new one's comes
+    def _begin_load(self, sentence: str) -> None:
         self._stats.pop("fetching", None)
-        share = assign.share
-        self._notifier.status(f"{assign.model}: loading layers {share.start} to {share.stop - 1}")
-        try:
-            engine = Engine(
-                folder,
-                manifest,
-                assign,
-                config.threads,
-                config.packed,
-                self._beat_within,
-                self._proofs,
-            )
-        except BadShard as error:
-            if not self._supply.repair(assign):
-                raise
-            if (more := self._damages.tell(str(error), time.monotonic())) is not None:
-                log.warning("event=damaged reason=%r now='fetched anew'%s", str(error), more)
-            return False
-        self._engine = engine
-        self._damages.end()
-        self._supply.trust()
-        others = {p: file for p, file in engine.originals.items() if p not in engine.files}
-        self._scrub.begin(engine.files, others)
-        _settle()
-        return True
+        self._notifier.status(sentence)
 
     def _drop(self) -> None:
-        self._scrub.stop()
-        self._assign = self._engine = None
+        """Serve no more; the members of a group notice at once."""
+        self._holding.drop()
+        self._membership.leave()
 
     def _look_after(self) -> None:
         """Compute no further with a file that has changed; fetch anew what lies damaged beside."""
-        if self._engine is None or self._assign is None:
-            return
-        for path, why in self._scrub.wrong(serving=True).items():
-            reason = f"{path} {why}; it is made anew"
+        assign = self._assign
+        reason = self._holding.look_after(may_fetch=self._awaited is None)
+        if reason is not None and assign is not None:
             log.error("event=shard_dropped reason=%r", reason)
-            assign = self._assign
             self._drop()
             self._tell(self._failed(assign, reason, NO_STEP))
-            return
-        if self._scrub.wrong(serving=False) and self._awaited is None:
-            self._supply.repair_aside(self._assign)
 
     def _failed(self, assign: m.Assign, reason: str, step: int = -1) -> m.Failed:
         node = self._config.node
@@ -383,10 +347,11 @@ class Service:
             log.warning("event=bad_frame reason=%r", str(error))
             return
         if isinstance(message, m.Step | m.Sampled) and not self._is_neighbours(message):
-            self._refuse_impostor(message)
+            self._work.refused += 1
             return
         if isinstance(message, m.Sampled):
-            self._hear_of(message)
+            if self._ahead.hear(self._engine, message):
+                self._idle_since = time.monotonic()
             return
         if not isinstance(message, m.Step):
             return
@@ -403,31 +368,21 @@ class Service:
             log.debug("event=refused step=%d epoch=%d", message.step, message.epoch)
 
     def _is_neighbours(self, message: m.Step | m.Sampled) -> bool:
-        """True if it came from the stage before this one, or from the head; from whoever has a key
-        where the head is of a release that names nobody."""
-        if self._assign is None:
-            return True  # there is nothing to run it on
-        is_step = isinstance(message, m.Step)
-        sender = self._assign.previous_node if is_step else self._assign.last_node
-        return not sender or self._steps.is_from(sender)
-
-    def _refuse_impostor(self, message: m.Step | m.Sampled) -> None:
-        self._work.refused += 1
-        if not self._has_told:
-            self._has_told = True
-            log.error(
-                "event=impostor kind=%s epoch=%d reason='not of the node that sends to this one'",
-                type(message).__name__,
-                message.epoch,
-            )
+        """True if it is of whom this stage hears, or there is nothing to run it on."""
+        return self._assign is None or self._neighbours.hears(message)
 
     def _give_up(self, step: m.Step, reason: str) -> None:
         """A step failed, and with it what its epoch has in the caches: the head begins another."""
         log.error("event=step_failed step=%d epoch=%d reason=%r", step.step, step.epoch, reason)
-        self._is_over = True
-        self._lone = {}
+        self._end_epoch()
         assert self._assign is not None
         self._tell(self._failed(self._assign, reason, step.step))
+
+    def _end_epoch(self) -> None:
+        """Run no further step of it; other members of a group notice at once."""
+        self._is_over = True
+        self._ahead.clear()
+        self._membership.leave()
 
     def _is_mine(self, step: m.Step) -> bool:
         """False for another plan's or epoch's step, for a repeat, and once the epoch is over."""
@@ -441,53 +396,25 @@ class Service:
 
     def _run(self, step: m.Step, frames: list[bytes], received: float) -> None:
         assert self._assign is not None
-        assert self._engine is not None and self._next is not None
+        assert self._engine is not None
         self._core.follow(step)
-        if self._assign.share.has_lm_head and any(each.sampling.top_p < 1 for each in step.opens):
-            self._wait_for(self._warm())
-        if self._assign.share.has_lm_head and any(each.grammar for each in step.opens):
-            self._wait_for(_started(self._engine.get_ready_for_grammars))
+        if self._samples and any(each.sampling.top_p < 1 for each in step.opens):
+            self._wait_for(self._warming.begin())
+        if self._samples and any(each.grammar for each in step.opens):
+            self._wait_for(started(self._engine.get_ready_for_grammars))
         # One token is soon done; a chunk may take longer than the head waits for a sign of life
         is_long = step.token_ids.size > 1
         result = self._engine.run(step, self._beat_within if is_long else None)
-        trace = self._trace(received, result)
-        if result.hidden is not None:
-            answer = forward(frames, result.hidden, trace, result.digest)
-        else:
-            answer = pack(sampled(step, result, trace))
-            if self._first is not None and is_of_one_token(step):
-                self._first.offer_frames(answer)
-        try:
-            self._next.send_frames(answer)
-        except Broken as error:
-            log.warning("event=next_unreachable reason=%r", str(error))
+        self._neighbours.pass_on(step, frames, result, self._trace(received, result))
         self._work.count(step.token_ids.size, result)
-        if self._assign.share.has_embed:
-            self._look_ahead(step, result.token_ids)
+        if self._assign.share.has_embed and not self._assign.group:
+            self._ahead.follow(self._engine, step, result.token_ids)
         self._idle_since = time.monotonic()
         self._heads.excuse(self._idle_since - received)  # they may have answered meanwhile
 
-    def _look_ahead(self, step: m.Step, token_ids: NDArray[np.int32]) -> None:
-        """Compute what follows a step of one row, or remember it until its token is known."""
-        self._lone.pop(step.lane, None)
-        if not is_of_one_token(step):
-            return
-        if not len(token_ids):
-            self._lone[step.lane] = step
-        elif self._engine is not None and not any(self._poll.readable(0, self._steps)):
-            self._last.begin_ahead()
-            self._engine.foresee(step, token_ids)
-            self._last.end()
-
-    def _hear_of(self, sampled: m.Sampled) -> None:
-        """The last stage tells the first one what the head will most likely ask for next."""
-        step, told = self._lone.get(sampled.lane), (sampled.plan_id, sampled.epoch, sampled.step)
-        if step is None or (step.plan_id, step.epoch, step.step) != told:
-            return  # the head was quicker
-        if len(sampled.token_ids) != 1:
-            return
-        self._look_ahead(step, sampled.token_ids)
-        self._idle_since = time.monotonic()
+    def _has_step(self) -> bool:
+        """True if another step has arrived."""
+        return any(self._poll.readable(0, self._steps))
 
     def _trace(self, received: float, result: StepResult) -> tuple[int, int, int]:
         """Return µs: waiting for this step, compute, and Python so far (the send comes after)."""
@@ -497,45 +424,8 @@ class Service:
         return int(waiting), int(result.compute_us), max(0, int(python))
 
 
-def _started(run: Callable[[], None]) -> Thread:
-    thread = Thread(target=run, daemon=True)
-    thread.start()
-    return thread
-
-
-def _warm_up() -> None:
-    compiled_nucleus()
-    _settle()
-
-
-def _settle() -> None:
-    """Have the collector pass over what lives now: with numba loaded, 45 ms at every beat."""
-    gc.unfreeze()
-    gc.collect()
-    gc.freeze()
-
-
 def _plan_id(assign: m.Assign) -> bytes:
     try:
         return bytes.fromhex(assign.plan_id)
     except ValueError as error:
         raise BadInput(f"the plan's id is {assign.plan_id!r}, need hex digits") from error
-
-
-def _is_same_shard(old: m.Assign | None, new: m.Assign) -> bool:
-    """True if only epoch, plan or neighbours differ, so that the loaded weights can stay."""
-    if old is None or new.is_suspect:
-        return False
-    return new == replace(
-        old,
-        plan_id=new.plan_id,
-        epoch=new.epoch,
-        next_endpoint=new.next_endpoint,
-        next_node=new.next_node,
-        first_endpoint=new.first_endpoint,
-        first_node=new.first_node,
-        previous_node=new.previous_node,
-        last_node=new.last_node,
-        is_suspect=False,
-        term=new.term,
-    )

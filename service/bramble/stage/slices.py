@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 FOLDER = "slices"
 LOCK = ".lock"  # beside a folder of slices: held by each process that uses them
 PACKED = "packed"  # within a folder of slices: what onnxruntime makes of them
+MAX_KEPT = 6  # folders of slices, unless more are in use: a former plan comes back with its board
 PACKED_GROWTH = 3.5  # of slices with what is packed of them, over the slices alone
 WAIT_S = 0.2  # between words to the watchdog
 EXIT_BAD_INPUT = 2  # as export/slices.py says
@@ -95,9 +96,9 @@ class SliceFolders:
             # Else its damage would be cut, and believed
             expected = self._manifest.files[file]
             self._proofs.prove(self._folder, file, expected, this_boot=True, alive=alive)
-        needed = int(PACKED_GROWTH * cut_bytes(self._manifest, share)) + SPARE_BYTES
-        self._make_room(place, needed)
-        check_space(self._root, needed)
+        slice_bytes = cut_bytes(self._manifest, share)
+        self._make_room(place, int(PACKED_GROWTH * slice_bytes) + SPARE_BYTES)
+        check_space(self._root, slice_bytes + SPARE_BYTES)
         started = time.monotonic()
         partial = _beside(place, ".partial")
         for stale in (partial, place):
@@ -111,18 +112,25 @@ class SliceFolders:
         log.info("event=sliced share=%r s=%.1f", place.name, seconds)
 
     def _make_room(self, place: Path, needed_bytes: int) -> None:
-        """Remove slices that no process uses, the longest unused first, until there is room."""
-        others = sorted(self._root.glob(f"*{LOCK}"), key=lambda path: path.stat().st_mtime)
-        for lock in others:
-            if shutil.disk_usage(self._root).free >= needed_bytes:
+        """Remove slices that no process uses, the longest unused first: until there is room, and
+        not too many are left.
+        """
+        locks = [path for path in self._root.glob(f"*{LOCK}") if _of(path).exists()]
+        locks.sort(key=lambda path: path.stat().st_mtime)
+        for index, lock in enumerate(locks):
+            has_room = shutil.disk_usage(self._root).free >= needed_bytes
+            if has_room and index >= len(locks) - MAX_KEPT:
                 return
-            other = lock.with_name(lock.name.removesuffix(LOCK))
-            if other == place:
+            if _of(lock) == place:
                 continue
             with suppress(BlockingIOError), lock.open("ab") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                log.info("event=slices_removed share=%r", other.name)
-                shutil.rmtree(other, ignore_errors=True)
+                log.info("event=slices_removed share=%r", _of(lock).name)
+                shutil.rmtree(_of(lock), ignore_errors=True)
+
+
+def _of(lock: Path) -> Path:
+    return lock.with_name(lock.name.removesuffix(LOCK))
 
 
 def _close(descriptors: list[int]) -> None:

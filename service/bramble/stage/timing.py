@@ -73,7 +73,7 @@ def _assign(shape: Shape, layers: range, room: int) -> Assign:
         stage=0,
         num_stages=1,
         share=Share.whole(shape, layers.start, layers.stop, False, False),
-        next_endpoint="",
+        next=(),
         rows=1,
         max_length=room,
         kv_bytes=0,

@@ -47,7 +47,7 @@ def complete(dialect: Dialect, document: dict[str, Any]) -> Response:
     requests = [
         replace(
             identity.name_choice(each, index),
-            received=place.received(index),
+            received=place.received(index) if asked.is_streamed else 0,
             about=about.pack() if index == 0 else {},
         )
         for index, each in enumerate(asked.requests)

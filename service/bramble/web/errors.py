@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, current_app, jsonify, request
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, NotFound
 
 from bramble.errors import BrambleError, PoisonRequest, Unavailable
@@ -35,11 +35,24 @@ def _bramble_error(error: BrambleError) -> Response:
 
 def _http_error(error: HTTPException) -> Response:
     """Answer what Flask refused: unknown paths, methods, bodies too large, and our own faults."""
+    if isinstance(error, MethodNotAllowed) and _names_no_reply(error):
+        error = NotFound()
     response = _respond(http_problem(error.code or 500, _explain(error)))
     for name, value in error.get_headers():
         if name not in ("Content-Type", "Content-Length"):
             response.headers[name] = value
     return response
+
+
+def _names_no_reply(error: MethodNotAllowed) -> bool:
+    """True where the URL was taken for a reply's and names something that is not here, such as
+    /v1/messages/batches: clients then need a 404, as for any URL that is not here."""
+    urls = current_app.url_map.bind("")
+    for method in error.valid_methods or ():
+        _, values = urls.match(request.path, method)
+        reply_id = values.get("reply_id")
+        return reply_id is not None and not reply_id.startswith(of_path(request.path).id_prefix)
+    return False
 
 
 def _respond(problem: Problem) -> Response:

@@ -121,16 +121,23 @@ def _rings(rings: list[dict[str, Any]]) -> Iterator[Metric]:
 
 
 def _stages(document: dict[str, Any]) -> Iterator[Metric]:
-    stages = [stage for ring in document["plan"]["rings"] for stage in ring["stages"]]
+    stages = [
+        member
+        for ring in document["plan"]["rings"]
+        for stage in ring["stages"]
+        for member in stage.get("members", [stage])  # a head of the former release has none
+    ]
     for name, key, help_text in (
         ("busy_ratio", "busy", "Share of time spent computing"),
         ("resident_bytes", "resident_bytes", "Resident memory"),
         ("kv_used_bytes", "kv_used_bytes", "KV cache in use"),
         ("temperature_celsius", "temperature_c", "Temperature of the board"),
+        ("exchange_microseconds", "exchange_own_us", "What an exchange takes by itself"),
+        ("exchange_waiting_microseconds", "exchange_waiting_us", "Until the others have sent"),
     ):
         family = GaugeMetricFamily(f"bramble_stage_{name}", help_text, labels=("node",))
         for stage in stages:
-            if stage[key] is not None:
+            if stage.get(key) is not None:
                 family.add_metric((stage["node"],), stage[key])
         yield family
     ready = GaugeMetricFamily("bramble_stage_ready", "1 if the stage is ready", labels=("node",))

@@ -50,8 +50,11 @@ class Envelope:
 
 
 def usage_of(tally: Tally) -> dict[str, Any]:
-    details = {"prompt_tokens_details": {"cached_tokens": tally.cached_tokens}}
-    return {**tally.usage(), **details}
+    return {
+        **tally.usage(),
+        "prompt_tokens_details": {"cached_tokens": tally.cached_tokens},
+        "completion_tokens_details": {"reasoning_tokens": tally.thought_tokens},
+    }
 
 
 def error_of(problem: Problem) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from bramble.errors import Unavailable
 from bramble.web.service import current_service
 
 RETRY_AFTER_S = 5
+UNKNOWN = 502  # the head does not answer: neither a yes nor a no
 LEADER_FRESH_S = 0.3  # keepalived asks twice in the same moment, each second
 
 blueprint = Blueprint("probes", __name__)
@@ -78,7 +79,7 @@ def _leader(*, needs_quorum: bool) -> Response:
     try:
         document = current_service().document.read(LEADER_FRESH_S)
     except Unavailable as error:
-        return _not_ready("unreachable", str(error))
+        return _not_ready("unreachable", str(error), UNKNOWN)
     if not document["term"]:
         return _not_ready(document["state"], document["reason"])
     if needs_quorum and not document["has_quorum"]:
@@ -96,8 +97,8 @@ def metrics() -> Response:
     return Response(current_service().metrics.render(), mimetype="text/plain; version=0.0.4")
 
 
-def _not_ready(state: str, reason: str) -> Response:
+def _not_ready(state: str, reason: str, status: int = 503) -> Response:
     response = jsonify({"status": "not ready", "state": state, "reason": reason})
-    response.status_code = 503
+    response.status_code = status
     response.headers["Retry-After"] = str(RETRY_AFTER_S)
     return response

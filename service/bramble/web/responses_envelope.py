@@ -65,6 +65,6 @@ def usage_of(tally: Tally) -> dict[str, Any]:
         "input_tokens": tally.prompt_tokens,
         "input_tokens_details": {"cached_tokens": tally.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": tally.completion_tokens,
-        "output_tokens_details": {"reasoning_tokens": 0},
+        "output_tokens_details": {"reasoning_tokens": tally.thought_tokens},
         "total_tokens": tally.prompt_tokens + tally.completion_tokens,
     }

@@ -46,6 +46,11 @@ class Tally:
         """Return how many tokens of the prompts were not computed again."""
         return sum(done.cached_tokens for done in self._firsts())
 
+    @property
+    def thought_tokens(self) -> int:
+        """Return how many of the completions' tokens are thoughts."""
+        return sum(done.thought_tokens for done in self._done.values())
+
     def usage(self) -> dict[str, int]:
         return {
             "prompt_tokens": self.prompt_tokens,

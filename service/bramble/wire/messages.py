@@ -182,6 +182,7 @@ class Hello:
     # Epoch and number of the step over which the process before it ended; (-1, -1) = over none;
     # None = it may have been any
     died_in: tuple[int, int] | None = None
+    exchange: str = ""  # where members of its group connect to; "" = it can be of no group
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,6 +199,17 @@ class Beat:
     claim: Claim | None = None
 
 
+EXCHANGE_FORMS = ("float32", "float16", "q8")  # of a group's partial sums; float32 is exact
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A process among those that serve a stage, and where it listens."""
+
+    node: str
+    endpoint: str
+
+
 @dataclass(frozen=True, slots=True)
 class Assign:
     """The head tells a stage what to run. A repeat is answered, and changes nothing."""
@@ -209,11 +221,11 @@ class Assign:
     stage: int
     num_stages: int
     share: Share  # of a head that cuts no layers with ALL for what it does not say
-    next_endpoint: str  # the next stage's, or the head's for the last
+    next: tuple[Member, ...]  # whom it sends to: all members of the next stage, from the last one
+    # the head; nobody, if rank 0 does
     rows: int
     max_length: int  # tokens of one row
     kv_bytes: int  # the ceiling of this shard's KV cache
-    next_node: str = ""  # whose key the next endpoint has; the head's for the last
     kv_cache: str = "float32"  # one of manifest.CACHE_BYTES
     first_endpoint: str = ""  # for the last of several stages: the first one's, told of its answers
     first_node: str = ""
@@ -221,6 +233,10 @@ class Assign:
     last_node: str = ""  # for the first of several stages: whose answers it may hear of
     is_suspect: bool = False  # what it has computed was wrong: hash and pack every file anew
     term: int = 0  # the head's; a stage refuses one older than it has granted. 0 = of none
+    rank: int = 0  # its place among those that serve the stage
+    group: tuple[Member, ...] = ()  # all of them by rank, where they exchange; () = it is alone
+    exchange_key: str = field(default="", repr=False)  # 64 hex digits, of this group and epoch
+    exchange: str = "float32"  # the form of what its members send each other: EXCHANGE_FORMS
 
 
 @dataclass(frozen=True, slots=True)
@@ -378,6 +394,9 @@ class Done:
     is_repeat: bool = False  # somebody has heard it before
     cached_tokens: int = 0  # of the prompt: their keys and values were there already
     stop_string: str = ""  # of Generate.stop, the one that ended the reply; "" = none did
+    thought_tokens: int = (
+        0  # of completion_tokens: those of the thought that a chat's reply begins with
+    )
 
 
 @dataclass(frozen=True, slots=True)

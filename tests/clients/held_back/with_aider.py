@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 import litellm
 from calls import RING, Calls
 
@@ -14,50 +17,36 @@ MESSAGES = [
 ]
 
 
+def ask(kind: str, base: str, messages: list[Any], **more: Any) -> Any:
+    """Ask as aider does: at temperature 0, with ten minutes of patience."""
+    return litellm.completion(
+        model=f"{kind}/{RING.model}",
+        temperature=0,
+        timeout=600,
+        messages=messages,
+        api_base=base,
+        **more,
+    )
+
+
+def text_of(chunks: Iterable[Any]) -> str:
+    return "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+
+
 @calls.add("`openai/MODEL`, streamed", "an edit, at temperature 0 and with aider's headers")
 def chat() -> None:
-    chunks = list(
-        litellm.completion(
-            model=f"openai/{RING.model}",
-            stream=True,
-            temperature=0,
-            timeout=600,
-            messages=MESSAGES,
-            api_base=RING.v1,
-            api_key="none",
-        )
-    )
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text_of(ask("openai", RING.v1, MESSAGES, stream=True, api_key="none"))
 
 
 @calls.add("`openai/MODEL`, whole", "a commit message, as its weak model writes it")
 def whole_chat() -> None:
-    reply = litellm.completion(
-        model=f"openai/{RING.model}",
-        stream=False,
-        temperature=0,
-        timeout=600,
-        messages=MESSAGES[-1:],
-        api_base=RING.v1,
-        api_key="none",
-    )
+    reply = ask("openai", RING.v1, MESSAGES[-1:], stream=False, api_key="none")
     assert reply.choices[0].message.content
 
 
 @calls.add("`ollama_chat/MODEL`, streamed", "an edit through Ollama's protocol, with `num_ctx`")
 def ollama() -> None:
-    chunks = list(
-        litellm.completion(
-            model=f"ollama_chat/{RING.model}",
-            stream=True,
-            temperature=0,
-            num_ctx=8300,
-            timeout=600,
-            messages=MESSAGES,
-            api_base=RING.url,
-        )
-    )
-    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)
+    assert text_of(ask("ollama_chat", RING.url, MESSAGES, stream=True, num_ctx=8300))
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from typing import Literal
 
 import instructor
 import openai
-from calls import QUESTION, SCRIPTED, Calls
+from calls import ASKED, SCRIPTED, Calls
 from pydantic import BaseModel
 
 calls = Calls("instructor", "instructor")
@@ -25,7 +25,7 @@ def extract(mode: instructor.Mode) -> None:
     )
     found = client.create(
         model=SCRIPTED.model,
-        messages=[{"role": "user", "content": QUESTION}],
+        messages=[*ASKED],
         response_model=Weather,
         max_retries=0,
     )

@@ -8,9 +8,10 @@ import anthropic
 from calls import (
     ANSWER,
     ARGUMENTS,
+    ASKED,
     GREETING,
+    HELLO,
     PARAMETERS,
-    QUESTION,
     RESULT,
     RING,
     SCRIPTED,
@@ -20,8 +21,6 @@ from calls import (
 )
 
 calls = Calls("anthropic", "anthropic")
-HELLO: list[Any] = [{"role": "user", "content": "Hello"}]
-ASKED: list[Any] = [{"role": "user", "content": QUESTION}]
 TOOLS: list[Any] = [
     {"name": WEATHER["name"], "description": "The weather.", "input_schema": PARAMETERS}
 ]

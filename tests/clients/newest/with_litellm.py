@@ -7,7 +7,17 @@ from functools import partial
 from typing import Any
 
 import litellm
-from calls import ANSWER, ARGUMENTS, QUESTION, RESULT, RING, SCRIPTED, WEATHER, Calls
+from calls import (
+    ANSWER,
+    ARGUMENTS,
+    ASKED,
+    HELLO,
+    RESULT,
+    RING,
+    SCRIPTED,
+    WEATHER,
+    Calls,
+)
 from pydantic import BaseModel
 
 calls = Calls("litellm", "litellm")
@@ -18,7 +28,6 @@ class Weather(BaseModel):
     degrees: int
 
 
-HELLO = [{"role": "user", "content": "Hello"}]
 OPENAI = {"model": f"openai/{RING.model}", "api_base": RING.v1, "api_key": "none", "num_retries": 0}
 
 
@@ -49,7 +58,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 def call_a_tool(server: dict[str, Any]) -> None:
     """Have a tool called and answered."""
-    messages: list[Any] = [{"role": "user", "content": QUESTION}]
+    messages = [*ASKED]
     message = litellm.completion(**server, messages=messages, tools=TOOLS).choices[0].message
     (call,) = message.tool_calls
     assert call.function.name == WEATHER["name"]
@@ -60,7 +69,7 @@ def call_a_tool(server: dict[str, Any]) -> None:
 
 
 def stream_a_tool(server: dict[str, Any]) -> None:
-    messages = [{"role": "user", "content": QUESTION}]
+    messages = [*ASKED]
     chunks = list(litellm.completion(**server, messages=messages, tools=TOOLS, stream=True))
     (call,) = litellm.stream_chunk_builder(chunks).choices[0].message.tool_calls
     assert json.loads(call.function.arguments) == ARGUMENTS
@@ -92,7 +101,7 @@ def anthropic_chat() -> None:
 def schema() -> None:
     reply = litellm.completion(
         **PROTOCOLS["openai"],
-        messages=[{"role": "user", "content": QUESTION}],
+        messages=[*ASKED],
         response_format=Weather,
     )
     assert Weather.model_validate_json(reply.choices[0].message.content).city == "Paris"

@@ -8,8 +8,9 @@ import ollama
 from calls import (
     ANSWER,
     ARGUMENTS,
+    ASKED,
     GREETING,
-    QUESTION,
+    HELLO,
     RESULT,
     RING,
     SCRIPTED,
@@ -20,8 +21,6 @@ from calls import (
 from pydantic import BaseModel
 
 calls = Calls("ollama (Python)", "ollama")
-HELLO = [{"role": "user", "content": "Hello"}]
-ASKED: list[Any] = [{"role": "user", "content": QUESTION}]
 TOOLS: list[Any] = [{"type": "function", "function": WEATHER}]
 
 

@@ -10,8 +10,10 @@ import openai
 from calls import (
     ANSWER,
     ARGUMENTS,
+    ASKED,
     CLOCK,
     GREETING,
+    HELLO,
     QUESTION,
     RESULT,
     RING,
@@ -23,7 +25,6 @@ from calls import (
 from pydantic import BaseModel
 
 calls = Calls("openai (Python)", "openai")
-HELLO = [{"role": "user", "content": "Hello"}]
 
 
 def client_of(server: Server) -> openai.OpenAI:
@@ -79,7 +80,6 @@ def completion() -> None:
 # --- tools ----------------------------------------------------------------------------------------
 
 TOOLS: list[Any] = [{"type": "function", "function": each} for each in (WEATHER, CLOCK)]
-ASKED: list[Any] = [{"role": "user", "content": QUESTION}]
 
 
 def ask(content: str = QUESTION, **more: Any) -> Any:

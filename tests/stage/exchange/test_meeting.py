@@ -231,6 +231,12 @@ def test_what_is_no_address_is_refused(endpoint):
         resolve(endpoint)
 
 
+@pytest.mark.parametrize("listen", ["tcp://0.0.0.0:0", "tcp://[::]:0"])
+def test_a_door_that_others_could_not_name_is_refused(listen):
+    with pytest.raises(BadInput, match="name the address at which other members reach"):
+        Door(listen)
+
+
 def test_a_door_over_a_taken_port_says_so():
     with doors(1) as opened, pytest.raises(Broken, match="cannot listen at tcp://127"):
         Door(opened[0].endpoint)

@@ -38,6 +38,16 @@ class ThoughtReader:
         self._pending = ""
         return pieces
 
+    @property
+    def has_thought(self) -> bool | None:
+        """Whether the reply begins with a thought; None = not known yet."""
+        return bool(self._close) if self._close or self._mode == self._read_rest else None
+
+    @property
+    def is_thinking(self) -> bool:
+        """True until the thought has ended, or there is none."""
+        return self._mode in (self._read_start, self._read_thought)
+
     def _read_start(self) -> bool:
         text = self._pending.lstrip()
         for opening, close in TAGS:
@@ -80,6 +90,27 @@ class ThoughtReader:
         text, self._pending = self._pending, ""
         self._pieces += self._rest.push(text) if text else []
         return False
+
+
+class ThoughtCounter:
+    """Counts the tokens of the thought that a reply begins with, those of its tags included."""
+
+    def __init__(self, opening: str = "") -> None:
+        """opening: what the template has written of the reply; no token of the model's"""
+        self._reader = ThoughtReader(PlainReader())
+        self._reader.push(opening)
+        self._num_tokens = 0
+
+    def add(self, text: str) -> None:
+        """Take the next token, which has or completes this text. A thought's last token may have
+        more than its end; it counts as the thought's."""
+        if self._reader.is_thinking:
+            self._num_tokens += 1
+            self._reader.push(text)
+
+    @property
+    def num_tokens(self) -> int:
+        return self._num_tokens if self._reader.has_thought else 0
 
 
 class PlainReader:

@@ -15,6 +15,8 @@ from bramble.stage.exchange.greeting import GREETING_BYTES
 
 BACKLOG = 16  # connections that the kernel keeps for us
 MAX_STRANGERS = 16  # that may be greeting at once; the oldest goes for another one
+BUFFER_BYTES = 1 << 22
+EVERYWHERE = ("0.0.0.0", "::")
 GREETING_S = 5.0  # a connection that has not proven itself by then is closed
 
 
@@ -64,10 +66,15 @@ class Door:
     def __init__(self, listen: str) -> None:
         """Listen at tcp://ADDRESS:PORT; port 0 takes a free one. Raises BadInput, Broken."""
         family, address = resolve(listen)
+        if address[0] in EVERYWHERE:
+            raise BadInput(
+                f"exchange: got {listen!r}; name the address at which other members reach this one"
+            )
         self._host = listen.removeprefix("tcp://").rpartition(":")[0]
         self._listener = socket.socket(family, socket.SOCK_STREAM)
         try:
             self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            set_buffers(self._listener)
             self._listener.bind(address)
             self._listener.listen(BACKLOG)
         except OSError as error:
@@ -109,6 +116,15 @@ class Door:
     def close(self) -> None:
         self.clear()
         self._listener.close()
+
+
+def set_buffers(connection: socket.socket) -> None:
+    """Before it listens or connects: have the kernel keep a chunk of a prompt for who computes.
+
+    What net.core.rmem_max and wmem_max do not allow it leaves out without a word.
+    """
+    for which in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+        connection.setsockopt(socket.SOL_SOCKET, which, BUFFER_BYTES)
 
 
 def resolve(endpoint: str) -> tuple[socket.AddressFamily, tuple[object, ...]]:

@@ -7,7 +7,6 @@ packed alone. What is packed is what every member sums, its sender too.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -21,31 +20,24 @@ Values = NDArray[np.float32]
 WIDTH = 32
 
 
-@dataclass(frozen=True, slots=True)
 class Span:
-    """Blocks [first, stop) of an array of rows of `hidden` values."""
+    """Blocks [first, stop) of an array of rows of `hidden` values.
 
-    hidden: int
-    first: int
-    stop: int
+    values     where these blocks lie in the array's values, row by row
+    is_ragged  True if the last block of each row is not full
+    """
 
-    @property
-    def values(self) -> slice:
-        """Where these blocks lie in the array's values, row by row."""
-        return slice(self._offset(self.first), self._offset(self.stop))
+    __slots__ = ("first", "hidden", "is_ragged", "num_blocks", "stop", "values")
+
+    def __init__(self, hidden: int, first: int, stop: int) -> None:
+        self.hidden, self.first, self.stop = hidden, first, stop
+        self.num_blocks = stop - first
+        self.is_ragged = hidden % WIDTH != 0
+        self.values = slice(self._offset(first), self._offset(stop))
 
     def _offset(self, block: int) -> int:
         row, column = divmod(block, blocks_per_row(self.hidden))
         return row * self.hidden + min(column * WIDTH, self.hidden)
-
-    @property
-    def num_blocks(self) -> int:
-        return self.stop - self.first
-
-    @property
-    def is_ragged(self) -> bool:
-        """True if the last block of each row is not full."""
-        return self.hidden % WIDTH != 0
 
     def mask(self) -> NDArray[np.bool_]:
         """Return bool (num_blocks, 32): which places of padded blocks hold values."""
@@ -67,6 +59,8 @@ class Form(Protocol):
     name: str
     number: int  # on the wire
     is_exact: bool
+
+    def __hash__(self) -> int: ...
 
     def num_bytes(self, span: Span) -> int:
         """Return how long these blocks are when they are packed."""
@@ -136,25 +130,19 @@ class Q8:
         if span.is_ragged:
             padded = np.zeros((span.num_blocks, WIDTH), np.float32)
             padded[span.mask()] = blocks
-            blocks = padded
+            blocks = padded.reshape(-1)
         packed = np.empty(self.num_bytes(span), np.uint8)
-        self._pack(blocks.reshape(-1, WIDTH), *self._halves(packed, span))
+        self._pack(blocks, packed)
         return packed
 
     def sum(self, packed: Sequence[Bytes], span: Span, total: Values) -> None:
+        into = total[span.values]
         if span.is_ragged:
-            blocks = np.empty((span.num_blocks, WIDTH), np.float32)
-        else:
-            blocks = total[span.values].reshape(-1, WIDTH)
+            into = np.empty(span.num_blocks * WIDTH, np.float32)
         for index, addend in enumerate(packed):
-            self._add(*self._halves(addend, span), index == 0, blocks)
+            self._add(addend, index == 0, into)
         if span.is_ragged:
-            total[span.values] = blocks[span.mask()]
-
-    @staticmethod
-    def _halves(packed: Bytes, span: Span) -> tuple[NDArray[np.uint16], NDArray[np.int8]]:
-        edge = 2 * span.num_blocks
-        return packed[:edge].view(np.uint16), packed[edge:].view(np.int8).reshape(-1, WIDTH)
+            total[span.values] = into.reshape(-1, WIDTH)[span.mask()]
 
 
 FORMS: dict[str, Callable[[], Form]] = {"float32": Float32, "float16": Float16, "q8": Q8}

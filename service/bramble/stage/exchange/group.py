@@ -21,6 +21,7 @@ from bramble.stage.exchange.patience import Patience
 from bramble.stage.exchange.protocol import Tally
 from bramble.stage.exchange.seal import ALL, OVERHEAD_BYTES, Bytes, Place, Seal
 
+LOOK_MS = 50  # between looks at the clock
 SPIN_S = 0.005  # of polling without sleep; whoever is later than that is not waited for awake
 
 
@@ -115,9 +116,8 @@ class Group:
         else:
             poll = select.poll()
             for rank in missing:
-                link = self.links[rank]
-                poll.register(link, select.POLLIN | (select.POLLOUT if link.is_sending else 0))
-            poll.poll(50)
+                poll.register(self.links[rank], self.links[rank].events)
+            poll.poll(LOOK_MS)
         if self._patience.check(missing):
             for rank in self.links.keys() - set(missing):
                 self.links[rank].check_open()

@@ -7,6 +7,7 @@ each other. It moves bytes and knows what they mean no further than the header i
 from __future__ import annotations
 
 import os
+import select
 import socket
 from collections import deque
 
@@ -51,6 +52,11 @@ class Link:
     @property
     def is_sending(self) -> bool:
         return bool(self._outgoing)
+
+    @property
+    def events(self) -> int:
+        """What to poll for: room, if something is to be sent, and bytes, if something is due."""
+        return (select.POLLOUT if self._outgoing else 0) | (select.POLLIN if self._due else 0)
 
     def send(self, message: Bytes) -> None:
         """Queue a sealed message; its memory must stay as it is until it is gone."""

@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from bramble.errors import BadFrame
-from bramble.stage.exchange.door import GREETING_S, Door, Greeter, resolve
+from bramble.stage.exchange.door import GREETING_S, Door, Greeter, resolve, set_buffers
 from bramble.stage.exchange.greeting import ANSWER, ASK, CONFIRM, Member
 from bramble.stage.exchange.patience import Patience
 
@@ -61,6 +61,7 @@ class Caller:
 
     def _call(self, now: float) -> None:
         connection = socket.socket(self._family, socket.SOCK_STREAM)
+        set_buffers(connection)
         self._greeter = Greeter(connection, now)
         with contextlib.suppress(BlockingIOError):
             try:

@@ -36,19 +36,22 @@ def _compile(signature: str) -> Callable[[Callable[..., Any]], Any]:
     return compiled
 
 
-@_compile("void(f4[:,::1], u2[::1], i1[:,::1])")
-def pack(values: NDArray[np.float32], scales: NDArray[np.uint16], small: NDArray[np.int8]) -> None:
+@_compile("void(f4[::1], u1[::1])")
+def pack(values: NDArray[np.float32], packed: NDArray[np.uint8]) -> None:
     """Round blocks to 8 bits; inner loops of constant length become vector instructions.
 
-    values    float32 (blocks, 32)
-    scales    uint16 (blocks,), written
-    small     int8 (blocks, 32), written
+    values    float32 (blocks * 32,)
+    packed    uint8 (blocks * 34,), written: all scales, then all values
     """
-    bits = values.view(np.int32)
+    num_blocks = len(values) // WIDTH
+    scales = packed[: 2 * num_blocks].view(np.uint16)
+    small = packed[2 * num_blocks :].view(np.int8).reshape(num_blocks, WIDTH)
+    blocks = values.reshape(num_blocks, WIDTH)
+    bits = blocks.view(np.int32)
     word = np.empty(1, np.uint32)
     real = word.view(np.float32)
-    for block in range(len(scales)):
-        value, magnitude, to = values[block], bits[block], small[block]
+    for block in range(num_blocks):
+        value, magnitude, to = blocks[block], bits[block], small[block]
         largest = np.int32(0)
         for i in range(WIDTH):
             this = np.int32(magnitude[i] & MAGNITUDE)
@@ -69,18 +72,17 @@ def pack(values: NDArray[np.float32], scales: NDArray[np.uint16], small: NDArray
             to[i] = np.int8(np.int32((value[i] * inverse + ROUND) - ROUND))
 
 
-@_compile("void(u2[::1], i1[:,::1], b1, f4[:,::1])")
-def add(
-    scales: NDArray[np.uint16],
-    small: NDArray[np.int8],
-    is_first: bool,
-    total: NDArray[np.float32],
-) -> None:
-    """Add packed blocks to those of `total`, float32 (blocks, 32), or overwrite them if first."""
+@_compile("void(u1[::1], b1, f4[::1])")
+def add(packed: NDArray[np.uint8], is_first: bool, total: NDArray[np.float32]) -> None:
+    """Add packed blocks to `total`, float32 (blocks * 32,), or overwrite it if `is_first`."""
+    num_blocks = len(total) // WIDTH
+    scales = packed[: 2 * num_blocks].view(np.uint16)
+    small = packed[2 * num_blocks :].view(np.int8).reshape(num_blocks, WIDTH)
+    totals = total.reshape(num_blocks, WIDTH)
     word = np.empty(1, np.uint32)
     real = word.view(np.float32)
-    for block in range(len(scales)):
-        value, into = small[block], total[block]
+    for block in range(num_blocks):
+        value, into = small[block], totals[block]
         word[0] = np.uint32(scales[block]) << np.uint32(16)
         scale = real[0]
         if is_first:

@@ -7,6 +7,7 @@ and give the same bits.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Protocol
 
 import numpy as np
@@ -92,22 +93,25 @@ class Reduction:
     """The sum of one array, in pieces that are under way at once."""
 
     def __init__(self, group: Group, rank: int, form: Form, partial: NDArray[np.float32]) -> None:
-        rows, hidden = partial.shape
         values = partial.reshape(-1)
         assert partial.dtype == np.float32 and np.shares_memory(values, partial)
-        whole = Span(hidden, 0, rows * blocks_per_row(hidden))
-        num_bytes, size = form.num_bytes(whole), len(group.links) + 1
-        way = TwoSteps if is_in_two_steps(size, num_bytes) else OneStep
-        self._pieces: list[Piece] = [
-            way(group, rank, form, values, span)
-            for span in whole.split(-(-num_bytes // PIECE_BYTES) or 1)
-        ]
+        spans, is_two = ways(form, len(group.links) + 1, *partial.shape)
+        way = TwoSteps if is_two else OneStep
+        self._pieces: list[Piece] = [way(group, rank, form, values, span) for span in spans]
 
     def finish(self) -> None:
         for piece in self._pieces:
             piece.turn()
         for piece in self._pieces:
             piece.finish()
+
+
+@lru_cache(maxsize=64)
+def ways(form: Form, size: int, rows: int, hidden: int) -> tuple[list[Span], bool]:
+    """Return the pieces of such an array, and whether they go in two steps."""
+    whole = Span(hidden, 0, rows * blocks_per_row(hidden))
+    num_bytes = form.num_bytes(whole)
+    return whole.split(-(-num_bytes // PIECE_BYTES) or 1), is_in_two_steps(size, num_bytes)
 
 
 def is_in_two_steps(size: int, num_bytes: int) -> bool:

@@ -22,7 +22,7 @@ Bytes = NDArray[np.uint8]
 WHOLE, PART, TOTAL, REPORT = 1, 2, 3, 4  # kinds: see WIRE.md
 ALL = 255  # the recipient of what is sealed once for all members
 # magic, kind, form, sender's rank, size of the group, epoch, step, number in the step, payload
-HEADER = struct.Struct("<4sBBBBIQII")
+HEADER = struct.Struct("<4sBBBBIQII4x")
 NONCE = struct.Struct("<QBBH")  # number in the epoch, kind, recipient, 0
 MAGIC = b"BRMX"
 TAG_BYTES = 16

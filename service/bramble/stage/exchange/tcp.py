@@ -1,6 +1,6 @@
 """The exchange between processes: a TCP connection to each other member, polled without sleeping.
 
-Not ZeroMQ, as all else is: its thread for sockets costs 50 µs at each exchange (service/DESIGN.md).
+Not ZeroMQ, as all else is: its thread for sockets doubles an exchange (service/DESIGN.md).
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from types import TracebackType
 
 import numpy as np
@@ -66,8 +67,10 @@ class TcpExchange:
         return self._group.tally
 
     def begin_step(self, step: int) -> None:
-        with _Account(self._group):
+        with ExitStack() as unless_done:
+            unless_done.callback(self.close)
             self._group.begin_step(step)
+            unless_done.pop_all()
 
     def reduce(self, partial: NDArray[np.float32]) -> None:
         self.begin_reduce(partial)

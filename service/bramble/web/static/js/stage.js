@@ -8,5 +8,6 @@ export const percent = (share) => number(share == null ? null : share * 100, " %
 
 export function layers(stage) {
   if (stage.start == null) return "not assigned";
-  return [stage.has_embed && "embed", `${stage.start}–${stage.stop - 1}`, stage.has_lm_head && "lm_head"].filter(Boolean).join(" + ");
+  return [stage.has_embed && "embed", `${stage.start}–${stage.stop - 1}`, stage.has_lm_head && "lm_head"].filter(Boolean).join(" + ")
+    + (stage.part ? `, ${stage.part}` : "");
 }

@@ -71,12 +71,12 @@ function show(status) {
   say(byId("state"), STATES[status.state] ?? status.state);
   byId("summary").textContent = [status.reason, model?.name, requests && work(requests)].filter(Boolean).join(" · ");
   rings = status.plan?.rings ?? [];
-  const stages = rings.flatMap((ring) => ring.stages);
-  const troubles = [{ node: "head", troubles: status.troubles }, ...stages].flatMap(troublesOf);
+  const members = rings.flatMap((ring) => ring.stages).flatMap((stage) => stage.members ?? [stage]);
+  const troubles = [{ node: "head", troubles: status.troubles }, ...members].flatMap(troublesOf);
   byId("troubles").hidden = !troubles.length;
   byId("troubles").replaceChildren(...troubles);
   draw(byId("ring"), rings);
-  byId("stages").replaceChildren(...stages.map(rowOf));
+  byId("stages").replaceChildren(...members.map(rowOf));
   const writing = (requests?.running ?? 0) - (requests?.reading ?? 0);
   showSpeed("writing", speed?.decode_tokens_s, writing > 1 ? `${writing} at once` : "");
   showReading(requests, speed?.prefill_tokens_s);
