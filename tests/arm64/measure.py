@@ -23,6 +23,7 @@ from ring import Logits, Ring
 
 NUM_STAGES = 3
 NUM_TOKENS = 16
+HALVES = ("float32", "int8")  # of these a KV cache of float16 is measured too
 QUESTIONS = (
     "How do I add a Pi?",
     "what is 25 plus 17?",
@@ -51,6 +52,11 @@ def measure(folder: Path, reference: Arrays) -> Iterator[tuple[str, np.ndarray]]
         yield f"logits-{index}", logits(alone, prompt, reply)
         if index == 0:
             yield "replayed-0", replayed(alone, prompt, reply)
+            if folder.name in HALVES:
+                half = Logits(folder, kv_cache="float16")
+                yield "half-golden", golden_errors(half)
+                yield "half-logits", logits(half, prompt, reply)
+                yield "half-replayed", replayed(half, prompt, reply)
 
 
 def golden_errors(ring: Ring) -> np.ndarray:

@@ -30,6 +30,7 @@ import numpy as np
 import pytest
 from bramble.export import graph
 from bramble.export.api import EMBEDDED, Options, export
+from bramble.head.ring import CACHE_TOLERANCES
 from bramble.model import manifest as manifests
 
 from tests.arm64.board import HERE, ROOT, Board, board
@@ -46,6 +47,7 @@ BOUNDS = dict.fromkeys(("float32", *UNROUNDED), 1e-5) | {
     "int4-64": 0.1,
     "int4-128": 0.1,
 }
+HALF_BOUNDS = {"float32": 0.05, "int8": 0.1}  # of a position's norm, beside a float32 cache
 LOGPROB_BOUND = 0.01  # of int8: 0.00015 was measured, over 83 tokens
 PI_OS_PAGE_BYTES = 16384  # Raspberry Pi OS on a Pi 5
 QUESTIONS = (
@@ -176,6 +178,24 @@ def test_the_golden_check_of_an_x86_export_passes_with_room(kind: str, machines:
     errors = machines.arm[f"{kind}/golden"]
     print(f"  {kind}: golden check {errors.max():.2g} of {tolerance}", flush=True)
     assert len(errors) == 3 and errors.max() < tolerance / 2
+
+
+@pytest.mark.parametrize("kind", ["float32", "int8"])
+def test_a_float16_cache_gives_numbers_near_those_of_float32(kind: str, machines: Machines) -> None:
+    """Processors with float16 arithmetic compute attention in it, others in float32."""
+    for name, found in (("x86", machines.x86), ("arm", machines.arm)):
+        want, got = found[f"{kind}/logits-0"], found[f"{kind}/half-logits"]
+        worst = (np.linalg.norm(got - want, axis=-1) / np.linalg.norm(want, axis=-1)).max()
+        golden = found[f"{kind}/half-golden"].max()
+        print(f"  {kind}, {name}: float16 differs by {worst:.2g}, golden check {golden:.2g}")
+        assert worst < HALF_BOUNDS[kind]
+        assert golden < max(CACHE_TOLERANCES["float16"], manifest_tolerance(machines, kind)) / 2
+        replayed = found[f"{kind}/half-replayed"]
+        np.testing.assert_array_equal(got[-len(replayed) :], replayed)
+
+
+def manifest_tolerance(machines: Machines, kind: str) -> float:
+    return manifests.read(machines.models / kind).golden.tolerance
 
 
 def test_numba_compiles_the_same_top_p_cut(machines: Machines) -> None:
