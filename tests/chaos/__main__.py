@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -194,12 +195,19 @@ def _break(settings: Settings, cluster: Cluster, crowd: Crowd, recorder: Recorde
         left = f"{left_s / 60:.0f} min left"
         _tell(f"{each.number}/{len(planned)}, {left}: {each.what}, {who or 'all'}: {said}")
 
+    breaking = nemesis.Nemesis(Scene(cluster, crowd.leave), recorder, tell)
+
+    def end(*_: object) -> None:
+        _tell("the run ends with the fault under way; what there is gets judged …")
+        breaking.stop()
+
+    before = signal.signal(signal.SIGINT, end)
     try:
-        nemesis.Nemesis(Scene(cluster, crowd.leave), recorder, tell).run(planned)
+        breaking.run(planned)
     except TimeoutError as error:
         _tell(f"the run ends here: {error}")
-    except KeyboardInterrupt:
-        _tell("the run ends here; what there is gets judged …")
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write_rest(recorder: Recorder, cluster: Cluster) -> None:

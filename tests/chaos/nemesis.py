@@ -125,14 +125,21 @@ class Nemesis:
         self, scene: Scene, recorder: Recorder, tell: Callable[[Planned, str], None]
     ) -> None:
         self._scene, self._recorder, self._tell = scene, recorder, tell
+        self._is_over = False
         self._names = set[str]()  # of the processes that there are when all is well
 
     def run(self, planned: Sequence[Planned]) -> None:
         """Do them all. Raises TimeoutError if the service does not come back from one."""
         self._names = set(self._scene.cluster.processes())
         for each in planned:
+            if self._is_over:
+                return
             time.sleep(each.pause_s)
             self._do(each)
+
+    def stop(self) -> None:
+        """Have `run` end once all is well after the fault under way; safe in a signal handler."""
+        self._is_over = True
 
     def _do(self, each: Planned) -> None:
         before = self._scene.cluster.processes()
