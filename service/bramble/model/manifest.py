@@ -155,6 +155,7 @@ class Manifest:
     fidelity: Fidelity | None = None  # of float32 and of random weights there is none
     # No text gives larger keys, values or scaled queries (export/bounds.py); 0 = not known
     cache_bound: float = 0.0
+    key_bias: float = 0.0  # the largest that is added to a key
     exporter: str = ""
     format: int = FORMAT
     extra: dict[str, Any] = field(default_factory=dict)  # e.g. warnings: what export told
