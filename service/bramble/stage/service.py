@@ -16,7 +16,7 @@ from typing import Any
 
 import bramble
 from bramble.config import StageConfig
-from bramble.errors import BadFrame, BadInput, BrambleError, Broken, CacheFull
+from bramble.errors import BadFrame, BadInput, BrambleError, Broken
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.observe.repeats import Repeats
@@ -360,7 +360,7 @@ class Service:
             self._last.begin(message.epoch, message.step)
             try:
                 self._run(message, frames, received)
-            except (Broken, CacheFull, MemoryError) as error:
+            except (BrambleError, MemoryError) as error:
                 self._give_up(message, str(error) or "out of memory")
             self._last.end()  # whatever else is raised ends the process, and the note stays
         else:
