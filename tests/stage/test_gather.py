@@ -132,3 +132,10 @@ def test_ranges_that_are_not_all_of_the_logits_are_refused(others, model):
     gatherer = Gatherer(Group(Forged(*others)), (0, 5), 16)
     with pytest.raises(Broken, match="which are not 128 together"):
         gatherer.logits(steps(model, [7, 8]), np.zeros((2, 5), np.float32))
+
+
+def test_rows_that_are_too_many_for_one_message_go_in_several(model, monkeypatch):
+    monkeypatch.setattr("bramble.stage.gather.MAX_REPORT_BYTES", 2 * 16 * 4)
+    whole = np.random.default_rng(5).normal(0, 1, (5, 16)).astype(np.float32)
+    found, _ = gather(whole, steps(model, [7, 8], opened(7, 8, temperature=1.0)))
+    np.testing.assert_array_equal(found, whole)

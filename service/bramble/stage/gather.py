@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from bramble.errors import Broken
 from bramble.model.share import Range
+from bramble.stage.exchange.protocol import MAX_REPORT_BYTES
 from bramble.stage.member import Group
 from bramble.wire.messages import Open, Step
 
@@ -21,6 +22,8 @@ BEST = np.dtype([("logit", "<f4"), ("id", "<i4")])
 class Gatherer:
     def __init__(self, group: Group, vocab: Range, vocab_size: int) -> None:
         self._group, self._vocab, self._vocab_size = group, vocab, vocab_size
+        # Of all members the same, whichever range they have
+        self._rows_at_once = max(1, MAX_REPORT_BYTES // (4 * vocab_size))
         self._greedy: set[int] = set()  # open sequences that want their best token alone
         self._sparse = np.zeros((0, vocab_size), np.float32)  # rows of -inf
         self._filled: tuple[NDArray[np.intp], NDArray[np.int32]] | None = None  # but for these
@@ -44,12 +47,18 @@ class Gatherer:
 
         Raises Broken, where a member sends what is no range of the same rows too.
         """
-        is_best = self._greedy.issuperset(step.sequences.tolist())
-        mine = self._best_of(own) if is_best else np.ascontiguousarray(own)
-        found = self._group.exchange.gather(mine.tobytes())
-        if found is None:
+        if self._greedy.issuperset(step.sequences.tolist()):
+            found = self._group.exchange.gather(self._best_of(own).tobytes())
+            return None if found is None else self._from_best(found, len(own))
+        whole: list[Floats] = []
+        for start in range(0, len(own), self._rows_at_once):
+            rows = own[start : start + self._rows_at_once]
+            found = self._group.exchange.gather(rows.tobytes())
+            if found is not None:
+                whole.append(self._joined(found, len(rows)))
+        if not whole:
             return None
-        return self._from_best(found, len(own)) if is_best else self._joined(found, len(own))
+        return whole[0] if len(whole) == 1 else np.concatenate(whole)
 
     def _best_of(self, own: Floats) -> NDArray[np.void]:
         best = np.zeros(len(own), BEST)

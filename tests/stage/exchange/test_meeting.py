@@ -259,3 +259,9 @@ def test_one_group_is_not_disturbed_by_who_knocks_meanwhile():
         check_sum(members)
         for one in strangers:
             one.close()
+
+
+@pytest.mark.parametrize("endpoint", ["tcp://pi.invalid:7102", "tcp://127.0.0.1", "ipc:///x"])
+def test_an_address_that_is_not_known_is_refused_before_any_step(endpoint):
+    with doors(2) as opened, pytest.raises(BadInput, match="exchange: "):
+        member(opened, 1, endpoints=[endpoint, opened[1].endpoint])

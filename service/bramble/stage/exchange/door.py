@@ -17,6 +17,7 @@ BACKLOG = 16  # connections that the kernel keeps for us
 MAX_STRANGERS = 16  # that may be greeting at once; the oldest goes for another one
 BUFFER_BYTES = 1 << 22
 EVERYWHERE = ("0.0.0.0", "::")
+Address = tuple[socket.AddressFamily, tuple[object, ...]]
 GREETING_S = 5.0  # a connection that has not proven itself by then is closed
 
 
@@ -127,7 +128,7 @@ def set_buffers(connection: socket.socket) -> None:
         connection.setsockopt(socket.SOL_SOCKET, which, BUFFER_BYTES)
 
 
-def resolve(endpoint: str) -> tuple[socket.AddressFamily, tuple[object, ...]]:
+def resolve(endpoint: str) -> Address:
     """Return the family and the address of tcp://HOST:PORT. Raises BadInput."""
     host, colon, port = endpoint.removeprefix("tcp://").rpartition(":")
     is_sound = endpoint.startswith("tcp://") and colon and host and port.isascii()

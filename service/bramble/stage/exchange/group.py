@@ -13,7 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 
-from bramble.stage.exchange.door import Door
+from bramble.stage.exchange.door import Door, resolve
 from bramble.stage.exchange.greeting import Member
 from bramble.stage.exchange.link import Due, Link
 from bramble.stage.exchange.meeting import Meeting
@@ -36,10 +36,13 @@ class Group:
         alive: Callable[[], None],
         patience_s: float,
     ) -> None:
-        """Connect nobody yet; see TcpExchange for the arguments."""
+        """Connect nobody yet; see TcpExchange for the arguments.
+
+        Raises BadInput for an address that is none, or is not known: a step could not say so.
+        """
         self.tally = Tally()
         self._door = door
-        self._endpoints = [endpoint for _, endpoint in members]
+        self._addresses = [resolve(endpoint) for _, endpoint in members[: member.rank]]
         self._nodes = [node for node, _ in members]
         self._member = member
         self._seal = Seal(member.sender_key(member.rank, member.salt), member.rank)
@@ -124,7 +127,7 @@ class Group:
 
     def _meet(self) -> None:
         dropped = self._door.dropped
-        met = Meeting(self._door, self._member, self._endpoints).hold(self._patience)
+        met = Meeting(self._door, self._member, self._addresses).hold(self._patience)
         self.tally.dropped += self._door.dropped - dropped
         own, size = self._member.rank, self._member.size
         for rank in (*range(own + 1, size), *range(own)):

@@ -14,10 +14,9 @@ from collections import deque
 import numpy as np
 
 from bramble.errors import BadFrame, Broken, MemberGone
+from bramble.stage.exchange.protocol import MAX_REPORT_BYTES
 from bramble.stage.exchange.seal import ALL, HEADER, OVERHEAD_BYTES, Bytes, Place, Seal
 from bramble.stage.exchange.seal import payload_bytes as length_in
-
-MAX_REPORT_BYTES = 1 << 26
 
 
 class Due:

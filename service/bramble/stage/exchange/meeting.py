@@ -14,7 +14,7 @@ import time
 from collections.abc import Sequence
 
 from bramble.errors import BadFrame
-from bramble.stage.exchange.door import GREETING_S, Door, Greeter, resolve, set_buffers
+from bramble.stage.exchange.door import GREETING_S, Address, Door, Greeter, set_buffers
 from bramble.stage.exchange.greeting import ANSWER, ASK, CONFIRM, Member
 from bramble.stage.exchange.patience import Patience
 
@@ -25,9 +25,9 @@ LOOK_S = 0.02  # between looks at the clock
 class Caller:
     """Our connection to one member of lower rank, made anew until it is believed."""
 
-    def __init__(self, rank: int, endpoint: str) -> None:
+    def __init__(self, rank: int, address: Address) -> None:
         self.rank = rank
-        self._family, self._address = resolve(endpoint)
+        self._family, self._address = address
         self._greeter: Greeter | None = None
         self._retry_at = 0.0
 
@@ -44,11 +44,11 @@ class Caller:
         """Go on as far as that is possible now; return connection and salt once it is believed."""
         if self._greeter is not None and now - self._greeter.since > GREETING_S:
             self.hang_up(now)
-        if self._greeter is None and now >= self._retry_at:
-            self._call(now)
-        if self._greeter is None:
-            return None
         try:
+            if self._greeter is None and now >= self._retry_at:
+                self._call(now)
+            if self._greeter is None:
+                return None
             return self._talk(self._greeter, member)
         except (OSError, BadFrame):
             self.hang_up(now)
@@ -64,12 +64,7 @@ class Caller:
         set_buffers(connection)
         self._greeter = Greeter(connection, now)
         with contextlib.suppress(BlockingIOError):
-            try:
-                connection.connect(self._address)
-            except BlockingIOError:
-                raise
-            except OSError:
-                self.hang_up(now)
+            connection.connect(self._address)
 
     def _talk(self, greeter: Greeter, member: Member) -> tuple[socket.socket, bytes] | None:
         if not greeter.said:
@@ -91,11 +86,11 @@ class Caller:
 class Meeting:
     """The members that are still missing, until all are there."""
 
-    def __init__(self, door: Door, member: Member, endpoints: Sequence[str]) -> None:
-        """Of `endpoints`, in rank order, those of lower rank than ours are called."""
+    def __init__(self, door: Door, member: Member, addresses: Sequence[Address]) -> None:
+        """addresses  of all of lower rank than ours, in rank order: those are called"""
         self._door = door
         self._member = member
-        self._callers = {rank: Caller(rank, endpoints[rank]) for rank in range(member.rank)}
+        self._callers = {rank: Caller(rank, addresses[rank]) for rank in range(member.rank)}
         self._salts: dict[int, bytes] = {}
         self._met: dict[int, socket.socket] = {}
         self._asked: dict[Greeter, int] = {}  # who has been answered, and as which rank

@@ -11,6 +11,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+MAX_REPORT_BYTES = 1 << 26  # of what a member gives rank 0 at once
+
 
 @dataclass(slots=True)
 class Tally:
@@ -61,7 +63,7 @@ class Exchange(Protocol):
     def gather(self, mine: bytes) -> list[bytes] | None:
         """Give rank 0 what each member has for it.
 
-        mine       at most 64 MiB; of any length, also none, and another at each member
+        mine       at most MAX_REPORT_BYTES; of any length, also none, and another at each member
         returns    at rank 0 what each member gave, in rank order; elsewhere None at once
 
         Raises Broken.

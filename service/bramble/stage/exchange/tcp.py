@@ -14,13 +14,12 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from bramble.errors import BadInput
+from bramble.errors import BadInput, Broken
 from bramble.stage.exchange.door import Door
 from bramble.stage.exchange.forms import Form
 from bramble.stage.exchange.greeting import Member
 from bramble.stage.exchange.group import Group
-from bramble.stage.exchange.link import MAX_REPORT_BYTES
-from bramble.stage.exchange.protocol import Tally
+from bramble.stage.exchange.protocol import MAX_REPORT_BYTES, Tally
 from bramble.stage.exchange.reduction import Reduction
 from bramble.stage.exchange.seal import REPORT
 
@@ -87,9 +86,9 @@ class TcpExchange:
             self._reductions.popleft().finish()
 
     def gather(self, mine: bytes) -> list[bytes] | None:
-        if len(mine) > MAX_REPORT_BYTES:
-            raise BadInput(f"{len(mine)} bytes for rank 0, at most {MAX_REPORT_BYTES} can be")
         with _Account(self._group):
+            if len(mine) > MAX_REPORT_BYTES:
+                raise Broken(f"{len(mine)} bytes for rank 0, at most {MAX_REPORT_BYTES} can be")
             self._group.tally.exchanges += 1
             place = self._group.place(REPORT)
             if self.rank != 0:
