@@ -77,14 +77,16 @@ class Told:
 
 
 class Head:
-    """A ring of two stages that play no part, and what the head tells of it."""
+    """A ring of two stages that play no part, or one of a group, and what the head tells of it."""
 
-    def __init__(self, is_serving: bool, heads: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, is_serving: bool, heads: tuple[str, ...] = (), *, is_group: bool = False
+    ) -> None:
         stage, self.outcomes, self.router = Stage(), Outcomes(), Told()
         self.ring = Ring(
             manifest(4),
             "sha",
-            Registry(tuple((node,) for node in NODES)),
+            Registry((NODES,) if is_group else tuple((node,) for node in NODES)),
             Settings(4, 1024, "ipc://sampled"),
             1,
             stage.connect,
@@ -101,7 +103,9 @@ class Head:
     def _serve(self) -> None:
         """Have a step under way, which nobody answers."""
         for name in NODES:
-            self.ring.registry.hello(b"peer", m.Hello(name, 1, "ipc://a", "1", 8 << 30, ""), 0.0)
+            exchange = "tcp://a" if len(self.ring.registry.groups) == 1 else ""
+            hello = m.Hello(name, 1, "ipc://a", "1", 8 << 30, "", exchange=exchange)
+            self.ring.registry.hello(b"peer", hello, 0.0)
         self.fleet.rings[0].restart(0.0, "a test")
         assert self.ring.plan is not None
         for name in NODES:
@@ -187,6 +191,21 @@ def test_a_shard_that_is_dropped_over_a_file_begins_an_epoch_and_suspects_nobody
     head.hear(failed(head, "layer-000.data has sha256 1, expected 2", step=0), 1.0)
     assert head.ring.epoch == epoch + 1 and head.ring.state == "loading"
     assert sequence.suspicion is None and sequence.deaths == 0
+
+
+@pytest.mark.parametrize(
+    ("is_group", "steps_ahead", "is_suspected"),
+    [(True, 0, True), (True, 1, True), (True, 2, False), (False, 0, True), (False, 1, False)],
+)
+def test_a_member_that_others_left_suspects_the_step_that_they_were_in_too(
+    is_group: bool, steps_ahead: int, is_suspected: bool
+) -> None:
+    """Rank 0 may end while it samples, when the others are in the next step already."""
+    head = Head(is_serving=True, is_group=is_group)
+    scheduler = head.fleet.rings[0].scheduler
+    (sequence,), (step,) = scheduler.running, scheduler._under_way
+    head.hear(failed(head, "rank 0 (b) has closed its connection", step + steps_ahead), 1.0)
+    assert (sequence.suspicion is not None, sequence.deaths) == (is_suspected, is_suspected)
 
 
 @pytest.mark.parametrize(

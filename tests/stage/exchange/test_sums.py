@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from itertools import count
 
 import numpy as np
 import pytest
@@ -200,3 +201,16 @@ def test_two_steps_are_for_larger_groups_and_messages():
     assert not is_in_two_steps(2, 1 << 30)
     assert not is_in_two_steps(4, 4352) and is_in_two_steps(4, 8704)
     assert is_in_two_steps(8, 2176) and not is_in_two_steps(8, 1000)
+
+
+def test_members_that_each_read_one_other_slowly_do_not_wait_for_each_other_for_ever(monkeypatch):
+    """Each is soon done with what it gets of one, and that one still has much to send to it."""
+    monkeypatch.setattr("bramble.stage.exchange.door.BUFFER_BYTES", 4096)
+    with group(3, patience_s=2.0) as members:
+        for each in members:
+            slow = each._group.links[(each.rank - 1) % 3]
+            turns = count()
+            receive = slow._receive
+            slow._receive = lambda r=receive, t=turns: next(t) % 50 == 0 and r()
+        for array in reduced(members, 256, 4096):
+            np.testing.assert_array_equal(array, in_rank_order(3, 256, 4096))

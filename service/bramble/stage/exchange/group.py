@@ -85,12 +85,15 @@ class Group:
     def settle(self, dues: dict[int, Due]) -> dict[int, Bytes]:
         """Wait until these have come, by rank, and all that we send is on its way.
 
+        Whatever else is due is read too: a member that has its part of this, but reads no more,
+        would keep another from sending, that one a third, and the third it.
+
         Raises Broken if a member is silent for too long, has gone, or sends something else.
         """
         self._patience.begin()
         idle_since = 0.0
         while missing := self._missing(dues):
-            moved = [self.links[rank].advance() for rank in missing]
+            moved = [link.advance() for link in self.links.values() if link.events]
             if any(moved):
                 if idle_since:
                     self.tally.waiting_us += (time.monotonic() - idle_since) * 1e6
@@ -118,12 +121,14 @@ class Group:
             os.sched_yield()  # to other processes of this core; at once ours again without any
         else:
             poll = select.poll()
-            for rank in missing:
-                poll.register(self.links[rank], self.links[rank].events)
+            for link in self.links.values():
+                if link.events:
+                    poll.register(link, link.events)
             poll.poll(LOOK_MS)
         if self._patience.check(missing):
-            for rank in self.links.keys() - set(missing):
-                self.links[rank].check_open()
+            for link in self.links.values():
+                if not link.events:
+                    link.check_open()
 
     def _meet(self) -> None:
         dropped = self._door.dropped
