@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 
+import bramble
 import pytest
 from bramble.errors import BadInput
 from bramble.head.assignments import Epoch, assignments
@@ -77,3 +78,11 @@ def test_a_member_of_a_release_that_cannot_exchange_is_named() -> None:
     with pytest.raises(BadInput, match=r"b cannot serve a stage together .* release is 0\.3\.0"):
         assignments(planned("a+b"), EPOCH, of_former)
     assert len(assignments(planned("b", "a"), EPOCH, of_former)) == 2
+
+
+def test_a_member_of_this_release_without_an_address_is_told_which_setting_it_lacks() -> None:
+    def without(node: str) -> Hello:
+        return replace(hello_of(node), exchange="", version=bramble.__version__)
+
+    with pytest.raises(BadInput, match=r"a cannot serve a stage .* set its `exchange` to tcp://"):
+        assignments(planned("a+b"), EPOCH, without)

@@ -20,6 +20,7 @@ from bramble.head.registry import Registry
 from bramble.head.ring import Ring, Settings
 from bramble.head.sequence import Sequence
 from bramble.head.served_ring import ServedRing
+from bramble.model.manifest import Golden
 from bramble.wire import messages as m
 from bramble.wire.frames import pack, unpack
 from bramble.wire.terms import Vow
@@ -80,11 +81,16 @@ class Head:
     """A ring of two stages that play no part, or one of a group, and what the head tells of it."""
 
     def __init__(
-        self, is_serving: bool, heads: tuple[str, ...] = (), *, is_group: bool = False
+        self,
+        is_serving: bool,
+        heads: tuple[str, ...] = (),
+        *,
+        is_group: bool = False,
+        golden: Golden | None = None,
     ) -> None:
         stage, self.outcomes, self.router = Stage(), Outcomes(), Told()
         self.ring = Ring(
-            manifest(4),
+            replace(manifest(4), golden=golden),
             "sha",
             Registry((NODES,) if is_group else tuple((node,) for node in NODES)),
             Settings(4, 1024, "ipc://sampled"),
@@ -191,6 +197,18 @@ def test_a_shard_that_is_dropped_over_a_file_begins_an_epoch_and_suspects_nobody
     head.hear(failed(head, "layer-000.data has sha256 1, expected 2", step=0), 1.0)
     assert head.ring.epoch == epoch + 1 and head.ring.state == "loading"
     assert sequence.suspicion is None and sequence.deaths == 0
+
+
+def test_why_a_golden_check_does_not_come_through_is_told_while_it_is_tried_again() -> None:
+    head = Head(is_serving=True, is_group=True, golden=Golden((5, 6), (), (), ((1.0,) * 8,) * 5, 1))
+    assert head.ring.state == "checking"
+    head.hear(failed(head, "nothing came from rank 1 (b) for 20 s in an exchange", 0), 20.0)
+    for name in NODES:
+        head.hear(ready(head, name), 20.1)
+    assert head.ring.state == "checking"
+    assert head.ring.reason == (
+        "the stage on a failed: nothing came from rank 1 (b) for 20 s in an exchange"
+    )
 
 
 @pytest.mark.parametrize(

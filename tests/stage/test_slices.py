@@ -153,3 +153,13 @@ def test_slices_whose_document_says_nothing_are_made_anew(how, half, tmp_path):
     assert documents.read(place) is None
     _, found = folders(half, tmp_path).find(half[2], lambda: None)
     assert set(found.files) <= {path.name for path in place.iterdir()}
+
+
+def test_what_killed_stages_left_half_made_is_removed(half, tmp_path):
+    place, _ = folders(half, tmp_path).find(half[2], lambda: None)
+    shutil.rmtree(place)
+    left = [place.with_name(name) for name in (f"{place.name}.1.partial", "other-0.2.partial")]
+    for each in left:
+        each.mkdir()
+    folders(half, tmp_path).find(half[2], lambda: None)
+    assert not any(each.exists() for each in left)

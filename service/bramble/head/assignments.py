@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
+import bramble
 from bramble.errors import BadInput
 from bramble.plan.planner import Plan, StagePlan
 from bramble.wire.messages import Assign, Hello, Member
@@ -90,10 +91,12 @@ def _group(stage: StagePlan, hello_of: Callable[[str], Hello]) -> tuple[tuple[Me
     if len(stage.members) == 1:
         return (), ""
     for node in stage.nodes:
-        if not hello_of(node).exchange:
-            raise BadInput(
-                f"{node} cannot serve a stage together with others: its release is "
-                f"{hello_of(node).version}; have all nodes of {stage.name} run one release"
-            )
+        hello = hello_of(node)
+        if hello.exchange:
+            continue
+        why = "it listens for no other members; set its `exchange` to tcp://ADDRESS:PORT"
+        if hello.version != bramble.__version__:
+            why = f"its release is {hello.version}; have all nodes of {stage.name} run one release"
+        raise BadInput(f"{node} cannot serve a stage together with others: {why}")
     members = tuple(Member(node, hello_of(node).exchange) for node in stage.nodes)
     return members, secrets.token_hex(KEY_BYTES)

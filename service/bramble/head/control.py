@@ -176,6 +176,7 @@ class Control:
             if registry.speaks_of_now(message):
                 log.error("event=step_failed node=%s reason=%r", message.node, message.reason)
                 reason = f"the stage on {message.node} failed: {message.reason}"
+                served.ring.note_failed_step(reason)
                 served.restart(now, reason, _suspected(registry, message))
         elif isinstance(message, m.Failed):
             if registry.failed(message, now):

@@ -106,7 +106,7 @@ class Ring:
         self._has_gap = False
         self._retry_at = 0.0
         self._repeats = Repeats()  # of one failure
-        self._hop = ""  # over which the last lost step did not get, for a person
+        self._hop = ""  # why the last golden check did not come through, for a person
         self._suspects: tuple[str, ...] = ()  # nodes whose files are to be hashed and packed anew
         self._renewed: set[str] = set()  # nodes that were told so since the ring last served
 
@@ -187,6 +187,11 @@ class Ring:
             why = self._hop or ("overtaken" if self._has_gap else "took too long")
             log.warning("event=step_lost step=%d reason=%r", step, why)
         return is_lost
+
+    def note_failed_step(self, reason: str) -> None:
+        """Have a person know why the golden check did not come through, while it is tried again."""
+        if self.state is State.CHECKING:
+            self._hop = reason
 
     def _silent_hop(self, step: int) -> str:
         """Say where a step got lost: between the first that did not run it and who sends to it."""

@@ -34,6 +34,7 @@ log = logging.getLogger(__name__)
 
 FOLDER = "slices"
 LOCK = ".lock"  # beside a folder of slices: held by each process that uses them
+PARTIAL = ".partial"  # ending of a folder that is being written
 PACKED = "packed"  # within a folder of slices: what onnxruntime makes of them
 MAX_KEPT = 6  # folders of slices, unless more are in use: a former plan comes back with its board
 PACKED_GROWTH = 3.5  # of slices with what is packed of them, over the slices alone
@@ -100,9 +101,10 @@ class SliceFolders:
         self._make_room(place, int(PACKED_GROWTH * slice_bytes) + SPARE_BYTES)
         check_space(self._root, slice_bytes + SPARE_BYTES)
         started = time.monotonic()
-        partial = _beside(place, ".partial")
-        for stale in (partial, place):
+        for stale in (*self._root.glob(f"*{PARTIAL}"), place):  # nobody else makes any now
             shutil.rmtree(stale, ignore_errors=True)
+        # A name of this process: a cutter may outlive a stage that was killed, and writes on
+        partial = _beside(place, f".{os.getpid()}{PARTIAL}")
         try:
             _cut(self._folder, share, partial, alive)
             settle(partial, place)

@@ -31,7 +31,10 @@ class Patience:
         now = time.monotonic()
         if now - self._since > self._limit_s:
             named = " and ".join(f"rank {rank} ({self._nodes[rank]})" for rank in missing)
-            raise Broken(f"nothing came from {named} for {self._limit_s:g} s in an exchange")
+            raise Broken(
+                f"nothing came from {named} for {self._limit_s:g} s in an exchange; check the "
+                "network to there, and whether its firewall lets the members' port through"
+            )
         if now - self._alive_at < ALIVE_S:
             return False
         self._alive_at = now
