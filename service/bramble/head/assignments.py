@@ -92,8 +92,9 @@ def _group(stage: StagePlan, hello_of: Callable[[str], Hello]) -> tuple[tuple[Me
     for node in stage.nodes:
         if not hello_of(node).exchange:
             raise BadInput(
-                f"{node} cannot serve a stage together with others: its release is "
-                f"{hello_of(node).version}; have all nodes of {stage.name} run one release"
+                f"{node} cannot serve a stage together with others: by its settings it exchanges "
+                f"with nobody, or its release is too old ({hello_of(node).version}); run site.yml "
+                f"with {stage.name} in bramble_rings"
             )
     members = tuple(Member(node, hello_of(node).exchange) for node in stage.nodes)
     return members, secrets.token_hex(KEY_BYTES)
