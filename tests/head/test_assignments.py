@@ -84,5 +84,7 @@ def test_a_member_of_this_release_without_an_address_is_told_which_setting_it_la
     def without(node: str) -> Hello:
         return replace(hello_of(node), exchange="", version=bramble.__version__)
 
-    with pytest.raises(BadInput, match=r"a cannot serve .* run site\.yml with a\+b .* set its `exchange`"):
+    with pytest.raises(
+        BadInput, match=r"a cannot serve .* run site\.yml with a\+b .* set its `exchange`"
+    ):
         assignments(planned("a+b"), EPOCH, without)
