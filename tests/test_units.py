@@ -138,7 +138,7 @@ def rendered(role: str, template: str, **values: Any) -> str:
 
 def firewall(networks: list[str]) -> str:
     values = {"networks": networks, "nodes": ["192.168.1.11"], "is_head": True, "port": 8080}
-    values |= {"ring_ports": [7099, 7100], "rules": [], "heads": ["192.168.1.12"]}
+    values |= {"ring_ports": [7099, 7100], "rules": [], "heads": ["192.168.1.12"], "members": []}
     named = {f"bramble_firewall_{name}": value for name, value in values.items()}
     return rendered("bramble_firewall", "firewall.nft.j2", **named)
 

@@ -15,6 +15,7 @@ BrambleError
 └── Broken             our fault or the hardware's: HTTP 500; a process logs it and exits with 1,
     │                  its supervisor restarts it. Of one step: its epoch ends, the stage goes on
     ├── PoisonRequest  stages, or the head, ended over this request: HTTP 500, not to be retried
+    ├── MemberGone     another member of a stage's group is gone: the epoch ends
     ├── BadFrame       a message that is truncated, altered or of another version: dropped, counted
     └── BadShard       a model file that is missing, cut short or altered: the stage reports it
 
@@ -83,6 +84,10 @@ class Broken(BrambleError):
 
 class PoisonRequest(Broken):
     """A request that is not tried again, as it has ended stages, or the head."""
+
+
+class MemberGone(Broken):
+    """Another member of a stage's group has ended, or cannot be reached any more."""
 
 
 class BadFrame(Broken):

@@ -155,8 +155,10 @@ def test_a_replayed_reply_has_the_bits_of_a_decoded_one(kind: str, machines: Mac
     for name, found in (("x86", machines.x86), ("arm", machines.arm)):
         want = found[f"{kind}/replayed-0"]
         got = found[f"{kind}/logits-0"][-len(want) :]
-        if name == "x86" and kind in ("int4-64", "int4-128"):  # rounded otherwise (WIRE.md)
-            np.testing.assert_allclose(got, want, atol=1e-4)
+        if name == "x86" and kind in ("int4-64", "int4-128"):
+            # Rounded otherwise (WIRE.md): where that moves a number over a step of the 8 bits of
+            # activations, logits move by some hundredths
+            assert np.linalg.norm(got - want) < 0.02 * np.linalg.norm(want)
         else:
             np.testing.assert_array_equal(got, want)
 

@@ -21,6 +21,7 @@ import pytest
 from bramble.errors import BadInput, BadShard, Broken
 from bramble.export.api import Options, export, export_synthetic, fitting
 from bramble.export.architectures import describe
+from bramble.export.command import default_quantization
 from bramble.export.config_file import ConfigFile
 from bramble.export.synthetic import SHAPES
 from bramble.model import manifest as manifests
@@ -272,3 +273,11 @@ def wait_for(condition: Callable[[], bool], timeout_s: float = 20) -> None:
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def test_who_names_no_kind_gets_one_that_the_machine_rounds_the_same_way_whoever_else_asks() -> (
+    None
+):
+    """On x86-64, int4-64 of several rows has other bits than of each alone."""
+    assert default_quantization("aarch64") == "int4-64"
+    assert default_quantization("x86_64") == "int4"

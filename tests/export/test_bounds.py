@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from bramble.export.api import Options, export
 from bramble.export.architectures import describe
-from bramble.export.bounds import cache_bound
+from bramble.export.bounds import cache_bound, key_bias
 from bramble.export.original import Original
 from bramble.export.safetensors import Checkpoint
 from bramble.export.source import read_settings
@@ -33,6 +33,14 @@ def test_no_key_value_or_scaled_query_of_a_text_exceeds_the_bound(case: str) -> 
     largest = max(queries * decoder.shape.head_dim**-0.5, keys, values)
     bound = cache_bound(decoder, weights)
     assert largest < bound < 30 * largest
+
+
+@pytest.mark.parametrize("case", ["llama3", "qwen2"])
+def test_the_largest_bias_of_a_key_is_told(case: str) -> None:
+    decoder = describe(read_settings(GOLDEN / case)[0])
+    tensors = load_file(GOLDEN / case / "model.safetensors")
+    found = [np.abs(t).max() for name, t in tensors.items() if name.endswith("k_proj.bias")]
+    assert key_bias(decoder, Checkpoint(GOLDEN / case)) == max(found, default=0.0)
 
 
 @pytest.mark.parametrize(

@@ -127,3 +127,16 @@ def test_a_step_that_all_ran_was_lost_on_the_way_to_the_head() -> None:
     assert served.ring.has_lost_step(later)
     assert served.ring.reason is not None
     assert "nothing gets from d to the head" in served.ring.reason
+
+
+def test_a_member_that_says_nothing_while_it_should_load_is_named_as_silent() -> None:
+    stage = Stage()
+    served = begun(stage, manifest(6))
+    served.restart(1.0, "a member is gone")
+    for node in NODES:
+        beat(served, node, 2.0, -1)
+    beat(served, "a", 3.0 + LOST_S, -1)
+    assert not served.ring.registry.lose_silent(3.0 + LOST_S)  # it may be hashing a file
+    told = served.ring.registry.problems()
+    assert told[0] == "stage 0, rank 0 (a): loading its shard"
+    assert told[1] == "stage 0, rank 1 (b): told to load its shard, not heard of for over 10 s"

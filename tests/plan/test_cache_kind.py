@@ -42,6 +42,13 @@ def test_float32_for_a_model_that_cannot_have_float16(old: Manifest) -> None:
         check(old, "float16")
 
 
+@pytest.mark.parametrize(("bias", "kind"), [(32.0, "float16"), (33.0, "float32")])
+def test_float32_for_a_model_whose_keys_have_a_large_bias(bias: float, kind: str) -> None:
+    made = replace(manifest(), key_bias=bias)
+    assert cache_kind(made, AUTO, ["aarch64"]) == kind
+    check(made, "float16")  # who asks for it knows better
+
+
 @pytest.mark.parametrize("kind", ["float32", "float16", "int8"])
 def test_what_was_asked_for_is_kept(kind: str) -> None:
     assert cache_kind(manifest(), kind, ["x86_64"]) == kind

@@ -16,7 +16,7 @@ import bramble
 from bramble.errors import BadInput
 from bramble.export import sample
 from bramble.export.architectures import describe
-from bramble.export.bounds import cache_bound
+from bramble.export.bounds import cache_bound, key_bias
 from bramble.export.calibration import Calibration, calibration_ids
 from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
@@ -193,6 +193,7 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         parts = _with_int8_cache(writer, parts, ran.ranges)
         files |= writer.files
         manifest = replace(manifest, golden=check, fidelity=found, parts=parts, files=files)
+        manifest = replace(manifest, key_bias=key_bias(decoder, source.weights))
         manifest = _with_cache_bound(manifest, cache_bound(decoder, source.weights))
         manifests.write(manifest, folder)
     return manifest

@@ -28,6 +28,18 @@ def cache_bound(decoder: Decoder, weights: Weights) -> float:
     )
 
 
+def key_bias(decoder: Decoder, weights: Weights) -> float:
+    """Return the largest number that is added to a key, of all layers: 0 where nothing is."""
+    name = "self_attn.k_proj"
+    if not decoder.has_bias(name):
+        return 0.0
+    biases = (
+        _vector(weights, f"model.layers.{index}.{name}.bias")
+        for index in range(decoder.shape.num_layers)
+    )
+    return max(float(np.abs(bias).max()) for bias in biases)
+
+
 def _bound(decoder: Decoder, weights: Weights, index: int, letter: str) -> float:
     head_dim = decoder.shape.head_dim
     if letter != "v" and decoder.has_qk_norm:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import resource
 import signal
 import sys
@@ -21,7 +22,12 @@ from bramble.export import api
 from bramble.export.quantize import KINDS
 from bramble.export.synthetic import SHAPES
 from bramble.model.disk import size
-from bramble.model.manifest import DEFAULT_QUANTIZATION, Fidelity, Manifest
+from bramble.model.manifest import (
+    DEFAULT_QUANTIZATION,
+    EXACT_QUANTIZATION,
+    Fidelity,
+    Manifest,
+)
 
 EXAMPLES = """examples:
   bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
@@ -47,7 +53,10 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     add = parser.add_argument
     add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id")
     add("dest", type=Path, metavar="DEST", help="the model folder to write")
-    default = f"{DEFAULT_QUANTIZATION}, int4 where it does not divide; of --embedded int8"
+    default = (
+        f"on a Pi {DEFAULT_QUANTIZATION}, where that divides the model; elsewhere "
+        f"{EXACT_QUANTIZATION}; of --embedded int8"
+    )
     add("--quant", choices=KINDS, help=f"of the weights (default: {default})")
     add("--embed", choices=KINDS, help="of the embedding (default: as --quant)")
     add("--lm-head", choices=KINDS, help="of the last projection (default: as --quant)")
@@ -68,7 +77,7 @@ def run(args: argparse.Namespace) -> int:
     if (args.source is not None) + (args.synthetic is not None) + args.embedded != 1:
         raise BadInput("give one of: SOURCE DEST, --synthetic SHAPE DEST, --embedded DEST")
     quantization = args.quant or (
-        api.EMBEDDED_QUANTIZATION if args.embedded else DEFAULT_QUANTIZATION
+        api.EMBEDDED_QUANTIZATION if args.embedded else default_quantization(platform.machine())
     )
     options = api.Options(
         quantization,
@@ -94,6 +103,11 @@ def run(args: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     print(_summary(manifest, args.dest, time.monotonic() - started))
     return 0
+
+
+def default_quantization(machine: str) -> str:
+    """The kind of weights for who names none, by `platform.machine()` of who exports."""
+    return DEFAULT_QUANTIZATION if machine == "aarch64" else EXACT_QUANTIZATION
 
 
 def _summary(manifest: Manifest, dest: Path, seconds: float) -> str:

@@ -94,7 +94,10 @@ def _group(stage: StagePlan, hello_of: Callable[[str], Hello]) -> tuple[tuple[Me
         hello = hello_of(node)
         if hello.exchange:
             continue
-        why = "it listens for no other members; set its `exchange` to tcp://ADDRESS:PORT"
+        why = (
+            f"it listens for no other members; run site.yml with {stage.name} in bramble_rings, or "
+            "set its `exchange` to tcp://ADDRESS:PORT"
+        )
         if hello.version != bramble.__version__:
             why = f"its release is {hello.version}; have all nodes of {stage.name} run one release"
         raise BadInput(f"{node} cannot serve a stage together with others: {why}")

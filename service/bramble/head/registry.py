@@ -11,6 +11,7 @@ from typing import Any
 from bramble.wire.messages import Assign, Beat, Failed, Hello, Ready
 
 LOADING = "loading its shard"
+SILENT = "not heard of for over {:.0f} s"
 TEXTS = (
     "threads",
     "throttled",
@@ -170,9 +171,11 @@ class Registry:
         """Mark the stages that have been silent for too long and return them."""
         lost = []
         for entry in self.entries:
+            if entry.state == "loading" and now - entry.heard_at > LOST_S:
+                entry.reason = f"told to load its shard, {SILENT.format(LOST_S)}"
             allowed_s = LOST_LOADING_S if entry.state == "loading" else LOST_S
             if entry.is_present and now - entry.heard_at > allowed_s:
-                entry.state, entry.reason = "lost", f"not heard of for over {allowed_s:.0f} s"
+                entry.state, entry.reason = "lost", SILENT.format(allowed_s)
                 lost.append(entry)
         return lost
 

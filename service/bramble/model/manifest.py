@@ -34,6 +34,9 @@ BYTES_PER_WEIGHT = {
 }
 # A Pi reads 5 % less of it than of int4, as near to the original as those bits allow: DESIGN.md
 DEFAULT_QUANTIZATION = "int4-64"
+# Of other machines: kernels of x86-64 round several rows of int4-64 otherwise than one, so that a
+# reply might depend on who else asks
+EXACT_QUANTIZATION = "int4"
 MAX_LENGTH = 1 << 20  # tokens of context: a table of them all is made for the rotary embedding
 MAX_LAYERS = 1000  # their names count to 999
 CACHE_BYTES = {"float32": 4, "float16": 2, "int8": 1}  # of one number in the KV cache, by kind
@@ -152,6 +155,7 @@ class Manifest:
     fidelity: Fidelity | None = None  # of float32 and of random weights there is none
     # No text gives larger keys, values or scaled queries (export/bounds.py); 0 = not known
     cache_bound: float = 0.0
+    key_bias: float = 0.0  # the largest that is added to a key
     exporter: str = ""
     format: int = FORMAT
     extra: dict[str, Any] = field(default_factory=dict)  # e.g. warnings: what export told

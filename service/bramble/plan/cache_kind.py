@@ -13,6 +13,9 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 KINDS = (AUTO, *CACHE_BYTES)
 ARM = "aarch64"  # as platform.machine() says it
+# Keys with a bias of 300 give attention that is 28 % off on an emulated Cortex-A76, as its sums are
+# of float16; without one it is 0.4 % off
+MAX_KEY_BIAS = 32.0
 HELP = (
     "numbers of the KV cache: float16 takes half the memory of float32, int8 a quarter (default: "
     "auto, float16 where all boards are Pis, float32 elsewhere)"
@@ -36,6 +39,9 @@ def cache_kind(manifest: Manifest, wanted: str, machines: Iterable[str]) -> str:
     if wanted != AUTO:
         return wanted
     if set(machines) != {ARM}:
+        return "float32"
+    if manifest.key_bias > MAX_KEY_BIAS:
+        log.info("event=kv_cache kind=float32 reason='a key has a bias of %g'", manifest.key_bias)
         return "float32"
     try:
         manifest.check_cache("float16")

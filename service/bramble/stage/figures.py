@@ -19,7 +19,7 @@ def sentence_of(assign: m.Assign | None, stats: dict[str, Any], failure: str) ->
     parts = [
         f"{assign.model}: {layers}{_group(assign)}",
         f"{stats['tokens_s']:.1f} tokens/s with {stats['threads']}",
-        f"{stats['sequences']} sequences in the cache",
+        f"{_counted(stats['sequences'], 'sequence')} in the cache",
         f"{stats['resident_bytes'] >> 20} MiB, {stats['kv_used_bytes'] >> 20} of it KV cache",
     ]
     if "exchange_own_us" in stats:
@@ -32,9 +32,17 @@ def sentence_of(assign: m.Assign | None, stats: dict[str, Any], failure: str) ->
 
 
 def _group(assign: m.Assign) -> str:
+    """Say what a member of a group has of each layer, and whom it serves them with."""
     if not assign.group:
         return ""
-    return f" as rank {assign.rank} of {'+'.join(member.node for member in assign.group)}"
+    first, last = assign.share.heads[0], assign.share.heads[1] - 1
+    heads = f"head {first}" if first == last else f"heads {first} to {last}"
+    group = "+".join(member.node for member in assign.group)
+    return f", of each {heads} as rank {assign.rank} of {group}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def damage(files: dict[Path, str]) -> str:

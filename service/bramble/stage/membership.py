@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from bramble.errors import BadInput
-from bramble.stage.exchange.door import Door
+from bramble.stage.exchange.door import Door, resolve
 from bramble.stage.exchange.forms import form_of
 from bramble.stage.exchange.protocol import Exchange
 from bramble.stage.exchange.tcp import TcpExchange
@@ -48,6 +48,8 @@ class Membership:
                 f"{self._node} was assigned rank {assign.rank} of {'+'.join(nodes)}, which it "
                 "does not have there"
             )
+        for member in assign.group:
+            resolve(member.endpoint)  # now, and not amid the first step
         self._exchange = TcpExchange(
             self._door,
             [(member.node, member.endpoint) for member in assign.group],
@@ -65,6 +67,12 @@ class Membership:
         if self._exchange is not None:
             self._exchange.close()
             self._exchange = None
+
+    def close(self) -> None:
+        """Leave, and listen no more."""
+        self.leave()
+        if self._door is not None:
+            self._door.close()
 
     def drain(self) -> dict[str, float]:
         """Return what an exchange has cost since this was last asked; nothing without any."""

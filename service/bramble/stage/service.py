@@ -16,7 +16,7 @@ from typing import Any
 
 import bramble
 from bramble.config import StageConfig
-from bramble.errors import BadFrame, BadInput, BrambleError, Broken, CacheFull
+from bramble.errors import BadFrame, BadInput, BrambleError, Broken, MemberGone
 from bramble.observe import sensors
 from bramble.observe.notify import Notifier
 from bramble.observe.repeats import Repeats
@@ -40,6 +40,7 @@ log = logging.getLogger(__name__)
 
 BEAT_S = 1.0
 LOOK_S = 0.1  # between looks at a fetch
+GONE_S = 12.0  # a member that is lost comes back, or has been silent for too long, within ten
 NO_STEP = 0  # of the golden check: no request is suspected when a shard is dropped over its files
 
 
@@ -72,6 +73,7 @@ class Service:
         self._holding = Holding(config, self._beat_within, self._begin_load)
         self._failure = ""  # why its shard cannot be loaded, for a person
         self._repeats = Repeats()  # of one reason why it cannot be loaded
+        self._gone: tuple[float, str] | None = None  # when a member was lost, and how
         self._awaited: m.Assign | None = None  # its files are on their way
         self._assigned_at = 0.0
         self._plan_id = b""
@@ -163,6 +165,7 @@ class Service:
             self._rested_at = now
         self._notifier.alive()
         self._look_after()
+        self._tell_gone(now)
         span, self._beat_at = now - self._beat_at, now
         if self._heads.renew(now):
             self._poll = Poll([self._steps, *self._heads.channels])
@@ -307,7 +310,7 @@ class Service:
         self._neighbours.adopt(assign)
         self._ahead.clear()
         self._plan_id, self._last_step = plan_id, -1
-        self._is_over = False
+        self._is_over, self._gone = False, None
         return True
 
     def _begin_load(self, sentence: str) -> None:
@@ -360,7 +363,9 @@ class Service:
             self._last.begin(message.epoch, message.step)
             try:
                 self._run(message, frames, received)
-            except (Broken, CacheFull, MemoryError) as error:
+            except MemberGone as error:
+                self._lose_member(str(error))
+            except (BrambleError, MemoryError) as error:
                 self._give_up(message, str(error) or "out of memory")
             self._last.end()  # whatever else is raised ends the process, and the note stays
         else:
@@ -377,6 +382,19 @@ class Service:
         self._end_epoch()
         assert self._assign is not None
         self._tell(self._failed(self._assign, reason, step.step))
+
+    def _lose_member(self, reason: str) -> None:
+        """No step is to blame for it but the one that it died over, which it says itself."""
+        log.error("event=member_gone reason=%r", reason)
+        self._end_epoch()
+        self._gone = (time.monotonic(), reason)
+
+    def _tell_gone(self, now: float) -> None:
+        """Tell of a member that was lost, if nobody who knows more of it has ended the epoch."""
+        if self._gone is None or self._assign is None or now - self._gone[0] < GONE_S:
+            return
+        self._tell(self._failed(self._assign, self._gone[1], NO_STEP))
+        self._gone = None
 
     def _end_epoch(self) -> None:
         """Run no further step of it; other members of a group notice at once."""

@@ -13,7 +13,7 @@ from collections import deque
 
 import numpy as np
 
-from bramble.errors import BadFrame, Broken
+from bramble.errors import BadFrame, Broken, MemberGone
 from bramble.stage.exchange.protocol import MAX_REPORT_BYTES
 from bramble.stage.exchange.seal import ALL, HEADER, OVERHEAD_BYTES, Bytes, Place, Seal
 from bramble.stage.exchange.seal import payload_bytes as length_in
@@ -147,8 +147,9 @@ class Link:
         self._message = np.empty(length, np.uint8)
         self._rest = self._message.data
 
-    def _lost(self, error: OSError) -> Broken:
-        return Broken(f"the connection to {self.name} is lost: {os.strerror(error.errno or 0)}")
+    def _lost(self, error: OSError) -> MemberGone:
+        reason = os.strerror(error.errno or 0)
+        return MemberGone(f"the connection to {self.name} is lost: {reason}")
 
-    def _closed(self) -> Broken:
-        return Broken(f"{self.name} has closed its connection")
+    def _closed(self) -> MemberGone:
+        return MemberGone(f"{self.name} has closed its connection")
