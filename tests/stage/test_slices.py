@@ -18,7 +18,7 @@ from bramble.model import slices as documents
 from bramble.model.share import Share
 from bramble.stage.engine import Engine
 from bramble.stage.proof import Proofs
-from bramble.stage.slices import LOCK, MAX_KEPT, SliceFolders
+from bramble.stage.slices import LOCK, MAX_KEPT, SliceFolders, are_made
 from groups import GroupLogits, Table, Threads, cut, shares
 from ring import Logits, assign
 
@@ -163,3 +163,10 @@ def test_what_killed_stages_left_half_made_is_removed(half, tmp_path):
         each.mkdir()
     folders(half, tmp_path).find(half[2], lambda: None)
     assert not any(each.exists() for each in left)
+
+
+def test_it_is_known_beforehand_whether_slices_have_to_be_cut(half, tmp_path):
+    _, manifest, share = half
+    assert not are_made(None, manifest, share) and not are_made(tmp_path, manifest, share)
+    folders(half, tmp_path).find(share, lambda: None)
+    assert are_made(tmp_path, manifest, share)

@@ -15,6 +15,7 @@ from bramble.stage.exchange.protocol import Exchange
 from bramble.stage.figures import damage
 from bramble.stage.proof import Proofs
 from bramble.stage.scrub import Scrub
+from bramble.stage.slices import are_made
 from bramble.stage.supply import Supply
 from bramble.stage.warming import settle
 from bramble.wire import messages as m
@@ -81,8 +82,11 @@ class Holding:
             return False
         folder, manifest = found
         self.drop()  # its memory goes before the new one's comes
-        share, config = assign.share, self._config
-        self._say(f"{assign.model}: loading layers {share.start} to {share.stop - 1}")
+        share, config = assign.share.completed(manifest.shape), self._config
+        what = "loading"
+        if not (share.is_whole(manifest.shape) or are_made(config.packed, manifest, share)):
+            what = "cutting, then loading its part of"
+        self._say(f"{assign.model}: {what} layers {share.start} to {share.stop - 1}")
         try:
             engine = Engine(
                 folder,

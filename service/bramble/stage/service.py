@@ -314,7 +314,7 @@ class Service:
         return True
 
     def _begin_load(self, sentence: str) -> None:
-        self._stats.pop("fetching", None)
+        self._stats["fetching"] = sentence  # for the beats until it is loaded
         self._notifier.status(sentence)
 
     def _drop(self) -> None:

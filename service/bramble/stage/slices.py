@@ -67,7 +67,7 @@ class SliceFolders:
         without room on the disk.
         """
         documents.check(self._manifest, share)
-        place = self._root / f"{self._manifest.name}-{key(self._manifest, share)}"
+        place = _place(self._root, self._manifest, share)
         self._root.mkdir(parents=True, exist_ok=True)
         self._use(_beside(place, LOCK))
         with _alone(self._root / "making", alive):
@@ -129,6 +129,17 @@ class SliceFolders:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 log.info("event=slices_removed share=%r", _of(lock).name)
                 shutil.rmtree(_of(lock), ignore_errors=True)
+
+
+def are_made(packed: Path | None, manifest: Manifest, share: Share) -> bool:
+    """True if a share's slices are there, sound or not; else it takes minutes to cut them."""
+    if packed is None:
+        return False
+    return (_place(packed / FOLDER, manifest, share) / documents.FILE_NAME).exists()
+
+
+def _place(root: Path, manifest: Manifest, share: Share) -> Path:
+    return root / f"{manifest.name}-{key(manifest, share)}"
 
 
 def _of(lock: Path) -> Path:
