@@ -1,4 +1,4 @@
-"""Several rings and several heads on booted hosts: what is left serves while a part is down."""
+"""Rings, a group and several heads on booted hosts: what is left serves while a part is down."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TWO_HEADS = (*CHOSEN, "-e", f"bramble_virtual_address={ADDRESS}")
 
 @pytest.fixture(scope="module")
 def replicas(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """Three fresh hosts: pi1 is one ring, pi2 and pi3 are another."""
+    """Three fresh hosts: pi1 is one ring, pi2 and pi3 are another, as a group of two."""
     folder = tmp_path_factory.mktemp("replicas")
     with running(folder / "lab", 3) as lab:
         yield Cluster(lab, "replica", folder)
@@ -41,23 +41,46 @@ def layers(cluster: Cluster, name: str) -> set[str]:
     return set(cluster.host(name).ssh(command).split())
 
 
-def test_site_makes_the_rings_that_the_inventory_names(replicas: Cluster) -> None:
+def test_site_makes_the_rings_and_the_group_that_the_inventory_names(replicas: Cluster) -> None:
     replicas.play("site")
-    assert rings(replicas) == [["pi1"], ["pi2", "pi3"]]
+    assert rings(replicas) == [["pi1"], ["pi2+pi3"]]
     assert "Bramble" in replicas.ask("Who are you?")
-    assert len(layers(replicas, "pi1")) == 6
-    parts = layers(replicas, "pi2"), layers(replicas, "pi3")
-    assert [len(part) for part in parts] == [3, 3] and not parts[0] & parts[1]
+    assert all(len(layers(replicas, name)) == 6 for name in ("pi1", "pi2", "pi3"))
+    for name, rank, heads in (("pi2", 0, "0 to 1"), ("pi3", 1, "2 to 3")):
+        said = replicas.host(name).ssh("systemctl show -p StatusText --value bramble-stage@0")
+        assert f"layers 0 to 5, lm_head, of each heads {heads} as rank {rank} of pi2+pi3" in said
+    assert can_exchange(replicas, "pi2", "pi3") and not can_exchange(replicas, "pi1", "pi3")
 
 
-def test_a_ring_that_is_down_is_named_while_the_other_answers(replicas: Cluster) -> None:
+def can_exchange(cluster: Cluster, name: str, other: str) -> bool:
+    """True if the port at which `other` exchanges lets `name` in."""
+    knock = f"timeout 2 bash -c 'exec 3<>/dev/tcp/{cluster.host(other).address}/7102' && echo in"
+    return "in" in cluster.host(name).ssh(knock, check=False)
+
+
+def test_a_group_answers_alone_with_the_same_tokens_and_outlives_a_member(
+    replicas: Cluster,
+) -> None:
+    stage = "bramble-stage@0"
+    before = replicas.ask(QUESTION)  # of pi1: the first ring, as long as none has more to do
+    replicas.host("pi1").ssh(f"sudo systemctl stop {stage}")
+    with replicas.asking() as answers:
+        replicas.host("pi3").ssh(f"sudo systemctl kill --signal=KILL {stage}")
+        assert replicas.ask(QUESTION) == before
+    assert [answer for answer in answers if "error" in answer] == []
+    replicas.host("pi1").ssh(f"sudo systemctl start {stage}")
+    replicas.wait_until_ready()
+
+
+def test_a_group_that_is_down_is_named_while_the_other_ring_answers(replicas: Cluster) -> None:
     replicas.host("pi3").ssh("sudo systemctl stop bramble-stage@0")
     deadline = time.monotonic() + 30
-    while "reason" not in json.loads(replicas.get("/readyz")[1]) and time.monotonic() < deadline:
+    while (
+        "not heard of" not in (text := replicas.get("/readyz")[1]) and time.monotonic() < deadline
+    ):
         time.sleep(0.5)
-    status, text = replicas.get("/readyz")
-    assert status == 200
-    assert "ring 1: stage 1 (pi3): not heard of" in json.loads(text)["reason"]
+    assert "ring 1: stage 0, rank 1 (pi3): " in json.loads(text)["reason"]
+    assert replicas.get("/readyz")[0] == 200
     assert "Bramble" in replicas.ask("Who are you?")
     replicas.host("pi3").ssh("sudo systemctl start bramble-stage@0")
 
