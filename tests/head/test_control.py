@@ -212,21 +212,6 @@ def test_why_a_golden_check_does_not_come_through_is_told_while_it_is_tried_agai
 
 
 @pytest.mark.parametrize(
-    ("is_group", "steps_ahead", "is_suspected"),
-    [(True, 0, True), (True, 1, True), (True, 2, False), (False, 0, True), (False, 1, False)],
-)
-def test_a_member_that_others_left_suspects_the_step_that_they_were_in_too(
-    is_group: bool, steps_ahead: int, is_suspected: bool
-) -> None:
-    """Rank 0 may end while it samples, when the others are in the next step already."""
-    head = Head(is_serving=True, is_group=is_group)
-    scheduler = head.fleet.rings[0].scheduler
-    (sequence,), (step,) = scheduler.running, scheduler._under_way
-    head.hear(failed(head, "rank 0 (b) has closed its connection", step + steps_ahead), 1.0)
-    assert (sequence.suspicion is not None, sequence.deaths) == (is_suspected, is_suspected)
-
-
-@pytest.mark.parametrize(
     ("epochs_ago", "steps_ahead", "is_suspected"),
     [(0, 0, True), (0, 1, False), (1, 0, False)],
     ids=["over its step", "over another's", "before"],

@@ -13,7 +13,7 @@ from bramble.errors import BadFrame
 from bramble.head.candidacy import HEARD_S, Candidacy
 from bramble.head.fleet import Fleet
 from bramble.head.outcomes import Outcomes
-from bramble.head.registry import Registry, StageEntry
+from bramble.head.registry import StageEntry
 from bramble.head.ring import State
 from bramble.head.served_ring import ServedRing
 from bramble.wire import messages as m
@@ -177,7 +177,7 @@ class Control:
                 log.error("event=step_failed node=%s reason=%r", message.node, message.reason)
                 reason = f"the stage on {message.node} failed: {message.reason}"
                 served.ring.note_failed_step(reason)
-                served.restart(now, reason, _suspected(registry, message))
+                served.restart(now, reason, {message.step})
         elif isinstance(message, m.Failed):
             if registry.failed(message, now):
                 served.ring.fail_load(now)
@@ -194,16 +194,6 @@ def _fatal(hello: m.Hello, epoch: int) -> Collection[int] | None:
         return None
     ended_epoch, step = hello.died_in
     return {step} if ended_epoch == epoch else ()
-
-
-def _suspected(registry: Registry, failed: m.Failed) -> Collection[int]:
-    """Return the numbers of the steps over which a stage may have failed.
-
-    A member whose group was left by another one is in the same step as that, or in the next:
-    rank 0 may have ended amid the sampling of a step that the others were done with.
-    """
-    is_alone = len(registry.group_of(failed.node)) == 1
-    return {failed.step} if is_alone else {failed.step - 1, failed.step}
 
 
 def assign(router: Router, entry: StageEntry, message: m.Assign) -> None:

@@ -69,10 +69,6 @@ class Registry:
     def entry(self, node: str) -> StageEntry:
         return self._by_node[node]
 
-    def group_of(self, node: str) -> tuple[str, ...]:
-        """The nodes that serve a stage together with this one, itself among them."""
-        return next(group for group in self.groups if node in group)
-
     def hello_of(self, node: str) -> Hello:
         """What a node that is present has said of itself."""
         hello = self._by_node[node].hello
