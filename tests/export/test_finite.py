@@ -35,7 +35,7 @@ TENSORS = (
 # Bits of NaN and infinity in the formats that checkpoints have
 BITS = {"F32": (0x7FC00000, 0x7F800000), "F16": (0x7E00, 0xFC00), "BF16": (0x7FC0, 0xFF80)}
 TYPES = {"F32": np.dtype("<u4"), "F16": np.dtype("<u2"), "BF16": np.dtype("<u2")}
-FITTING = [kind for kind in KINDS if 64 % BLOCK.get(kind, 1) == 0]
+FITTING = [kind for kind in KINDS if 32 % BLOCK.get(kind, 1) == 0]  # inputs: 64 and 96
 
 
 def model(folder: Path, name: str, value: float, place: int = -1) -> Path:

@@ -12,7 +12,7 @@ from bramble.model import manifest as manifests
 from bramble.stage import proof
 
 PARTS = ("embed", "layer-000")
-NUM_FILES = 9  # a layer has its weights, and its graph whole and cut, for either kind of cache
+NUM_FILES = 10  # weights, the graph whole and cut for each kind of cache, one of them all layers'
 
 
 @pytest.fixture
