@@ -21,8 +21,8 @@ from bramble.export.data_file import DataFile, Stored
 from bramble.export.decoder import Decoder
 from bramble.export.graph import EMBEDDING, codes, scales, zeros
 from bramble.export.layer import CacheScales, Half
-from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, quantize
-from bramble.export.weights import Weights, chunks
+from bramble.export.quantize import BITS, BLOCK, WITH_ZEROS, Quantized, quantize
+from bramble.export.weights import Weights, chunks, spans
 from bramble.model.manifest import Cut, File, Part, Quantization, layer_name, sha256_of
 
 FOLDER = "shards"
@@ -161,11 +161,7 @@ class PartWriter:
         kept_zeros: list[NDArray[np.uint8]] = []
 
         def pieces() -> Iterator[NDArray[np.uint8]]:
-            for rows in self._chunks(source):
-                if known is not None and can_compensate(kind):
-                    made = compensate.quantize(rows, kind, known)
-                else:
-                    made = quantize(rows, kind)
+            for made in self._quantized(source, kind, known):
                 _check_scales(source, kind, made.scales)
                 kept_scales.append(made.scales)
                 if made.zeros is not None:
@@ -177,6 +173,20 @@ class PartWriter:
         data.add(scales(name), "float32", (n, blocks), kept_scales)
         if kind in WITH_ZEROS:
             data.add(zeros(name), "uint8", (n, (blocks * bits + 7) // 8), kept_zeros)
+
+    def _quantized(self, source: str, kind: str, known: Inputs | None) -> Iterator[Quantized]:
+        """A few rows at a time: as the source has them already, or else rounded."""
+        blocks = self.weights.blocks(source, kind)
+        if blocks is not None:
+            for where in spans(self.weights, source):
+                yield blocks(where.start, where.stop)
+                self.advance((where.stop - where.start) * self.weights.shape(source)[1])
+            return
+        for rows in self._chunks(source):
+            if known is not None and can_compensate(kind):
+                yield compensate.quantize(rows, kind, known)
+            else:
+                yield quantize(rows, kind)
 
     def _chunks(self, source: str) -> Iterator[NDArray[np.float32]]:
         for _, rows in chunks(self.weights, source):

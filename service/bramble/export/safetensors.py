@@ -92,11 +92,14 @@ class Checkpoint:
     def shape(self, name: str) -> tuple[int, ...]:
         return self.headers.shape(name)
 
+    def blocks(self, name: str, kind: str) -> None:
+        """These files hold no blocks."""
+
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         tensor = self.headers.tensor(name)
         assert 0 <= start <= stop <= tensor.shape[0]
         row_bytes = tensor.bytes // tensor.shape[0]
-        raw = _read(tensor.path, tensor.offset + start * row_bytes, (stop - start) * row_bytes)
+        raw = read_bytes(tensor.path, tensor.offset + start * row_bytes, (stop - start) * row_bytes)
         rows = to_float32(raw, tensor.dtype)
         if not np.isfinite(rows).all():
             raise BadInput(
@@ -178,6 +181,22 @@ def to_float32(raw: bytearray, dtype: str) -> NDArray[np.float32]:
     return wide.view(np.float32)
 
 
+def read_bytes(path: Path, offset: int, count: int) -> bytearray:
+    """Read exactly these bytes. Raises BadInput where the file ends before."""
+    buffer = bytearray(count)
+    view, done = memoryview(buffer), 0
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        while done < count:
+            got = os.preadv(descriptor, [view[done:]], offset + done)
+            if got == 0:
+                raise _truncated(path, offset + count, offset + done)
+            done += got
+    finally:
+        os.close(descriptor)
+    return buffer
+
+
 def _parse(path: Path, header: Any, start: int) -> dict[str, Tensor]:
     if not isinstance(header, dict):
         raise BadInput(f"{path}: its header is no table of tensors; download it again")
@@ -244,18 +263,3 @@ def _truncated(path: Path, promised: int, size: int) -> BadInput:
     return BadInput(
         f"{path} is truncated: header promises {promised} bytes, file has {size}; download it again"
     )
-
-
-def _read(path: Path, offset: int, count: int) -> bytearray:
-    buffer = bytearray(count)
-    view, done = memoryview(buffer), 0
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        while done < count:
-            got = os.preadv(descriptor, [view[done:]], offset + done)
-            if got == 0:
-                raise _truncated(path, offset + count, offset + done)
-            done += got
-    finally:
-        os.close(descriptor)
-    return buffer

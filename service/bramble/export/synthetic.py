@@ -168,6 +168,9 @@ class RandomWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._tensors[name]
 
+    def blocks(self, name: str, kind: str) -> None:
+        """Random weights are no blocks yet."""
+
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         size = self._tensors[name]
         if len(size) == 1:

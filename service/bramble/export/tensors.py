@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from bramble.errors import BadInput
 from bramble.export.decoder import Decoder
 from bramble.export.graph import EMBEDDING
-from bramble.export.weights import Weights, chunks
+from bramble.export.weights import Blocks, Weights, chunks
 
 LM_HEAD = "lm_head.weight"
 PREFIX = "model."
@@ -53,6 +53,9 @@ class Renamed:
 
     def rows(self, name: str, start: int, stop: int) -> NDArray[np.float32]:
         return self.weights.rows(self.theirs[name], start, stop)
+
+    def blocks(self, name: str, kind: str) -> Blocks | None:
+        return self.weights.blocks(self.theirs[name], kind)
 
 
 def fitted(decoder: Decoder, weights: Weights) -> Weights:
