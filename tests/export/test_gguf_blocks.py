@@ -118,6 +118,8 @@ def random_blocks(format: Format, count: int) -> np.ndarray:
     """Any bits, but float16 numbers that are finite; scales of MXFP4 that float32 has."""
     rng = np.random.default_rng(17)
     raw = rng.integers(0, 256, (count, format.block_bytes), dtype=np.uint8)
+    if format.name == "BF16":
+        return rng.standard_normal(count, np.float32).view(np.uint8).reshape(-1, 4)[:, 2:]
     if format.name == "MXFP4":
         raw[:, 0] = rng.integers(2, 250, count)
     else:

@@ -235,8 +235,9 @@ def test_a_source_that_is_no_folder_and_no_hub_id_is_told_for_what_it_is(
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("m.gguf", b"GGUF\3", ("GGUF file", "release")),
-        ("blob", b"GGUF\3", ("GGUF file", "release")),
+        ("m.gguf", b"GGUF\3", ("m.gguf is truncated",)),
+        ("blob", b"GGUF\3", ("blob is truncated",)),
+        ("m.gguf", b"PK\3\4 and more", ("m.gguf is not a GGUF file",)),
         ("model.safetensors", b"", ("one file of a model", "give the folder")),
         ("config.json", b"{}", ("one file of a model", "give the folder")),
         ("model.zip", b"PK", ("is a file", "folder")),

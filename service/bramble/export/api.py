@@ -22,6 +22,7 @@ from bramble.export.compensate import can_compensate
 from bramble.export.decoder import Decoder
 from bramble.export.destination import check_free, destination
 from bramble.export.fidelity import fidelity
+from bramble.export.kept import Kept
 from bramble.export.layer import CacheScales
 from bramble.export.opening import open_source
 from bramble.export.original import Original
@@ -99,6 +100,19 @@ def fitting(options: Options, decoder: Decoder) -> Options:
     return options
 
 
+def keeping(options: Options, kept: Kept) -> Options:
+    """Options in which most of the source's own blocks stay as they are, if nobody chose."""
+    layers = kept.layers_kind() if options.is_default else None
+    if layers is None:
+        return options
+    return replace(
+        options,
+        quantization=layers,
+        embed=options.embed or kept.embed_kind(),
+        lm_head=options.lm_head or kept.lm_head_kind(),
+    )
+
+
 def silent(phase: str, done: int, total: int) -> None:
     """A Progress that nobody watches."""
 
@@ -106,7 +120,7 @@ def silent(phase: str, done: int, total: int) -> None:
 def export(
     source: str, dest: Path, options: Options | None = None, progress: Progress = silent
 ) -> Manifest:
-    """Write the model folder `dest` from a Hugging Face folder or hub id.
+    """Write the model folder `dest` from a Hugging Face folder or hub id, or a GGUF file.
 
     Raises BadInput for a source that cannot be exported, Broken for a disk that is full. `dest`
     is complete on return and untouched otherwise.
@@ -165,9 +179,10 @@ def check_settings(folder: Path, headers: Headers, options: Options) -> None:
 def write_folder(source: Source, dest: Path, options: Options, progress: Progress) -> Manifest:
     """Write `dest` from an opened source; errors as in `export`."""
     decoder = describe(source.config)
-    options = fitting(options, decoder)
-    kinds = options.kinds()
     source = replace(source, weights=fitted(decoder, source.weights))
+    kept = Kept(decoder, source.weights, source.formats)
+    options = fitting(keeping(options, kept), decoder)
+    kinds = options.kinds()
     _check_blocks(decoder, kinds)
     check_space(dest, _estimate_bytes(decoder, kinds))
     # What overflows is told by the tensor's or the part's name, not by numpy
@@ -179,11 +194,15 @@ def write_folder(source: Source, dest: Path, options: Options, progress: Progres
         speech = read_speech(source.config, source.generation, tokenizer, vocab_size)
         total = sum(prod(size) for size in decoder.tensors().values())
         advance = _Counter(progress, "weights", total)
-        calibration = _calibration(source, decoder, tokenizer, options)
+        calibration = None
+        if not kept.is_all(kinds):
+            calibration = _calibration(source, decoder, tokenizer, options)
         writer = PartWriter(folder, decoder, kinds, source.weights, advance, calibration)
         parts = writer.write()
         manifest = _manifest(source, decoder, kinds, parts, files | writer.files)
         manifest = _with_speech(manifest, speech, source.warnings)
+        if notes := kept.told(kinds):
+            manifest = replace(manifest, extra=manifest.extra | {"notes": notes})
         manifest = replace(manifest, name=dest.name)
         advance = _Counter(progress, "golden check", len(parts))
         golden_ids = _golden_ids(tokenizer, decoder.shape.vocab_size)
@@ -252,6 +271,7 @@ def _copy(source: Source, folder: Path) -> dict[str, File]:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(path, folder / name)
     for name, text in source.texts.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(text, encoding="utf-8")
     names = sorted({*source.copied, *source.texts})
     return {n: File(sha256_of(folder / n), (folder / n).stat().st_size) for n in names}

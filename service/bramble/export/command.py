@@ -32,6 +32,7 @@ from bramble.model.manifest import (
 EXAMPLES = """examples:
   bramble export meta-llama/Llama-3.2-1B-Instruct models/llama   from the hub (HF_TOKEN if gated)
   bramble export ~/Downloads/Qwen3-4B models/qwen --lm-head int8
+  bramble export Qwen3-4B-Q4_0.gguf models/qwen                  a GGUF file; Q4_0 stays as it is
   bramble export --embedded models/bramble-demo                  the demonstration model
   bramble export --synthetic llama-3.1-8b /tmp/8b                random weights, for benchmarks
 """
@@ -45,13 +46,13 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser(
         "export",
         help="turn a Hugging Face model into a model folder",
-        description="Write a model folder from a Hugging Face folder or hub id: one ONNX model "
-        "per layer, quantised, with checksums. Needs no GPU, no torch and little memory.",
+        description="Write a model folder from a Hugging Face folder, GGUF file or hub id: one "
+        "ONNX model per layer, quantised, with checksums. Needs no GPU, no torch, little memory.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("source", nargs="?", metavar="SOURCE", help="a folder or a hub id")
+    add("source", nargs="?", metavar="SOURCE", help="a folder, a GGUF file or a hub id")
     add("dest", type=Path, metavar="DEST", help="the model folder to write")
     default = (
         f"on a Pi {DEFAULT_QUANTIZATION}, where that divides the model; elsewhere "
@@ -101,6 +102,8 @@ def run(args: argparse.Namespace) -> int:
             manifest = api.export(args.source, args.dest, options, progress)
     for warning in manifest.extra.get("warnings", []):
         print(f"warning: {warning}", file=sys.stderr)
+    for note in manifest.extra.get("notes", []):
+        print(note, file=sys.stderr)
     print(_summary(manifest, args.dest, time.monotonic() - started))
     return 0
 

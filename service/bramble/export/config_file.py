@@ -19,13 +19,15 @@ _REFUSED: Any = object()
 class ConfigFile:
     """config.json's keys. Raises BadInput that names the key, what was got and what is allowed.
 
-    prefix  stands before the keys of an object that lies inside of config.json
+    file    its name, or that of another file whose keys are read in the same way
+    prefix  stands before the keys of an object that lies inside of it
     read    the keys that somebody asked for
     """
 
     document: dict[str, Any]
     prefix: str = ""
     read: set[str] = field(default_factory=set, compare=False, repr=False)
+    file: str = "config.json"
 
     def value(
         self, key: str, kind: type[Kind], default: Any = _REFUSED, null: Any = _REFUSED
@@ -60,7 +62,7 @@ class ConfigFile:
     def wrong(self, key: str, allowed: str) -> BadInput:
         """The error for a value that is not allowed."""
         found = shown(self.document.get(key)) if key in self.document else "missing"
-        return BadInput(f"config.json: {self.prefix}{key} is {found}, need {allowed}")
+        return BadInput(f"{self.file}: {self.prefix}{key} is {found}, need {allowed}")
 
     def token_ids(self, key: str) -> tuple[int, ...]:
         """None, one id or a list of ids."""

@@ -29,6 +29,7 @@ MAX_ITEMS = (
 )  # of all arrays together; a vocabulary of 256,000 with its merges has 1.3 million
 MAX_TENSORS = 1 << 16  # 1,000 layers, which is what export reads at most, have 12,000
 MAX_KEYS = 1 << 16
+MAX_NAME_BYTES = 1024  # of a key or a tensor; ggml's tensors have 63 at most
 MAX_DIMENSIONS = 4  # the format's own limit
 ALIGNMENT = 32  # of tensors, in bytes, where general.alignment says nothing
 NUMBERS: Mapping[int, str] = {
@@ -96,7 +97,7 @@ class _Reader:
         self._check_count(num_keys, MAX_KEYS, "keys", least_bytes=13)
         metadata: dict[str, Any] = {}
         for _ in range(num_keys):
-            key = self._text("a key")
+            key = self._text("a key", MAX_NAME_BYTES)
             if key in metadata:
                 raise self._damaged(f"its key {plain(key)} is there twice")
             metadata[key] = self._value(key, self._number(4))
@@ -155,7 +156,7 @@ class _Reader:
 
     def _entry(self) -> tuple[str, Tensor]:
         """A row of the table; its offset counts from the first tensor."""
-        name = self._text("a tensor's name")
+        name = self._text("a tensor's name", MAX_NAME_BYTES)
         num_dimensions = self._number(4)
         if not 1 <= num_dimensions <= MAX_DIMENSIONS:
             raise self._damaged(f"tensor {name!r} has {num_dimensions} dimensions, need 1 to 4")
@@ -213,8 +214,10 @@ class _Reader:
         dtype = np.dtype(NUMBERS[kind])
         return np.frombuffer(self._take(dtype.itemsize, "a number"), dtype)[0].item()
 
-    def _text(self, what: str) -> str:
+    def _text(self, what: str, most: int = MAX_HEADER_BYTES) -> str:
         length = self._number(10)
+        if most < length <= self._size - self._at:
+            raise self._damaged(f"{what} takes {length} bytes, need {most} at most")
         try:
             return self._take(length, what).decode()
         except UnicodeDecodeError as error:

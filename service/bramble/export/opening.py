@@ -1,4 +1,4 @@
-"""What SOURCE on the command line names: a folder, a hub id, or something a sentence is about."""
+"""What SOURCE on the command line names: a folder, a GGUF file, a hub id, or no source at all."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from bramble.errors import BadInput
+from bramble.export.gguf import MAGIC
+from bramble.export.gguf_source import open_gguf
 from bramble.export.safetensors import Headers
 from bramble.export.source import Source, open_folder
 
@@ -20,7 +22,7 @@ _ENDINGS = (".gguf", ".safetensors", ".bin", ".onnx", ".json", ".pth", ".pt")
 
 
 def open_source(source: str, revision: str | None, source_id: str | None, check: Check) -> Source:
-    """Open a folder that exists, or else a hub id: NAME or OWNER/NAME.
+    """Open a folder or GGUF file that exists, or else a hub id: NAME or OWNER/NAME.
 
     Raises BadInput for anything else, saying what it is and what to give instead, and what `check`
     raises, before weights are read or downloaded.
@@ -31,6 +33,8 @@ def open_source(source: str, revision: str | None, source_id: str | None, check:
         check(folder, headers)
         return opened
     if folder.exists():
+        if folder.is_file() and (folder.suffix == ".gguf" or _begins(folder) == MAGIC):
+            return open_gguf(folder, source_id)
         raise BadInput(_file(folder))
     if not _HUB_ID.fullmatch(source) or source.endswith(_ENDINGS):
         raise BadInput(_neither(source))
@@ -41,7 +45,7 @@ def open_source(source: str, revision: str | None, source_id: str | None, check:
 
 def _path(source: str) -> Path:
     if not source.strip():
-        raise BadInput("SOURCE is empty; give a Hugging Face folder or a hub id (OWNER/NAME)")
+        raise BadInput("SOURCE is empty; give a Hugging Face folder, a GGUF file or a hub id")
     try:
         return Path(source).expanduser()
     except RuntimeError as error:  # ~somebody
@@ -49,14 +53,11 @@ def _path(source: str) -> Path:
 
 
 def _file(path: Path) -> str:
-    if path.suffix == ".gguf" or _begins(path) == b"GGUF":
-        return (
-            f"{path} is a GGUF file, which is quantised already and which Bramble does not read; "
-            "export the Hugging Face release that it was made from"
-        )
     if path.suffix in (".safetensors", ".json") and path.parent.is_dir():
         return f"{path} is one file of a model; give the folder that holds it: {path.parent}"
-    return f"{path} is a file; give a Hugging Face model folder, or a hub id (OWNER/NAME)"
+    return (
+        f"{path} is a file; give a Hugging Face model folder, a GGUF file, or a hub id (OWNER/NAME)"
+    )
 
 
 def _begins(path: Path) -> bytes:
@@ -78,8 +79,8 @@ def _neither(source: str) -> str:
     words = [word for word in parts.path.split("/") if word]
     if re.fullmatch(r"[\w./-]+:[\w.-]+", source):
         return (
-            f"{source} looks like a name of Ollama's, whose models are quantised already (GGUF); "
-            f"give the hub id of the original release, e.g. {_EXAMPLE}"
+            f"{source} looks like a name of Ollama's; give the model's GGUF file, or the hub id of "
+            f"the original release, e.g. {_EXAMPLE}"
         )
     if parts.netloc in _HUB_HOSTS or parts.scheme == "hf":
         found = words if parts.netloc in _HUB_HOSTS else [parts.netloc, *words]

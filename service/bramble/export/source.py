@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -36,7 +37,10 @@ OTHER_FORMS = ("tokenizer.model", "vocab.json", "merges.txt", "tekken.json", "ti
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """origin becomes the manifest's `source`; texts are file name → content; warnings are told."""
+    """origin becomes the manifest's `source`; texts are file name → content; warnings are told.
+
+    formats  of tensors that are blocks already: name → the format's name
+    """
 
     name: str
     origin: dict[str, Any]
@@ -46,6 +50,7 @@ class Source:
     copied: dict[str, Path] = field(default_factory=dict)
     texts: dict[str, str] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    formats: Mapping[str, str] = field(default_factory=dict)
 
 
 def open_folder(folder: Path, source_id: str | None = None) -> tuple[Source, Headers]:

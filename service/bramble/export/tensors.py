@@ -131,7 +131,7 @@ def _are_equal(weights: Weights, one: str, other: str) -> bool:
 
 
 def _missing(name: str) -> str:
-    told = f"the safetensors files have no tensor {name!r}"
+    told = f"the weights have no tensor {name!r}"
     if name == LM_HEAD:
         return (
             f"{told}: without it a model makes embeddings and no text, unless "
