@@ -72,7 +72,7 @@ def typed(value: Any) -> bytes:
     if isinstance(value, bool):
         return struct.pack("<I?", 7, value)
     if isinstance(value, int):
-        return struct.pack("<II", 4, value)
+        return struct.pack("<Ii", 5, value) if value < 0 else struct.pack("<II", 4, value)
     if isinstance(value, str):
         return struct.pack("<I", 8) + text(value)
     return struct.pack("<I", 6) + number(value)

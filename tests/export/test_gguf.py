@@ -225,6 +225,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenizer.ggml.model": "t5"}, r"model 't5' is not supported"),
     ({"tokenizer.ggml.add_eos_token": True}, r"add_eos_token is true, need false"),
     ({"tokenizer.ggml.eos_token_id": 160}, r"eos_token_id is 160, need the id of a token in use"),
+    ({"tokenizer.ggml.eos_token_id": -1}, r"eos_token_id is -1, need the id of a token in use"),
     ({"tokenizer.ggml.precompiled_charsmap": "x"}, r"precompiled_charsmap is 'x', a setting"),
     ({"tokenizer.ggml.tokens": ["a", "b"]}, "tokens has 2 entries and .* 160"),
     ({"tokenizer.ggml.tokens": ["a"] * 160}, "'a' is token 0 and 1"),
@@ -237,6 +238,8 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"tokenizer.ggml.merges": [LONG]}, "merges has 'xxx"),
     ({"tokenizer.ggml.tokens": [LONG] * 160}, "'xxx.* is token 0 and 1"),
     ({LONG: "y"}, "a key takes 100000 bytes, need 1024 at most"),
+    ({"tokenizer.rwkv.world": "y"}, r"tokenizer\.rwkv\.world is a setting that is not known"),
+    ({"tokenizer.chat_template.a.b": "y"}, "is no chat template"),
     ({"tokenizer.chat_template.../x": "y"}, "is no chat template"),
 ]
 

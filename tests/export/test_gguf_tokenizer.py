@@ -229,3 +229,10 @@ def test_a_piece_longer_than_any_is_refused(tmp_path: Path) -> None:
     keys["tokenizer.ggml.tokens"][-1] = "a" * 257
     with pytest.raises(BadInput, match="has 257 characters, need 256 at most"):
         opened(tmp_path / "m", keys)
+
+
+def test_scores_that_say_nothing_are_refused(tmp_path: Path) -> None:
+    keys = piece_keys()
+    keys["tokenizer.ggml.scores"] = [-1000.0] * len(keys["tokenizer.ggml.tokens"])
+    with pytest.raises(BadInput, match="scores of all tokens are equal"):
+        opened(tmp_path / "m", keys)

@@ -41,10 +41,14 @@ ONLY: Mapping[str, tuple[Any, ...]] = MappingProxyType(
         "add_sep_token": (False,),
         "remove_extra_whitespaces": (False,),
         "suppress_tokens": ([],),
+        "normalizer.lowercase": (False,),
+        "normalizer.strip_accents": (False,),
         "token_type_count": (0, 1),
     }
 )
 TEMPLATE = "tokenizer.chat_template"
+# The names of further templates, and a tokenizer.json that llama.cpp does not read either
+UNREAD = ("tokenizer.chat_templates", "tokenizer.huggingface.json")
 SAMPLING = "general.sampling."
 OBEYED = {"temp": "temperature", "top_k": "top_k", "top_p": "top_p", "min_p": "min_p"}
 SAMPLING_OFF = {"xtc_probability": 0.0, "mirostat": 0, "penalty_repeat": 1.0}
@@ -130,16 +134,14 @@ def _templates(container: Container) -> dict[str, str]:
     """The chat template, and further ones by name. Raises BadInput for a name that is no word."""
     texts = {}
     for key, text in container.metadata.items():
-        if key.startswith("tokenizer.") and not key.startswith((PREFIX, TEMPLATE)):
-            if key != "tokenizer.huggingface.json":  # llama.cpp does not read it either
-                raise BadInput(
-                    f"{container.path}: {plain(key)} is a setting that is not known, so tokens may "
-                    "be others; export the Hugging Face release"
-                )
+        if not key.startswith("tokenizer.") or key.startswith(PREFIX) or key in UNREAD:
             continue
-        if not key.startswith(TEMPLATE) or key == f"{TEMPLATE}s":  # the list of names
-            continue
-        name = key.removeprefix(TEMPLATE).removeprefix(".")
+        name = "" if key == TEMPLATE else key.removeprefix(f"{TEMPLATE}.")
+        if name == key:
+            raise BadInput(
+                f"{container.path}: {plain(key)} is a setting that is not known, so tokens may be "
+                "others; export the Hugging Face release"
+            )
         if not isinstance(text, str) or not re.fullmatch(r"\w*", name, re.ASCII):
             raise BadInput(f"{container.path}: {plain(key)} is no chat template")
         file = f"{chat_template.MORE}/{name}.jinja" if name else chat_template.FILE

@@ -228,6 +228,11 @@ def _merges(keys: ConfigFile, known: Vocabulary, scores: list[float]) -> list[li
             left, right = ids.get(token[:at]), ids.get(token[at:])
             if left is not None and right is not None:
                 found.append((-scores[index], index, left, right, token[:at], token[at:]))
+    if len({index for _, index, *_ in found}) > 1 and len({score for score, *_ in found}) == 1:
+        raise BadInput(
+            f"{keys.file}: the {PREFIX}scores of all tokens are equal, as some converters write "
+            "them, so it is not known which are merged first; take another conversion"
+        )
     return [[left, right] for *_, left, right in sorted(found)]
 
 
