@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from bramble.cli import main
 from bramble.errors import BadInput
 from bramble.export.api import Options, export
 from bramble.export.architectures import describe
@@ -96,6 +97,13 @@ def written(folder: Path, manifest: Manifest, name: str, kind: str) -> np.ndarra
     model = onnx.load(folder / manifest.layer_part(1).onnx)
     found = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
     return dequantize(Quantized(found[codes(name)], found[scales(name)], None), kind)
+
+
+def test_the_command_says_what_it_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = converted(GOLDEN / "qwen2", "Q8_0")[0].write(tmp_path / "m.gguf")
+    assert main(["export", str(path), str(tmp_path / "m")]) == 0
+    printed = capsys.readouterr()
+    assert "22 in Q8_0 kept unchanged as int8" in printed.err and ", int8, " in printed.out
 
 
 def test_blocks_that_a_chosen_kind_cannot_hold_are_rounded_again_and_told(tmp_path: Path) -> None:

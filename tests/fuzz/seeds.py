@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import struct
 import tempfile
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from bramble.model.share import Share
 from bramble.wire import frames
 from bramble.wire import messages as m
 
+from tests.export.gguf_files import GgufFile
 from tests.fuzz import exchange
 from tests.fuzz.sockets import GREETING, HELLO
 from tests.plan.test_planner import manifest
@@ -182,6 +184,31 @@ def _checkpoint() -> bytes:
     return struct.pack("<Q", len(header)) + header + bytes(16)
 
 
+def _gguf(tokenizer: dict[str, Any], **more: Any) -> bytes:
+    """A model of one layer with 16 numbers in each row."""
+    sizes = {"attn_q": 16, "attn_k": 16, "attn_v": 16, "attn_output": 16}
+    sizes |= {"ffn_gate": 16, "ffn_up": 16, "ffn_down": 16}
+    shapes = {f"blk.0.{name}.weight": (rows, 16) for name, rows in sizes.items()}
+    shapes |= {"token_embd.weight": (len(tokenizer["tokens"]), 16)}
+    shapes |= dict.fromkeys(
+        ("output_norm.weight", "blk.0.attn_norm.weight", "blk.0.ffn_norm.weight"), (16,)
+    )
+    counts = {"block_count": 1, "context_length": 8, "embedding_length": 16}
+    counts |= {"feed_forward_length": 16, "attention.head_count": 1, "rope.dimension_count": 16}
+    keys: dict[str, Any] = {f"llama.{key}": count for key, count in counts.items()}
+    keys |= {"general.architecture": "llama", "llama.attention.layer_norm_rms_epsilon": 1e-5}
+    keys |= {f"tokenizer.ggml.{key}": value for key, value in tokenizer.items()} | more
+    return GgufFile(
+        keys, {name: ("F16", shape, bytes(2 * prod(shape))) for name, shape in shapes.items()}
+    ).bytes()
+
+
+BYTE_LEVEL = {"model": "gpt2", "pre": "smollm", "tokens": ["<s>", "a", "b", "ab"]}
+BYTE_LEVEL |= {"token_type": [3, 1, 1, 1], "merges": ["a b"], "eos_token_id": 0}
+PIECES = {"model": "llama", "tokens": ["<unk>", "<s>", "</s>", "▁", "a", "▁a"]}
+PIECES |= {"token_type": [2, 3, 3, 1, 1, 1], "scores": [0.0, 0.0, 0.0, -1.0, -2.0, -3.0]}
+
+
 _SEEDS: dict[str, list[bytes]] = {
     "exchange": exchange.seeds(),
     "wire": [
@@ -193,6 +220,10 @@ _SEEDS: dict[str, list[bytes]] = {
     "settings": list(SETTINGS),
     "architecture": [(GOLDEN / case / "config.json").read_bytes() for case in ("llama3", "qwen3")],
     "safetensors": [_checkpoint()],
+    "gguf": [
+        _gguf(BYTE_LEVEL, **{"tokenizer.chat_template": "{{ messages }}"}),
+        _gguf(PIECES, **{"general.sampling.temp": 0.5, "llama.rope.scaling.type": "none"}),
+    ],
     "arrival": list(REQUESTS),
     "body": [str(path).encode() + json.dumps(document).encode() for path, document in BODIES],
     "request": list(TARGETS_OF_HTTP),

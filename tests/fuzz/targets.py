@@ -20,6 +20,7 @@ from bramble.config import HeadConfig, StageConfig, WebConfig, read_config, read
 from bramble.errors import BadFrame, BadInput, BrambleError
 from bramble.export.architectures import describe
 from bramble.export.config_file import ConfigFile
+from bramble.export.gguf_source import open_gguf
 from bramble.export.safetensors import Checkpoint
 from bramble.model import manifest as manifests
 from bramble.model.tokenizer import Tokenizer
@@ -116,6 +117,21 @@ def safetensors(data: bytes) -> None:
             return
 
 
+def gguf(data: bytes) -> None:
+    """A GGUF file: what it makes of itself, its tokenizer, and the first rows of each tensor."""
+    with _folder({"m.gguf": data}) as folder:
+        try:
+            source = open_gguf(folder / "m.gguf")
+            for name in source.weights.names():
+                assert np.isfinite(source.weights.rows(name, 0, 1)).all()
+            for name, text in source.texts.items():
+                (folder / name).parent.mkdir(exist_ok=True)
+                (folder / name).write_text(text, encoding="utf-8")
+            Tokenizer(folder)
+        except BadInput as error:
+            assert len(str(error)) < 10_000 and "\n" not in str(error)
+
+
 def arrival(data: bytes) -> None:
     """One HTTP connection: where requests end does not depend on how their bytes come."""
     assert _requests([data]) == _requests([data[i : i + 1] for i in range(len(data))])
@@ -202,6 +218,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     each.__name__: each
     for each in (
         *(wire, manifest, tokenizer, settings, architecture),
-        *(safetensors, arrival, body, request, exchange),
+        *(safetensors, gguf, arrival, body, request, exchange),
     )
 } | sockets.TARGETS
