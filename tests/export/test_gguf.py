@@ -99,6 +99,14 @@ def written(folder: Path, manifest: Manifest, name: str, kind: str) -> np.ndarra
     return dequantize(Quantized(found[codes(name)], found[scales(name)], None), kind)
 
 
+def test_a_folder_that_holds_one_file_stands_for_it(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    converted(GOLDEN / "qwen3")[0].write(tmp_path / "folder" / "m.gguf")
+    (tmp_path / "folder" / "mmproj-m.gguf").touch()
+    manifest = export(str(tmp_path / "folder"), tmp_path / "m", EXACT)
+    assert manifest.source["id"] == "m.gguf"
+
+
 def test_the_command_says_what_it_kept(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = converted(GOLDEN / "qwen2", "Q8_0")[0].write(tmp_path / "m.gguf")
     assert main(["export", str(path), str(tmp_path / "m")]) == 0

@@ -83,8 +83,12 @@ KINDS: dict[str, tuple[Make, tuple[str, ...]]] = {
         ("LoRA adapter", "merge"),
     ),
     "LoRA's weights alone": (files("adapter_model.safetensors"), ("LoRA", "merge")),
-    "GGUF": (files("m-Q4_K_M.gguf", "README.md"), ("GGUF", "m-Q4_K_M.gguf", "release")),
-    "GGUF with settings": (renamed("m.gguf"), ("GGUF", "release")),
+    "empty GGUF": (files("m-Q4_K_M.gguf", "README.md"), ("m-Q4_K_M.gguf is truncated",)),
+    "no GGUF": (renamed("m.gguf"), ("m.gguf is not a GGUF file",)),
+    "several GGUF": (
+        files("m-Q4_0.gguf", "m-Q8_0.gguf"),
+        ("m-Q4_0.gguf, m-Q8_0.gguf, which is GGUF", "give the file itself"),
+    ),
     "MLX": (
         lambda folder: model(folder, quantization={"group_size": 64, "bits": 4}),
         ("quantised for MLX", "release"),

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from bramble.errors import BadInput
 from bramble.export.gguf import MAGIC
 from bramble.export.gguf_source import open_gguf
-from bramble.export.safetensors import Headers
+from bramble.export.safetensors import INDEX, SINGLE, Headers
 from bramble.export.source import Source, open_folder
 
 Check = Callable[[Path, Headers], None]  # of the settings in a folder, and of its weights' headers
@@ -24,10 +24,13 @@ _ENDINGS = (".gguf", ".safetensors", ".bin", ".onnx", ".json", ".pth", ".pt")
 def open_source(source: str, revision: str | None, source_id: str | None, check: Check) -> Source:
     """Open a folder or GGUF file that exists, or else a hub id: NAME or OWNER/NAME.
 
+    A folder that holds one GGUF file and nothing in safetensors stands for that file.
+
     Raises BadInput for anything else, saying what it is and what to give instead, and what `check`
     raises, before weights are read or downloaded.
     """
     folder = _path(source)
+    folder = _only_gguf(folder) or folder
     if folder.is_dir():
         opened, headers = open_folder(folder, source_id)
         check(folder, headers)
@@ -50,6 +53,14 @@ def _path(source: str) -> Path:
         return Path(source).expanduser()
     except RuntimeError as error:  # ~somebody
         raise BadInput(f"{source}: no such user's folder") from error
+
+
+def _only_gguf(folder: Path) -> Path | None:
+    """The GGUF file of a folder that holds one, beside none in safetensors."""
+    if not folder.is_dir() or any((folder / name).is_file() for name in (SINGLE, INDEX)):
+        return None
+    found = [path for path in folder.glob("*.gguf") if not path.name.startswith("mmproj")]
+    return found[0] if len(found) == 1 else None
 
 
 def _file(path: Path) -> str:

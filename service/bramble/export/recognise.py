@@ -35,8 +35,7 @@ OTHER_KINDS: Mapping[str, str] = MappingProxyType(
 # Weights in other formats, first match first; what tells them apart comes before what is general
 OTHER_WEIGHTS: Mapping[str, str] = MappingProxyType(
     {
-        "*.gguf": "GGUF: give the file itself, not the folder or repository that holds it, or "
-        f"{_RELEASE}",
+        "*.gguf": f"GGUF: give the file itself, downloaded if it is not here, or {_RELEASE}",
         "*ggml*.bin": f"GGML, the older form of GGUF: {_RELEASE}",
         "openvino_model*": f"OpenVINO: {_RELEASE}",
         "*.onnx": f"ONNX: {_RELEASE}, as Bramble makes ONNX files of its own",
