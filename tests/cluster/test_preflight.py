@@ -335,7 +335,7 @@ def test_a_32_bit_system(pi1: Host, play: Play) -> None:
 def test_a_model_that_cannot_fit(play: Play) -> None:
     played = play(bramble_model="giants/Giant-90000B")
     (sentence,) = played.sentences
-    assert sentence.startswith("giants/Giant-90000B needs about 51967.8 GiB as int4, and the node")
+    assert sentence.startswith("giants/Giant-90000B needs about 47776.8 GiB as int4, and the node")
     assert_refused(played, sentence)
 
 
