@@ -27,9 +27,9 @@ def test_it_says_plan_memory_speed_first_token_watts_and_price(capsys: Capture) 
     said = capsys.readouterr().out
     for words in (
         "llama-3.1-8b int4-64, 4.5 GB, on 4x pi5-16gb (1gbe)",
-        "For throughput: 1 ring of a group of 4 nodes, ",
+        "For throughput: 2 rings of a group of 2 nodes (replicas), ",
         "4 rings of 1 node (replicas): ",
-        "0–31, 25% of each",
+        "0–31, 50% of each",
         "exchanges within the groups",
         "one stream: ",
         "first token of a prompt of 512: ",

@@ -40,7 +40,7 @@ def alike(manifest: Manifest, stages: int, *, has_attention: bool = True) -> Rin
     pace = Pace(10e9, 40e9, 0.0)
     link = replace(LINKS["1gbe"], bytes_s=math.inf, latency_s=0.0)
     stage = Stage((replace(whole, **shares),), (pace,), manifest.shape.num_layers)
-    return Ring((stage,) * stages, Exchanges(link, 4096))
+    return Ring((stage,) * stages, Exchanges(link, 4096, 128_256))
 
 
 def test_one_stream_takes_the_same_time_round_any_number_of_stages() -> None:

@@ -206,7 +206,7 @@ class _Reader:
 
     def _check_count(self, count: int, most: int, what: str, least_bytes: int) -> None:
         if count > most:
-            raise self._damaged(f"it claims {count} {what}, where {most} are more than any has")
+            raise self._damaged(f"it claims {count} {what}; at most {most} are allowed")
         if count * least_bytes > self._size - self._at:
             raise self._truncated(f"it claims {count} {what}")
 

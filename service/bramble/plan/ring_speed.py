@@ -89,7 +89,7 @@ class Ring:
                 took = self.exchanges.chunk_s(stage, tokens, index * CHUNK_TOKENS)
                 ready[at] = max(arrives, ready[at]) + took
                 arrives = ready[at] + self._hop(at, tokens)
-        return arrives + self.stages[-1].head_s + self.exchanges.gather_s(self.stages[-1])
+        return arrives + self.stages[-1].head_s + self.exchanges.gather_s(self.stages[-1], 1)
 
     def request_s(self, prompt: int, reply: int) -> float:
         """The time of a lone request from its prompt to its last token."""
@@ -121,5 +121,6 @@ def ring_of(
 
     form    of the numbers that the members of a group exchange: exchange_time.FORMS
     """
+    shape = manifest.shape
     stages = tuple(stage_of(manifest, stage, plan.kv_cache, paces) for stage in plan.stages)
-    return Ring(stages, Exchanges(link, manifest.shape.hidden_size, form))
+    return Ring(stages, Exchanges(link, shape.hidden_size, shape.vocab_size, form))

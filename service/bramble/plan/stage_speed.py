@@ -11,7 +11,7 @@ from bramble.plan.pace import Link, Load, Pace, decode_s, prefill_s, share_load
 from bramble.plan.planner import StagePlan
 
 PER_LAYER = 2  # exchanges: behind o_proj and behind down_proj
-GATHER_BYTES = 2000  # what a member tells of its logits: the best ones, and their sum
+LOGIT_BYTES = 4  # a reply that is sampled needs the logits of all tokens at one member
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,34 +46,31 @@ class Stage:
 class Exchanges:
     """What the members of a stage exchange, and how long that takes; nothing for one member.
 
-    form           of the numbers on the wire: exchange_time.FORMS
-    is_overlapped  the exchange of one half of a prompt's chunk hides behind the other's compute
+    form        of the numbers on the wire: exchange_time.FORMS
+    vocab_size  logits of a token; a greedy reply brings only the best of them together
     """
 
     link: Link
     hidden_size: int
+    vocab_size: int
     form: str = "q8"
-    is_overlapped: bool = False
 
     def decode_s(self, stage: Stage, rows: float) -> float:
         """All exchanges of a decode step."""
-        return self._sums_s(stage, rows) + self.gather_s(stage)
+        return self._sums_s(stage, rows) + self.gather_s(stage, rows)
 
     def chunk_s(self, stage: Stage, tokens: float, context: float) -> float:
         """A chunk of a prompt, compute and exchanges."""
-        exchanges = self._sums_s(stage, tokens)
-        if not self.is_overlapped or exchanges == 0:
-            return stage.prefill_s(tokens, context) + exchanges
-        halves = 2 * stage.prefill_s(tokens / 2, context + tokens / 4)
-        return max(halves, exchanges)
+        return stage.prefill_s(tokens, context) + self._sums_s(stage, tokens)
 
-    def gather_s(self, stage: Stage) -> float:
-        """What the members know of the logits goes to the first of them; 0 without lm_head."""
+    def gather_s(self, stage: Stage, rows: float) -> float:
+        """The logits that members have go to the first of them; 0 without lm_head."""
         others = len(stage.loads) - 1
         if not others or not any(load.head_bytes for load in stage.loads):
             return 0.0
         own = max(pace.exchange_s for pace in stage.paces)
-        return own + self.link.seconds(others * GATHER_BYTES)
+        share = others / len(stage.loads)
+        return own + self.link.seconds(rows * share * self.vocab_size * LOGIT_BYTES)
 
     def _sums_s(self, stage: Stage, tokens: float) -> float:
         members = len(stage.loads)
